@@ -1,0 +1,314 @@
+//! The command line of `server`: flags and environment variables to a [`Config`].
+//!
+//! Knows no sockets and no protocol; the numbers, their ranges and reasons are `config.rs`'s.
+//!
+//! Rule: what is wrong is said in one line that names the flag and what is allowed.
+
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
+use reactor_pool::config::{self, Config, Limit, QueueOrder};
+use std::time::Duration;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) config: Config,
+    /// The longest SLEEP, in milliseconds.
+    pub(crate) max_sleep: u64,
+    pub(crate) log_format: LogFormat,
+    /// `-v` counts up, `-q` down.
+    pub(crate) verbosity: i16,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A wrong command line, or a question that is answered by text.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// `--help` or `--version`: print it, and all is well.
+    Text(clap::Error),
+    /// One line that says what is wrong.
+    Wrong(String),
+}
+
+const PORT: Limit = Limit {
+    flag: "port",
+    default: 9000,
+    min: 0,
+    max: 65_535,
+    unit: "port",
+    reason: "TCP port to listen on; 0 takes a free one, which the log names",
+};
+
+/// In the order of the help.
+const LIMITS: [Limit; 11] = [
+    PORT,
+    config::WORKERS,
+    config::QUEUE,
+    config::BUSY_TIMEOUT,
+    config::MAX_LINE,
+    config::MAX_INFLIGHT,
+    config::MAX_SLEEP,
+    config::MAX_CONNECTIONS,
+    config::MAX_BUFFERED,
+    config::IDLE_TIMEOUT,
+    config::DRAIN_TIMEOUT,
+];
+
+impl Args {
+    pub(crate) fn parse() -> Result<Args, Refusal> {
+        let matches = command().try_get_matches().map_err(refusal)?;
+        Ok(Args::from(&matches))
+    }
+
+    fn from(matches: &ArgMatches) -> Args {
+        let number = |limit: Limit| {
+            *matches
+                .get_one::<u64>(limit.flag)
+                .expect("it has a default")
+        };
+        let millis = |limit| Duration::from_millis(number(limit));
+        let seconds = |limit| Duration::from_secs(number(limit));
+        let refuse_at_once = matches.get_flag("reject-when-full");
+        let config = Config {
+            workers: number(config::WORKERS) as usize,
+            queue: number(config::QUEUE) as usize,
+            queue_order: *matches.get_one("queue-order").expect("it has a default"),
+            busy_timeout: if refuse_at_once {
+                Duration::ZERO
+            } else {
+                millis(config::BUSY_TIMEOUT)
+            },
+            max_line: number(config::MAX_LINE) as usize,
+            max_inflight: number(config::MAX_INFLIGHT) as usize,
+            max_connections: number(config::MAX_CONNECTIONS) as usize,
+            max_buffered: number(config::MAX_BUFFERED) as usize,
+            idle_timeout: seconds(config::IDLE_TIMEOUT),
+            drain_timeout: seconds(config::DRAIN_TIMEOUT),
+        };
+        Args {
+            host: matches
+                .get_one::<String>("host")
+                .expect("it has a default")
+                .clone(),
+            port: number(PORT) as u16,
+            config,
+            max_sleep: number(config::MAX_SLEEP),
+            log_format: *matches.get_one("log-format").expect("it has a default"),
+            verbosity: i16::from(matches.get_count("verbose"))
+                - i16::from(matches.get_count("quiet")),
+        }
+    }
+}
+
+fn command() -> Command {
+    let queue_order = Arg::new("queue-order")
+        .long("queue-order")
+        .env("REACTOR_POOL_QUEUE_ORDER")
+        .value_name("ORDER")
+        .default_value("fair")
+        .value_parser(EnumValueParser::<Order>::new().map(|order| order.0))
+        .help("Whose request a worker takes next");
+    let reject_when_full = Arg::new("reject-when-full")
+        .long("reject-when-full")
+        .env("REACTOR_POOL_REJECT_WHEN_FULL")
+        .action(ArgAction::SetTrue)
+        .help("The same as --busy-timeout 0: a full queue refuses at once");
+    let log_format = Arg::new("log-format")
+        .long("log-format")
+        .env("REACTOR_POOL_LOG_FORMAT")
+        .value_name("FORMAT")
+        .default_value("text")
+        .value_parser(EnumValueParser::<LogFormat>::new())
+        .help("How log lines on stderr look");
+    let host = Arg::new("host")
+        .long("host")
+        .env("REACTOR_POOL_HOST")
+        .value_name("HOST")
+        .default_value("127.0.0.1")
+        .help("Address or name to listen on; only this host reaches the default");
+    let mut command = Command::new("server")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A TCP line server: one reactor thread, one bounded queue, a fixed pool of workers")
+        .after_help(
+            "RUST_LOG takes tracing directives (such as reactor_pool=trace) and overrides -v and -q.\n\
+             Exit codes: 0 stopped and drained, 1 could not listen or did not drain, 2 wrong usage.",
+        )
+        .arg(host);
+    for limit in LIMITS {
+        command = command.arg(limit_arg(limit));
+    }
+    command
+        .mut_arg("queue", |arg| arg.visible_alias("queue-size"))
+        .mut_arg("max-connections", |arg| arg.visible_alias("max-clients"))
+        .args([reject_when_full, queue_order, log_format])
+        .arg(
+            Arg::new("verbose")
+                .short('v')
+                .long("verbose")
+                .action(ArgAction::Count)
+                .help("Log connections (-v) and requests (-vv)"),
+        )
+        .arg(
+            Arg::new("quiet")
+                .short('q')
+                .long("quiet")
+                .action(ArgAction::Count)
+                .help("Log warnings only (-q), errors only (-qq)"),
+        )
+}
+
+fn limit_arg(limit: Limit) -> Arg {
+    let Limit {
+        flag,
+        min,
+        max,
+        unit,
+        reason,
+        ..
+    } = limit;
+    Arg::new(flag)
+        .long(flag)
+        .env(format!(
+            "REACTOR_POOL_{}",
+            flag.replace('-', "_").to_uppercase()
+        ))
+        .value_name(unit.to_uppercase())
+        .default_value(limit.default.to_string())
+        .allow_negative_numbers(true)
+        .value_parser(move |text: &str| limit.parse(text))
+        .help(format!("{reason} [{min} to {max}]"))
+}
+
+/// [`QueueOrder`] with the names that the flag takes.
+#[derive(Debug, Clone, Copy)]
+struct Order(QueueOrder);
+
+impl ValueEnum for Order {
+    fn value_variants<'a>() -> &'a [Order] {
+        &[Order(QueueOrder::Fair), Order(QueueOrder::Fifo)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self.0 {
+            QueueOrder::Fair => PossibleValue::new("fair").help("connections in turn"),
+            QueueOrder::Fifo => PossibleValue::new("fifo").help("first in, first out"),
+        })
+    }
+}
+
+/// Clap's errors are paragraphs; a script and a log want a line.
+fn refusal(error: clap::Error) -> Refusal {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return Refusal::Text(error);
+    }
+    let text = error.to_string();
+    let mut line = text
+        .lines()
+        .next()
+        .unwrap_or("error: wrong usage")
+        .trim_end()
+        .to_owned();
+    // The possible values of an enum stand on a line of their own.
+    if let Some(allowed) = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("[possible values:"))
+    {
+        line = format!(
+            "{line}: allowed are {}",
+            allowed.trim().trim_end_matches(']')
+        );
+    }
+    if let Some(variable) = from_environment(&error) {
+        line.push_str(&format!(" (from the environment variable {variable})"));
+    }
+    Refusal::Wrong(line)
+}
+
+/// The environment variable that a wrong value came from, when the command line does not hold it.
+fn from_environment(error: &clap::Error) -> Option<String> {
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    let (flag, value) = (
+        context(ContextKind::InvalidArg)?,
+        context(ContextKind::InvalidValue)?,
+    );
+    let flag = flag.split_whitespace().next()?.to_owned();
+    let given = std::env::args()
+        .skip(1)
+        .any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")));
+    let variable = format!(
+        "REACTOR_POOL_{}",
+        flag.trim_start_matches('-')
+            .replace('-', "_")
+            .to_uppercase()
+    );
+    (!given && std::env::var_os(&variable).is_some_and(|set| set.to_string_lossy() == value))
+        .then_some(variable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, String> {
+        let words = std::iter::once("server").chain(line.split_whitespace());
+        match command().try_get_matches_from(words) {
+            Ok(matches) => Ok(Args::from(&matches)),
+            Err(error) => match refusal(error) {
+                Refusal::Wrong(line) => Err(line),
+                Refusal::Text(text) => panic!("{text}"),
+            },
+        }
+    }
+
+    #[test]
+    fn the_command_is_well_formed_and_defaults_to_the_default_config() {
+        command().debug_assert();
+        let args = parse("").expect("nothing is required");
+        assert_eq!(args.config, Config::default());
+        assert_eq!(
+            (args.host.as_str(), args.port, args.max_sleep),
+            ("127.0.0.1", 9000, 10_000)
+        );
+    }
+
+    #[test]
+    fn reject_when_full_is_a_busy_timeout_of_zero() {
+        let args = parse("--reject-when-full --busy-timeout 5").expect("both may be given");
+        assert_eq!(args.config.busy_timeout, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_wrong_value_is_one_line_with_flag_and_range() {
+        for limit in LIMITS {
+            let Limit { flag, min, max, .. } = limit;
+            for wrong in ["x", "-1", "1.5", &(u128::from(max) + 1).to_string()] {
+                let line = parse(&format!("--{flag} {wrong}")).expect_err(wrong);
+                assert!(
+                    line.contains(&format!("--{flag}")) && line.contains(wrong),
+                    "{line}"
+                );
+                assert!(line.contains(&format!("from {min} to {max}")), "{line}");
+                assert!(!line.contains('\n'));
+            }
+        }
+        let line = parse("--queue-order random").expect_err("no such order");
+        assert!(
+            line.contains("--queue-order") && line.contains("fair, fifo"),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! Every limit and timeout of the server, once: name, default, range, unit and reason.
+//!
+//! Knows no command line and no sockets: `cli.rs` turns the same table into flags, an embedder
+//! fills [`Config`] by hand.
+//!
+//! Rule: what has passed [`Config::check`] is in range, so nobody behind it checks again.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A number that a person may set, with the range in which the server keeps its promises.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// The flag's name without the dashes; the [`Config`] field has the same name.
+    pub flag: &'static str,
+    /// What holds when nobody says otherwise.
+    pub default: u64,
+    /// The smallest value allowed.
+    pub min: u64,
+    /// The largest value allowed.
+    pub max: u64,
+    /// What the number counts.
+    pub unit: &'static str,
+    /// What it bounds, and why the default is what it is.
+    pub reason: &'static str,
+}
+
+impl Limit {
+    /// Reads a value as a person writes it: ASCII digits only, in range.
+    ///
+    /// # Errors
+    /// One sentence that names the allowed range.
+    pub fn parse(&self, text: &str) -> Result<u64, String> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        match text.parse() {
+            Ok(value) if digits && self.contains(value) => Ok(value),
+            _ => Err(format!(
+                "allowed are whole numbers from {} to {}",
+                self.min, self.max
+            )),
+        }
+    }
+
+    fn contains(&self, value: u64) -> bool {
+        (self.min..=self.max).contains(&value)
+    }
+
+    fn check(&self, value: u128) -> Result<(), ConfigError> {
+        match u64::try_from(value) {
+            Ok(value) if self.contains(value) => Ok(()),
+            _ => Err(ConfigError {
+                limit: *self,
+                value,
+            }),
+        }
+    }
+}
+
+/// Workers of the pool.
+pub const WORKERS: Limit = Limit {
+    flag: "workers",
+    default: 4,
+    min: 1,
+    max: 1024,
+    unit: "threads",
+    reason: "Threads that run requests; the cores for CPU work, more for work that blocks",
+};
+/// Slots of the work queue.
+pub const QUEUE: Limit = Limit {
+    flag: "queue",
+    default: 256,
+    min: 1,
+    max: 1000,
+    unit: "requests",
+    reason: "Requests that may wait for a worker; beyond it they wait with their connection",
+};
+/// How long a request waits for a queue slot.
+pub const BUSY_TIMEOUT: Limit = Limit {
+    flag: "busy-timeout",
+    default: 1000,
+    min: 0,
+    max: 3_600_000,
+    unit: "ms",
+    reason: "Longest wait for a queue slot before `ERR server busy`; 0 refuses at once",
+};
+/// Longest request line.
+pub const MAX_LINE: Limit = Limit {
+    flag: "max-line",
+    default: 65_536,
+    min: 1,
+    max: 16_777_216,
+    unit: "bytes",
+    reason: "Longest request line without its ending; bounds the memory of a connection",
+};
+/// Requests of one connection that are framed and unanswered.
+pub const MAX_INFLIGHT: Limit = Limit {
+    flag: "max-inflight",
+    default: 128,
+    min: 1,
+    max: 65_536,
+    unit: "requests",
+    reason: "Requests of one connection, framed and not yet answered; more stay in its socket",
+};
+/// Longest SLEEP.
+pub const MAX_SLEEP: Limit = Limit {
+    flag: "max-sleep",
+    default: 10_000,
+    min: 0,
+    max: 86_400_000,
+    unit: "ms",
+    reason: "Longest SLEEP: how long one request can hold a worker",
+};
+/// Connections served at a time.
+pub const MAX_CONNECTIONS: Limit = Limit {
+    flag: "max-connections",
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    unit: "connections",
+    reason: "Connections served at a time; one more is told `ERR too many connections`",
+};
+/// Bytes that all connections may hold beyond their first request.
+pub const MAX_BUFFERED: Limit = Limit {
+    flag: "max-buffered",
+    default: 268_435_456,
+    min: 0,
+    max: 1_099_511_627_776,
+    unit: "bytes",
+    reason: "Bytes buffered for all connections; past it only those with nothing in flight are read",
+};
+/// Time without progress before a connection is closed.
+pub const IDLE_TIMEOUT: Limit = Limit {
+    flag: "idle-timeout",
+    default: 300,
+    min: 0,
+    max: 31_536_000,
+    unit: "s",
+    reason: "Time without progress after which a connection is closed; 0 never closes one",
+};
+/// Longest wait for framed requests at the stop.
+pub const DRAIN_TIMEOUT: Limit = Limit {
+    flag: "drain-timeout",
+    default: 10,
+    min: 0,
+    max: 86_400,
+    unit: "s",
+    reason: "Longest wait for framed requests after SIGTERM or SIGINT; 0 waits for nothing",
+};
+
+/// In which order workers take queued requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueOrder {
+    /// Connections in turn, one request each per round.
+    Fair,
+    /// First in, first out, whoever sent it: the order to compare with.
+    Fifo,
+}
+
+/// What a server may use, and how long it waits. [`Config::default`] is what the flags default to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Worker threads; see [`WORKERS`].
+    pub workers: usize,
+    /// Slots of the work queue; see [`QUEUE`].
+    pub queue: usize,
+    /// In which order workers take queued requests.
+    pub queue_order: QueueOrder,
+    /// Longest wait for a queue slot; see [`BUSY_TIMEOUT`].
+    pub busy_timeout: Duration,
+    /// Longest request line in bytes; see [`MAX_LINE`].
+    pub max_line: usize,
+    /// Requests of one connection in flight; see [`MAX_INFLIGHT`].
+    pub max_inflight: usize,
+    /// Connections served at a time; see [`MAX_CONNECTIONS`].
+    pub max_connections: usize,
+    /// Bytes buffered for all connections; see [`MAX_BUFFERED`].
+    pub max_buffered: usize,
+    /// Time without progress before a connection is closed, zero for never; see [`IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// Longest wait for framed requests at the stop; see [`DRAIN_TIMEOUT`].
+    pub drain_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            workers: WORKERS.default as usize,
+            queue: QUEUE.default as usize,
+            queue_order: QueueOrder::Fair,
+            busy_timeout: Duration::from_millis(BUSY_TIMEOUT.default),
+            max_line: MAX_LINE.default as usize,
+            max_inflight: MAX_INFLIGHT.default as usize,
+            max_connections: MAX_CONNECTIONS.default as usize,
+            max_buffered: MAX_BUFFERED.default as usize,
+            idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
+            drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
+        }
+    }
+}
+
+impl Config {
+    /// Says whether every number is in its range.
+    ///
+    /// # Errors
+    /// The first one that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        WORKERS.check(self.workers as u128)?;
+        QUEUE.check(self.queue as u128)?;
+        BUSY_TIMEOUT.check(self.busy_timeout.as_millis())?;
+        MAX_LINE.check(self.max_line as u128)?;
+        MAX_INFLIGHT.check(self.max_inflight as u128)?;
+        MAX_CONNECTIONS.check(self.max_connections as u128)?;
+        MAX_BUFFERED.check(self.max_buffered as u128)?;
+        IDLE_TIMEOUT.check(u128::from(self.idle_timeout.as_secs()))?;
+        DRAIN_TIMEOUT.check(u128::from(self.drain_timeout.as_secs()))
+    }
+}
+
+/// A number of [`Config`] out of its range.
+#[derive(Debug, Clone)]
+pub struct ConfigError {
+    limit: Limit,
+    value: u128,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Limit {
+            flag,
+            min,
+            max,
+            unit,
+            ..
+        } = self.limit;
+        write!(
+            f,
+            "{flag} is {} {unit}: allowed are whole numbers from {min} to {max}",
+            self.value
+        )
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range() {
+        Config::default()
+            .check()
+            .expect("defaults pass their own check");
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named_with_its_range() {
+        let config = Config {
+            queue: 1001,
+            ..Config::default()
+        };
+        let message = config
+            .check()
+            .expect_err("1001 slots are too many")
+            .to_string();
+        assert_eq!(
+            message,
+            "queue is 1001 requests: allowed are whole numbers from 1 to 1000"
+        );
+    }
+
+    #[test]
+    fn only_plain_digits_in_range_parse() {
+        assert_eq!(WORKERS.parse("8"), Ok(8));
+        for wrong in [
+            "",
+            "0",
+            "+1",
+            "-1",
+            " 1",
+            "1.5",
+            "1025",
+            "99999999999999999999",
+            "four",
+        ] {
+            let message = WORKERS.parse(wrong).expect_err(wrong);
+            assert_eq!(message, "allowed are whole numbers from 1 to 1024");
+        }
+    }
+}

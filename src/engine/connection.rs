@@ -1,0 +1,287 @@
+//! One connection as pure state: what it may read, what it owes, how it ends.
+//!
+//! Knows no socket, no other connection and no queue.
+//!
+//! Rule: every bound of promise 5 is held here, by not framing and not reading.
+
+use super::framing::{Frame, Framer};
+use super::order::Order;
+use super::outbox::Outbox;
+use crate::config::Config;
+use crate::task::ConnectionId;
+use crate::wire::ErrorLine;
+use std::time::{Duration, Instant};
+
+/// A connection with more unsent output than this is neither framed nor read on.
+pub const UNSENT_LIMIT_BYTES: usize = 65_536;
+
+/// How long a connection that is over may still take its last words and send what nobody reads.
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much it may still send in that time: closing with unread input would reset the connection,
+/// but no honest client has more under way than the buffers of two hosts.
+pub(super) const LINGER_LIMIT_BYTES: usize = 64 << 20;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Requests may come.
+    Serving,
+    /// Nothing more is read; what is owed is written, then the sending side is shut.
+    Ending {
+        /// When to give up writing; none where the drain timeout sees to it.
+        by: Option<Instant>,
+    },
+    /// The sending side is shut; what still comes is read and thrown away.
+    Lingering {
+        /// When to close.
+        by: Instant,
+        /// How much more may be thrown away.
+        left_bytes: usize,
+    },
+    /// To be closed at once.
+    Over,
+}
+
+/// Why a connection that had bytes to read was not read: it must be attended when that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadPause {
+    None,
+    /// One of its own bounds was reached.
+    OwnBounds,
+    /// The budget of all connections was spent, and it owed something.
+    Budget,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) phase: Phase,
+    /// The client has shut its sending side, and all it sent has been read.
+    pub(super) peer_finished: bool,
+    framer: Framer,
+    /// Bytes read and, for want of a place in the order, not framed yet: those from `unframed_from`
+    /// on. While there are any, nothing more is read.
+    unframed: Vec<u8>,
+    unframed_from: usize,
+    pub(super) order: Order,
+    pub(super) outbox: Outbox,
+
+    pub(super) opened_at: Instant,
+    /// When response bytes last left, or the last request was answered, or the connection opened.
+    pub(super) last_progress: Instant,
+    /// When it last got a queue slot.
+    pub(super) last_slot_at: Instant,
+    pub(super) bytes_in: u64,
+
+    /// It was refused on arrival, and does not count against the connection limit.
+    pub(super) refused: bool,
+    /// Its place in the deadlines, if it has one.
+    pub(super) armed: Option<Instant>,
+    /// It stands on the attention list.
+    pub(super) attended: bool,
+    pub(super) read_pause: ReadPause,
+    /// What it added to the engine's count of buffered bytes.
+    pub(super) counted_bytes: usize,
+}
+
+/// What one round of framing did.
+#[derive(Debug, Default)]
+pub(super) struct Framed {
+    pub(super) lines: u64,
+    pub(super) too_long: u64,
+    pub(super) incomplete: u64,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnectionId, max_line: usize, now: Instant) -> Connection {
+        Connection {
+            id,
+            phase: Phase::Serving,
+            peer_finished: false,
+            framer: Framer::new(max_line),
+            unframed: Vec::new(),
+            unframed_from: 0,
+            order: Order::default(),
+            outbox: Outbox::default(),
+            opened_at: now,
+            last_progress: now,
+            last_slot_at: now,
+            bytes_in: 0,
+            refused: false,
+            armed: None,
+            attended: false,
+            read_pause: ReadPause::None,
+            counted_bytes: 0,
+        }
+    }
+
+    /// Bytes buffered for this connection.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.framer.kept_bytes()
+            + self.unframed.len()
+            + self.order.kept_bytes()
+            + self.outbox.kept_bytes()
+    }
+
+    /// Whether it holds nothing but the beginning of its next request.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.order.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Whether its own bounds let it read on.
+    pub(super) fn may_read(&self, config: &Config) -> bool {
+        self.phase == Phase::Serving
+            && !self.peer_finished
+            && self.unframed.is_empty()
+            && self.order.waiting() == 0
+            && self.order.len() < config.max_inflight
+            && self.outbox.kept_bytes() <= UNSENT_LIMIT_BYTES
+    }
+
+    /// Whether what paused its reading is over, as far as this connection alone can tell.
+    pub(super) fn pause_is_over(&self, config: &Config) -> bool {
+        match self.read_pause {
+            ReadPause::None => false,
+            ReadPause::OwnBounds => self.may_read(config),
+            // Past the budget only a connection that owes nothing is read: its next request can
+            // always come, be answered and leave again, so the budget cannot lock the server up.
+            ReadPause::Budget => self.owes_nothing(),
+        }
+    }
+
+    /// Whether nothing is left to answer or to write, and nothing more can come.
+    pub(super) fn is_finished(&self) -> bool {
+        let input_over = self.peer_finished || self.phase != Phase::Serving;
+        input_over && self.owes_nothing() && self.unframed.is_empty()
+    }
+
+    /// Frames what was read just now.
+    pub(super) fn receive(&mut self, chunk: &[u8], config: &Config, now: Instant) -> Framed {
+        debug_assert!(
+            self.unframed.is_empty(),
+            "a connection with unframed bytes is not read"
+        );
+        self.bytes_in += chunk.len() as u64;
+        let mut framed = Framed::default();
+        let mut rest = chunk;
+        self.frame(&mut rest, config, now, &mut framed);
+        self.unframed = rest.to_vec();
+        self.unframed_from = 0;
+        self.settle(config, now, &mut framed);
+        framed
+    }
+
+    /// Moves on what can move: answers to the outbox, unframed bytes into the places that this freed.
+    pub(super) fn advance(&mut self, config: &Config, now: Instant) -> Framed {
+        let mut framed = Framed::default();
+        self.settle(config, now, &mut framed);
+        framed
+    }
+
+    fn settle(&mut self, config: &Config, now: Instant, framed: &mut Framed) {
+        loop {
+            let was_empty = self.order.is_empty();
+            while let Some(response) = self.order.leave() {
+                self.outbox.push(response);
+            }
+            if !was_empty && self.order.is_empty() {
+                self.last_progress = now;
+            }
+            let places = self.order.len();
+            let unframed = std::mem::take(&mut self.unframed);
+            let mut rest = &unframed[self.unframed_from..];
+            self.frame(&mut rest, config, now, framed);
+            if rest.is_empty() {
+                self.unframed_from = 0;
+            } else {
+                self.unframed_from = unframed.len() - rest.len();
+                self.unframed = unframed;
+            }
+            if self.order.len() == places {
+                return;
+            }
+        }
+    }
+
+    /// Opens places for the lines of `rest`, as far as the bounds allow.
+    fn frame(&mut self, rest: &mut &[u8], config: &Config, now: Instant, framed: &mut Framed) {
+        let request_limit_bytes = 2 * config.max_line;
+        while self.order.len() < config.max_inflight
+            && self.outbox.kept_bytes() <= UNSENT_LIMIT_BYTES
+        {
+            let room = request_limit_bytes - self.order.request_bytes();
+            match self.framer.next(rest, room) {
+                Frame::Line(line) => {
+                    framed.lines += 1;
+                    let sequence = self.order.open(line.into_owned(), now);
+                    tracing::trace!(conn = %self.id, seq = %sequence, "framed");
+                }
+                Frame::TooLong => {
+                    framed.too_long += 1;
+                    let max_line = config.max_line;
+                    self.order
+                        .open_answered(ErrorLine::LineTooLong { max_line }.to_line(), now);
+                }
+                Frame::Incomplete if self.peer_finished && self.framer.is_inside_line() => {
+                    framed.incomplete += 1;
+                    self.framer = Framer::new(config.max_line);
+                    self.order
+                        .open_answered(ErrorLine::IncompleteLine.to_line(), now);
+                }
+                Frame::Incomplete | Frame::NoRoom => return,
+            }
+        }
+    }
+
+    /// From here on nothing that the client sends becomes a request.
+    pub(super) fn end_input(&mut self, by: Option<Instant>, config: &Config) {
+        self.phase = Phase::Ending { by };
+        self.unframed = Vec::new();
+        self.unframed_from = 0;
+        self.framer = Framer::new(config.max_line);
+    }
+
+    /// When the longest waiting request is to be refused: once it has waited so long, and the
+    /// connection has got no slot for so long either.
+    pub(super) fn busy_deadline(&mut self, config: &Config) -> Option<Instant> {
+        let since = self.order.waiting_since()?.max(self.last_slot_at);
+        Some(since + config.busy_timeout)
+    }
+
+    /// When somebody has to look after this connection, as far as is known now.
+    pub(super) fn deadline(&mut self, config: &Config, now: Instant) -> Option<Instant> {
+        let idle = match config.idle_timeout {
+            Duration::ZERO => None,
+            // Progress starts the clock anew, so while something is owed by us there is time.
+            timeout if !self.order.is_empty() => Some(now + timeout),
+            timeout => Some(self.last_progress + timeout),
+        };
+        match self.phase {
+            Phase::Serving => [self.busy_deadline(config), idle]
+                .into_iter()
+                .flatten()
+                .min(),
+            Phase::Ending { by: Some(by) } | Phase::Lingering { by, .. } => Some(by),
+            Phase::Ending { by: None } => [self.busy_deadline(config), idle]
+                .into_iter()
+                .flatten()
+                .min(),
+            Phase::Over => None,
+        }
+    }
+
+    pub(super) fn check_invariants(&self, config: &Config) {
+        self.order.check_invariants();
+        assert!(self.order.len() <= config.max_inflight);
+        assert!(self.order.request_bytes() <= 2 * config.max_line);
+        assert!(self.framer.kept_bytes() <= config.max_line + 1);
+        let blocked = self.order.len() == config.max_inflight
+            || self.outbox.kept_bytes() > UNSENT_LIMIT_BYTES
+            || !self.order.is_empty();
+        assert!(
+            self.unframed.is_empty() || blocked,
+            "unframed bytes wait for something"
+        );
+        assert_eq!(self.counted_bytes, self.buffered_bytes());
+    }
+}

@@ -1,0 +1,94 @@
+//! What time does to connections: busy refusals, idle goodbyes, the end of lingering.
+//!
+//! Knows no clock: it is handed `now`, and says when it wants to be called again.
+//!
+//! Rule: each connection has at most one entry in the deadlines. It may be early, since progress moves
+//! deadlines back without touching it, and is then set anew; it is never late.
+
+use super::connection::Phase;
+use super::{Engine, find};
+use crate::task::ConnectionId;
+use crate::wire::ErrorLine;
+use std::time::Instant;
+use tracing::trace;
+
+impl Engine {
+    /// When [`Engine::expire`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Refuses and closes what is due. O(log n) for each connection that is looked at.
+    pub fn expire(&mut self, now: Instant) {
+        // Requests that were framed and got their slot in the same turn never get here: only
+        // those left over are worth a deadline.
+        while let Some(id) = self.admission.newcomer() {
+            if find(&mut self.connections, id).is_some_and(|c| c.order.waiting() > 0) {
+                self.arm(id, now);
+            }
+        }
+        while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, id));
+            self.connections[id.slot()].armed = None;
+            self.look_at_deadlines(id, now);
+            self.arm(id, now);
+        }
+    }
+
+    fn look_at_deadlines(&mut self, id: ConnectionId, now: Instant) {
+        let connection = &mut self.connections[id.slot()];
+        if let Phase::Ending { by: Some(by) } | Phase::Lingering { by, .. } = connection.phase {
+            if by <= now {
+                connection.phase = Phase::Over;
+            }
+            return self.settled(id, false);
+        }
+        let had_waiting = connection.order.waiting() > 0;
+        while connection
+            .busy_deadline(&self.config)
+            .is_some_and(|deadline| deadline <= now)
+        {
+            let Some(sequence) = connection.order.refuse(ErrorLine::Busy.to_line()) else {
+                break;
+            };
+            self.stats.refused_busy += 1;
+            self.stats.waiting.down();
+            trace!(conn = %id, seq = %sequence, "refused: busy");
+        }
+        if had_waiting {
+            if connection.order.waiting() == 0 {
+                self.admission.leave(id);
+            }
+            return self.advance(id, now);
+        }
+        let idle_by = connection.last_progress + self.config.idle_timeout;
+        let is_idle = connection.order.is_empty() && idle_by <= now;
+        if is_idle && !self.config.idle_timeout.is_zero() {
+            self.stats.idle_closed += 1;
+            if connection.outbox.is_empty() && connection.phase == Phase::Serving {
+                self.farewell(id, ErrorLine::IdleTimeout, now);
+            } else {
+                // It does not take what it has been sent, so it will not take the error either.
+                connection.phase = Phase::Over;
+                self.settled(id, false);
+            }
+        }
+    }
+
+    /// Sees to it that the connection is looked at no later than its next deadline.
+    pub(super) fn arm(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
+        let Some(deadline) = connection.deadline(&self.config, now) else {
+            return;
+        };
+        match connection.armed {
+            Some(at) if at <= deadline => return,
+            Some(at) => self.deadlines.remove(&(at, id)),
+            None => false,
+        };
+        connection.armed = Some(deadline);
+        self.deadlines.insert((deadline, id));
+    }
+}

@@ -1,0 +1,535 @@
+//! All connections as pure state: bytes and `now` in; tasks, bytes and the next deadline out.
+//!
+//! Knows no sockets, no threads, no queue and no clock. The reactor brings what happened and does
+//! what [`Engine::step`] says; a test does the same with a clock of its own.
+//!
+//! Rule: every request line gets a place in its connection's order, every answer fills one, and
+//! nothing that a client sends makes the engine keep more than the bounds of [`Config`].
+
+mod admission;
+mod connection;
+mod deadlines;
+mod framing;
+mod order;
+mod outbox;
+
+use crate::config::Config;
+use crate::stats::Stats;
+use crate::task::{ConnectionId, Outcome, Response, Task};
+use crate::wire::ErrorLine;
+use admission::Admission;
+pub use connection::UNSENT_LIMIT_BYTES;
+use connection::{Connection, Framed, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, ReadPause};
+use slab::Slab;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+use tracing::{debug, trace};
+
+/// Connections beyond the limit that may be told so at a time; more wait in the listen backlog.
+pub const REFUSAL_RESERVE: usize = 64;
+
+/// What the reactor is to do next with one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing now: the connection is attended again when there is something.
+    Wait,
+    /// Read, and hand over what came.
+    Read,
+    /// Read, throw it away, and say how much it was.
+    Discard,
+    /// Shut the sending side.
+    ShutDown,
+    /// Close the socket and [`Engine::remove`] the connection.
+    Close,
+}
+
+/// What a connection left behind when it was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Requests of it are queued or running: the queue can be rid of those not started.
+    pub has_submitted: bool,
+}
+
+/// The state of all connections. Every method takes O(1), but for what says otherwise.
+///
+/// Ids of connections that have gone are answered as "nothing there": a response that comes late
+/// is dropped, an event that comes late is ignored.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    connections: Slab<Connection>,
+    /// Connections accepted so far.
+    serial: u64,
+    /// Connections that were refused on arrival and are still there.
+    refused: usize,
+    admission: Admission,
+    /// At most one entry a connection: a time at which to look whether a deadline has passed. It may
+    /// be early, since deadlines move back with progress; it is never late.
+    deadlines: BTreeSet<(Instant, ConnectionId)>,
+    /// Connections that the reactor has to look after, each once.
+    attention: VecDeque<ConnectionId>,
+    /// Connections whose reading the budget of all has paused.
+    budget_paused: BTreeSet<ConnectionId>,
+    buffered_bytes: usize,
+    stopping: bool,
+    stats: Stats,
+}
+
+impl Engine {
+    /// An engine without connections.
+    pub fn new(config: Config) -> Engine {
+        Engine {
+            config,
+            connections: Slab::new(),
+            serial: 0,
+            refused: 0,
+            admission: Admission::default(),
+            deadlines: BTreeSet::new(),
+            attention: VecDeque::new(),
+            budget_paused: BTreeSet::new(),
+            buffered_bytes: 0,
+            stopping: false,
+            stats: Stats::default(),
+        }
+    }
+
+    /// The numbers so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The same, for what only the reactor sees.
+    pub fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    // What happened.
+
+    /// Whether one more connection may be accepted, be it only to be refused.
+    pub fn may_accept(&self) -> bool {
+        let room = (self.config.max_connections + REFUSAL_RESERVE).min(ConnectionId::SLOTS);
+        !self.stopping && self.connections.len() < room
+    }
+
+    /// A connection was accepted.
+    pub fn accept(&mut self, now: Instant) -> ConnectionId {
+        self.serial += 1;
+        let entry = self.connections.vacant_entry();
+        let id = ConnectionId::new(self.serial, entry.key());
+        entry.insert(Connection::new(id, self.config.max_line, now));
+        self.stats.accepted += 1;
+        self.stats.connections.up();
+        let served = self.connections.len() - 1 - self.refused;
+        if served >= self.config.max_connections {
+            self.refused += 1;
+            self.stats.too_many += 1;
+            self.connections[id.slot()].refused = true;
+            self.farewell(id, ErrorLine::TooManyConnections, now);
+        }
+        self.arm(id, now);
+        id
+    }
+
+    /// Bytes came, after [`Step::Read`].
+    pub fn received(&mut self, id: ConnectionId, chunk: &[u8], now: Instant) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
+        self.stats.bytes_in += chunk.len() as u64;
+        let had_waiting = connection.order.waiting() > 0;
+        let framed = connection.receive(chunk, &self.config, now);
+        self.count(framed);
+        self.settled(id, had_waiting);
+    }
+
+    /// The client's stream ended, after [`Step::Read`] or [`Step::Discard`].
+    pub fn received_end(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
+        connection.peer_finished = true;
+        self.advance(id, now);
+    }
+
+    /// So many bytes came and were thrown away, after [`Step::Discard`].
+    pub fn discarded(&mut self, id: ConnectionId, count: usize) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
+        self.stats.bytes_in += count as u64;
+        connection.bytes_in += count as u64;
+        if let Phase::Lingering { left_bytes, .. } = &mut connection.phase {
+            *left_bytes = left_bytes.saturating_sub(count);
+            if *left_bytes == 0 {
+                connection.phase = Phase::Over;
+            }
+        }
+    }
+
+    /// A worker is done with a request.
+    pub fn completed(&mut self, response: Response, now: Instant) {
+        let Response {
+            connection: id,
+            sequence,
+            line,
+            outcome,
+            ..
+        } = response;
+        self.stats.submitted.down();
+        self.stats
+            .queued_time
+            .record(response.queued_at, response.started_at);
+        self.stats
+            .working_time
+            .record(response.started_at, response.finished_at);
+        match outcome {
+            Outcome::Ok => self.stats.answered_ok += 1,
+            Outcome::Error => self.stats.answered_error += 1,
+            Outcome::Internal => self.stats.answered_internal += 1,
+        }
+        let Some(connection) = find(&mut self.connections, id) else {
+            self.stats.dropped += 1;
+            trace!(conn = %id, seq = %sequence, "dropped: its connection has gone");
+            return;
+        };
+        connection.order.fill(sequence, line);
+        self.advance(id, now);
+    }
+
+    /// The queue gave back so many requests of a removed connection.
+    pub fn withdrawn(&mut self, count: usize) {
+        self.stats.discarded += count as u64;
+        for _ in 0..count {
+            self.stats.submitted.down();
+        }
+    }
+
+    /// The socket took the next `count` bytes of [`Engine::unsent`].
+    pub fn sent(&mut self, id: ConnectionId, count: usize, now: Instant) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
+        self.stats.bytes_out += count as u64;
+        connection.outbox.sent(count);
+        connection.last_progress = now;
+        while let Some(written) = connection.outbox.written() {
+            self.stats.written_time.record(written.framed_at, now);
+            trace!(conn = %id, seq = %written.sequence, "written");
+        }
+        self.advance(id, now);
+    }
+
+    /// The sending side was shut, after [`Step::ShutDown`].
+    pub fn shut_down(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
+        let by = now + LINGER_TIMEOUT;
+        connection.phase = Phase::Lingering {
+            by,
+            left_bytes: LINGER_LIMIT_BYTES,
+        };
+        self.arm(id, now);
+    }
+
+    /// The socket was closed: the connection is forgotten, with everything it still waited for.
+    pub fn remove(&mut self, id: ConnectionId, now: Instant, why: &str) -> Option<Removed> {
+        let connection = find(&mut self.connections, id)?;
+        let waiting = connection.order.waiting();
+        let has_submitted = connection.order.has_submitted();
+        debug!(conn = %id, why, requests = connection.order.opened(), bytes_in = connection.bytes_in,
+            bytes_out = connection.outbox.sent_in_all(), unanswered = connection.order.len(),
+            age_ms = now.saturating_duration_since(connection.opened_at).as_millis() as u64, "closed");
+        if waiting > 0 {
+            self.admission.leave(id);
+            self.stats.discarded += waiting as u64;
+            self.stats
+                .waiting
+                .set(self.stats.waiting.now as usize - waiting);
+        }
+        if let Some(at) = connection.armed {
+            self.deadlines.remove(&(at, id));
+        }
+        self.budget_paused.remove(&id);
+        self.refused -= usize::from(connection.refused);
+        let counted_bytes = connection.counted_bytes;
+        self.connections.remove(id.slot());
+        self.stats.connections.down();
+        self.recount(counted_bytes, 0);
+        Some(Removed { has_submitted })
+    }
+
+    /// From now on nothing is accepted, read or framed; what has been framed is answered. Linear in the
+    /// connections.
+    pub fn stop(&mut self, now: Instant) {
+        self.stopping = true;
+        let ids: Vec<_> = self
+            .connections
+            .iter()
+            .map(|(_, connection)| connection.id)
+            .collect();
+        for id in ids {
+            let connection = &mut self.connections[id.slot()];
+            if connection.phase == Phase::Serving {
+                connection.end_input(None, &self.config);
+            }
+            self.advance(id, now);
+        }
+    }
+
+    // What to do.
+
+    /// The next connection that needs something done. One round of them is as many as
+    /// [`Engine::attention_len`] says: those that come up meanwhile belong to the next.
+    pub fn next_attention(&mut self) -> Option<ConnectionId> {
+        while let Some(id) = self.attention.pop_front() {
+            if let Some(connection) = find(&mut self.connections, id) {
+                connection.attended = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// How many connections need something done.
+    pub fn attention_len(&self) -> usize {
+        self.attention.len()
+    }
+
+    /// Puts a connection on the attention list, for what the reactor found out about its socket.
+    pub fn attend(&mut self, id: ConnectionId) {
+        if let Some(connection) = find(&mut self.connections, id)
+            && !connection.attended
+        {
+            connection.attended = true;
+            self.attention.push_back(id);
+        }
+    }
+
+    /// What is to be written to a connection's socket, before anything else.
+    pub fn unsent(&self, id: ConnectionId) -> &[u8] {
+        match self.connections.get(id.slot()) {
+            Some(connection) if connection.id == id => connection.outbox.unsent(),
+            _ => &[],
+        }
+    }
+
+    /// What is to be done with a connection whose unsent bytes have been offered to its socket.
+    /// `readable` says whether the socket may have something to read.
+    pub fn step(&mut self, id: ConnectionId, readable: bool) -> Step {
+        let budget_spent = self.is_budget_spent();
+        let Some(connection) = find(&mut self.connections, id) else {
+            return Step::Wait;
+        };
+        match connection.phase {
+            Phase::Over => return Step::Close,
+            Phase::Lingering { .. } if connection.peer_finished => return Step::Close,
+            Phase::Lingering { .. } if readable => return Step::Discard,
+            Phase::Lingering { .. } => return Step::Wait,
+            Phase::Serving | Phase::Ending { .. } => {}
+        }
+        if connection.is_finished() {
+            return if connection.peer_finished {
+                Step::Close
+            } else {
+                Step::ShutDown
+            };
+        }
+        if !readable || connection.phase != Phase::Serving || connection.peer_finished {
+            return Step::Wait;
+        }
+        if !connection.may_read(&self.config) {
+            connection.read_pause = ReadPause::OwnBounds;
+            self.stats.read_pauses += 1;
+            return Step::Wait;
+        }
+        if budget_spent && !connection.owes_nothing() {
+            connection.read_pause = ReadPause::Budget;
+            self.budget_paused.insert(id);
+            self.stats.budget_pauses += 1;
+            return Step::Wait;
+        }
+        Step::Read
+    }
+
+    /// Whether a request waits for a queue slot.
+    pub fn has_waiting(&self) -> bool {
+        !self.admission.is_empty()
+    }
+
+    /// The request that gets the next queue slot, with the flow that takes turns for it.
+    pub fn next_task(&mut self, now: Instant) -> Option<(usize, Task)> {
+        let id = self.admission.next()?;
+        let connection = &mut self.connections[id.slot()];
+        debug_assert_eq!(
+            connection.id, id,
+            "a connection leaves the round when it is removed"
+        );
+        let (sequence, line, framed_at) = connection
+            .order
+            .submit()
+            .expect("a connection in the round has a waiting request");
+        connection.last_slot_at = now;
+        if connection.order.waiting() > 0 {
+            self.admission.stay(id);
+        } else if connection.read_pause != ReadPause::None {
+            self.settled(id, true);
+        }
+        self.stats.waiting.down();
+        self.stats.submitted.up();
+        self.stats.waiting_time.record(framed_at, now);
+        trace!(conn = %id, seq = %sequence, "queued");
+        Some((
+            id.slot(),
+            Task {
+                connection: id,
+                sequence,
+                line,
+                queued_at: now,
+            },
+        ))
+    }
+
+    /// Whether no connection is left.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// What would be lost if the server ended now. Linear in the connections.
+    pub fn owed(&self) -> Owed {
+        let connections = || self.connections.iter().map(|(_, connection)| connection);
+        Owed {
+            requests: connections().map(|connection| connection.order.len()).sum(),
+            bytes: connections()
+                .map(|connection| connection.outbox.unsent().len())
+                .sum(),
+        }
+    }
+
+    // What follows from a change of one connection.
+
+    /// Moves on what can move after a change, and sees what follows.
+    fn advance(&mut self, id: ConnectionId, now: Instant) {
+        let connection = &mut self.connections[id.slot()];
+        let had_waiting = connection.order.waiting() > 0;
+        let framed = connection.advance(&self.config, now);
+        self.count(framed);
+        self.settled(id, had_waiting);
+    }
+
+    /// Says goodbye with an error line, and gives it a limited time to be taken.
+    fn farewell(&mut self, id: ConnectionId, error: ErrorLine<'_>, now: Instant) {
+        let connection = &mut self.connections[id.slot()];
+        connection.end_input(Some(now + LINGER_TIMEOUT), &self.config);
+        connection.order.open_answered(error.to_line(), now);
+        self.advance(id, now);
+    }
+
+    fn count(&mut self, framed: Framed) {
+        self.stats.framed += framed.lines;
+        self.stats.too_long += framed.too_long;
+        self.stats.incomplete += framed.incomplete;
+        if framed.lines > 0 {
+            self.stats
+                .waiting
+                .set((self.stats.waiting.now + framed.lines) as usize);
+        }
+    }
+
+    /// After every change of a connection: its turn for slots, its share of the budget, and
+    /// whether the reactor has something to do for it.
+    fn settled(&mut self, id: ConnectionId, had_waiting: bool) {
+        let connection = &mut self.connections[id.slot()];
+        if !had_waiting && connection.order.waiting() > 0 {
+            self.admission.join(id);
+        }
+        let (before, after) = (connection.counted_bytes, connection.buffered_bytes());
+        connection.counted_bytes = after;
+        let pause_is_over = connection.pause_is_over(&self.config);
+        if pause_is_over {
+            connection.read_pause = ReadPause::None;
+            self.budget_paused.remove(&id);
+        }
+        let has_something = !connection.outbox.is_empty()
+            || connection.is_finished()
+            || connection.phase == Phase::Over;
+        if pause_is_over || has_something {
+            self.attend(id);
+        }
+        self.recount(before, after);
+    }
+
+    fn is_budget_spent(&self) -> bool {
+        self.buffered_bytes > self.config.max_buffered
+    }
+
+    fn recount(&mut self, before: usize, after: usize) {
+        if before == after {
+            return;
+        }
+        self.buffered_bytes = self.buffered_bytes - before + after;
+        self.stats.buffered.set(self.buffered_bytes);
+        if !self.budget_paused.is_empty() && !self.is_budget_spent() {
+            for id in std::mem::take(&mut self.budget_paused) {
+                self.connections[id.slot()].read_pause = ReadPause::None;
+                self.attend(id);
+            }
+        }
+    }
+
+    /// Recounts what the fields claim; linear in everything. For tests.
+    ///
+    /// # Panics
+    /// When a field disagrees.
+    pub fn check_invariants(&self) {
+        let connections = || self.connections.iter().map(|(_, connection)| connection);
+        connections().for_each(|connection| connection.check_invariants(&self.config));
+        let buffered: usize = connections().map(Connection::buffered_bytes).sum();
+        assert_eq!(self.buffered_bytes, buffered);
+        let waiting: usize = connections()
+            .map(|connection| connection.order.waiting())
+            .sum();
+        assert_eq!(self.stats.waiting.now, waiting as u64);
+        assert_eq!(
+            self.refused,
+            connections()
+                .filter(|connection| connection.refused)
+                .count()
+        );
+        let mut round: Vec<_> = self.admission.members().collect();
+        let mut wait: Vec<_> = connections()
+            .filter(|c| c.order.waiting() > 0)
+            .map(|connection| connection.id)
+            .collect();
+        round.sort_unstable();
+        wait.sort_unstable();
+        assert_eq!(round, wait, "whoever waits is in the round, once");
+        let armed: BTreeSet<_> = connections()
+            .filter_map(|c| c.armed.map(|at| (at, c.id)))
+            .collect();
+        assert_eq!(self.deadlines, armed);
+        let paused = connections().filter(|c| c.read_pause == ReadPause::Budget);
+        assert!(
+            paused.map(|c| &c.id).collect::<BTreeSet<_>>() == self.budget_paused.iter().collect()
+        );
+        let attended = connections()
+            .filter(|connection| connection.attended)
+            .count();
+        assert!(attended <= self.attention.len());
+    }
+}
+
+/// What is framed and not answered, or answered and not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owed {
+    /// Requests without an answer.
+    pub requests: usize,
+    /// Answer bytes that no socket has taken.
+    pub bytes: usize,
+}
+
+fn find(connections: &mut Slab<Connection>, id: ConnectionId) -> Option<&mut Connection> {
+    connections
+        .get_mut(id.slot())
+        .filter(|connection| connection.id == id)
+}

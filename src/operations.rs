@@ -1,0 +1,134 @@
+//! ECHO, SLEEP and HASH: the handler of the `server` command.
+//!
+//! Knows no connections and no queue: a line comes in, a line goes out.
+//!
+//! Rule: `OP` ends at the first space, and the argument is every byte after that one space.
+
+use crate::handler::{Handler, ResponseLine};
+use crate::wire::{ErrorLine, OK};
+use memchr::memchr;
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::time::Duration;
+
+/// The operations of docs/protocol.md.
+#[derive(Debug, Clone)]
+pub struct Operations {
+    /// The longest SLEEP, in milliseconds.
+    pub max_sleep: u64,
+}
+
+impl Handler for Operations {
+    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+        if request.is_empty() {
+            return response.error(ErrorLine::EmptyRequest);
+        }
+        let (name, argument) = match memchr(b' ', request) {
+            Some(space) => (&request[..space], &request[space + 1..]),
+            None => (request, &[][..]),
+        };
+        if name.eq_ignore_ascii_case(b"ECHO") {
+            response.reserve(OK.len() + argument.len() + 1);
+            response.push(OK);
+            response.push(argument);
+        } else if name.eq_ignore_ascii_case(b"SLEEP") {
+            match sleep_argument(argument).filter(|n| *n <= self.max_sleep) {
+                Some(n) => {
+                    std::thread::sleep(Duration::from_millis(n));
+                    write!(response, "OK {n}").expect("a response line takes every write");
+                }
+                None => response.error(ErrorLine::SleepRange {
+                    max_sleep: self.max_sleep,
+                }),
+            }
+        } else if name.eq_ignore_ascii_case(b"HASH") {
+            response.push(OK);
+            push_hex(&Sha256::digest(argument), response);
+        } else {
+            response.error(ErrorLine::UnknownOp(name));
+        }
+    }
+}
+
+/// Milliseconds from ASCII digits with spaces and tabs around them, however many leading zeros.
+fn sleep_argument(argument: &[u8]) -> Option<u64> {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let first = argument.iter().position(|b| !blank(b))?;
+    let last = argument.iter().rposition(|b| !blank(b))?;
+    argument[first..=last].iter().try_fold(0u64, |n, b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        n.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+fn push_hex(digest: &[u8], response: &mut ResponseLine<'_>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in digest {
+        response.push(&[
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(request: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Operations { max_sleep: 5 }.handle(request, &mut ResponseLine::new(&mut out));
+        out
+    }
+
+    #[track_caller]
+    fn answers(request: &[u8], expected: &[u8]) {
+        let got = answer(request);
+        assert_eq!(
+            got.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+    }
+
+    #[test]
+    fn echo_returns_every_byte_after_one_space() {
+        answers(b"ECHO hello", b"OK hello");
+        answers(b"echo  two \r\0\xff ", b"OK  two \r\0\xff ");
+        answers(b"ECHO ", b"OK ");
+        answers(b"ECHO", b"OK ");
+    }
+
+    #[test]
+    fn sleep_takes_digits_in_range_and_answers_plain_decimal() {
+        answers(b"SLEEP 5", b"OK 5");
+        answers(b"sLeEp \t 003 \t", b"OK 3");
+        answers(format!("SLEEP {}1", "0".repeat(200)).as_bytes(), b"OK 1");
+        let range = b"ERR SLEEP needs an integer from 0 to 5";
+        for wrong in [
+            "", " ", " 6", " +1", " -1", " 1x", " 1 2", " 0x1", " 1.0", " 1\r",
+        ] {
+            answers(format!("SLEEP{wrong}").as_bytes(), range);
+        }
+        answers(format!("SLEEP {}", "9".repeat(100)).as_bytes(), range);
+    }
+
+    #[test]
+    fn hash_is_sha_256_in_lowercase_hex() {
+        // FIPS 180-4, examples: "abc" and the empty message.
+        answers(
+            b"HASH abc",
+            b"OK ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        );
+        let empty = b"OK e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        answers(b"HASH", empty);
+        answers(b"HASH ", empty);
+    }
+
+    #[test]
+    fn anything_else_is_named_in_the_error() {
+        answers(b"", b"ERR empty request");
+        answers(b" ECHO x", b"ERR unknown op ");
+        answers(b"ECHO\tx", b"ERR unknown op ECHO?X");
+        answers(b"quit now", b"ERR unknown op QUIT");
+    }
+}

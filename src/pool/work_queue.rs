@@ -1,0 +1,347 @@
+//! The bounded queue between the loop and the workers: one Mutex, one Condvar.
+//!
+//! Knows neither what a task means nor who waits when it is full; that is the engine's.
+//!
+//! Rule: the loop never blocks on it for room, a worker never spins on it for work, and whoever
+//! makes room that somebody waits for is told so by its own `pop`.
+
+use super::sync::{Condvar, Mutex, MutexGuard};
+use super::turns::Turns;
+use crate::config::QueueOrder;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A queue of at most `capacity` tasks for any number of workers.
+///
+/// The pusher side is the loop: it pushes what fits and keeps the rest, so there is no wait for
+/// room and no deadline in here. The worker side is [`WorkQueue::pop`], which blocks.
+pub struct WorkQueue<T> {
+    state: Mutex<State<T>>,
+    /// Signalled when there is a task for one more worker, and at the close.
+    takeable: Condvar,
+}
+
+/// All of it is guarded by the one lock.
+struct State<T> {
+    tasks: Turns<T>,
+    capacity: usize,
+    order: QueueOrder,
+    /// Workers inside `takeable.wait`.
+    idle: usize,
+    /// The last push ended at "full": the next pop must say that it made room.
+    room_wanted: bool,
+    closed: bool,
+    lock_waits: LockWaits,
+}
+
+/// How often and how long threads stood before the queue's lock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LockWaits {
+    /// Times that the lock was taken already.
+    pub count: u64,
+    /// The waits together.
+    pub total: Duration,
+}
+
+/// What [`WorkQueue::pop`] hands out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Popped<T> {
+    /// The task.
+    pub task: T,
+    /// Whether the pusher waits for the slot that this pop freed: wake it before starting to work.
+    pub made_room: bool,
+}
+
+impl<T> WorkQueue<T> {
+    /// A queue of `capacity` slots whose tasks leave in `order`.
+    pub fn new(capacity: usize, order: QueueOrder) -> WorkQueue<T> {
+        let state = State {
+            tasks: Turns::with_capacity(capacity),
+            capacity,
+            order,
+            idle: 0,
+            room_wanted: false,
+            closed: false,
+            lock_waits: LockWaits::default(),
+        };
+        WorkQueue {
+            state: Mutex::new(state),
+            takeable: Condvar::new(),
+        }
+    }
+
+    /// Pushes what `next` yields until it yields nothing or the queue is full, under one lock.
+    ///
+    /// `next` gives a task with the flow that takes its turn for it, and is not asked when there is
+    /// no room. It runs under the lock, so it must be quick. Returns how many tasks the queue holds.
+    ///
+    /// A push that ends with the queue full makes the next `pop` report `made_room`. Deciding that
+    /// under the lock is the point: a count read earlier could miss the pop that made room just
+    /// then, and a request would wait beside a free slot.
+    pub fn push_while_room(&self, mut next: impl FnMut() -> Option<(usize, T)>) -> usize {
+        let mut state = self.lock();
+        debug_assert!(
+            !state.closed,
+            "the loop pushes nothing after it closed the queue"
+        );
+        while state.tasks.len() < state.capacity {
+            let Some((flow, task)) = next() else { break };
+            let flow = state.flow(flow);
+            state.tasks.push(flow, task);
+        }
+        state.room_wanted = state.tasks.len() == state.capacity;
+        let (depth, wake) = (state.tasks.len(), state.wants_another_worker());
+        drop(state);
+        if wake {
+            self.takeable.notify_one();
+        }
+        depth
+    }
+
+    /// Takes the next task; waits for one while there is none. `None` once the queue is closed
+    /// and empty.
+    pub fn pop(&self) -> Option<Popped<T>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(task) = state.tasks.pop() {
+                let made_room = std::mem::take(&mut state.room_wanted);
+                // A push wakes one worker; each worker that leaves work behind wakes one more.
+                let wake = state.wants_another_worker();
+                drop(state);
+                if wake {
+                    self.takeable.notify_one();
+                }
+                return Some(Popped { task, made_room });
+            }
+            if state.closed {
+                return None;
+            }
+            state.idle += 1;
+            state = self.takeable.wait(state).expect(UNPOISONED);
+            state.idle -= 1;
+        }
+    }
+
+    /// Takes back the tasks of `flow` that `unwanted` picks and that no worker has started.
+    pub fn discard(&self, flow: usize, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut state = self.lock();
+        let flow = state.flow(flow);
+        state.tasks.remove(flow, unwanted)
+    }
+
+    /// Ends the queue: what is in it is still handed out, then every `pop` returns `None`.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.takeable.notify_all();
+    }
+
+    /// How much threads have waited for each other so far.
+    pub fn lock_waits(&self) -> LockWaits {
+        self.lock().lock_waits
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Only the contended path reads the clock, so measuring costs nothing where it matters.
+        if let Ok(state) = self.state.try_lock() {
+            return state;
+        }
+        let start = Instant::now();
+        let mut state = self.state.lock().expect(UNPOISONED);
+        state.lock_waits.count += 1;
+        state.lock_waits.total += start.elapsed();
+        state
+    }
+}
+
+const UNPOISONED: &str = "nothing that runs under the queue's lock panics";
+
+impl<T> State<T> {
+    /// Whose turn a task takes: its own flow's, or in FIFO order that of the one flow of all.
+    fn flow(&self, flow: usize) -> usize {
+        match self.order {
+            QueueOrder::Fair => flow,
+            QueueOrder::Fifo => 0,
+        }
+    }
+
+    fn wants_another_worker(&self) -> bool {
+        self.idle > 0 && !self.tasks.is_empty()
+    }
+}
+
+impl<T> fmt::Debug for WorkQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkQueue").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+
+    /// Pushes one task; false when there was no room.
+    fn push(queue: &WorkQueue<u32>, flow: usize, task: u32) -> bool {
+        let mut offered = Some((flow, task));
+        queue.push_while_room(|| offered.take());
+        offered.is_none()
+    }
+
+    fn fair(capacity: usize) -> WorkQueue<u32> {
+        WorkQueue::new(capacity, QueueOrder::Fair)
+    }
+
+    #[test]
+    fn a_full_queue_takes_nothing_and_asks_for_nothing() {
+        let queue = fair(2);
+        assert!(push(&queue, 0, 1) && push(&queue, 0, 2));
+        queue.push_while_room(|| panic!("asked although full"));
+        assert!(!push(&queue, 0, 3));
+    }
+
+    #[test]
+    fn the_pop_that_makes_awaited_room_says_so_once() {
+        let queue = fair(2);
+        push(&queue, 0, 1);
+        assert_eq!(
+            queue.pop(),
+            Some(Popped {
+                task: 1,
+                made_room: false
+            })
+        );
+        push(&queue, 0, 2);
+        push(&queue, 0, 3);
+        assert_eq!(
+            queue.pop(),
+            Some(Popped {
+                task: 2,
+                made_room: true
+            })
+        );
+        assert_eq!(
+            queue.pop(),
+            Some(Popped {
+                task: 3,
+                made_room: false
+            })
+        );
+    }
+
+    #[test]
+    fn fifo_keeps_arrival_order_where_fair_takes_turns() {
+        for (order, expected) in [(QueueOrder::Fifo, [1, 2, 3]), (QueueOrder::Fair, [1, 3, 2])] {
+            let queue = WorkQueue::new(3, order);
+            for (flow, task) in [(7, 1), (7, 2), (8, 3)] {
+                push(&queue, flow, task);
+            }
+            let got = expected.map(|_| queue.pop().expect("three tasks").task);
+            assert_eq!(got, expected, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn discard_takes_only_what_is_unwanted_in_either_order() {
+        for order in [QueueOrder::Fifo, QueueOrder::Fair] {
+            let queue = WorkQueue::new(8, order);
+            for (flow, task) in [(1, 10), (2, 20), (1, 11)] {
+                push(&queue, flow, task);
+            }
+            assert_eq!(queue.discard(1, |task| task / 10 == 1), [10, 11]);
+            assert_eq!(queue.pop().map(|popped| popped.task), Some(20));
+        }
+    }
+
+    #[test]
+    fn close_lets_the_queue_drain_and_then_ends_every_worker() {
+        let queue = Arc::new(fair(8));
+        for task in 0..5 {
+            push(&queue, 0, task);
+        }
+        queue.close();
+        let drained: Vec<_> = std::iter::from_fn(|| queue.pop())
+            .map(|popped| popped.task)
+            .collect();
+        assert_eq!(drained, [0, 1, 2, 3, 4]);
+        let idle = Arc::new(fair(8));
+        let workers = [(); 3].map(|()| {
+            let queue = Arc::clone(&idle);
+            thread::spawn(move || queue.pop())
+        });
+        idle.close();
+        for worker in workers {
+            assert_eq!(worker.join().expect("no panic"), None);
+        }
+    }
+
+    #[test]
+    fn a_push_of_many_tasks_sets_as_many_workers_to_work() {
+        let queue = Arc::new(fair(8));
+        let (started, starts) = mpsc::channel();
+        let gate = Arc::new(std::sync::Barrier::new(5));
+        for _ in 0..4 {
+            let (queue, started, gate) = (Arc::clone(&queue), started.clone(), Arc::clone(&gate));
+            thread::spawn(move || {
+                while let Some(popped) = queue.pop() {
+                    started.send(popped.task).expect("the test listens");
+                    gate.wait();
+                }
+            });
+        }
+        let mut tasks = (0..4u32).map(|task| (task as usize, task));
+        queue.push_while_room(|| tasks.next());
+        // All four are in hands at once, or the barrier would never open.
+        for _ in 0..4 {
+            starts
+                .recv_timeout(Duration::from_secs(10))
+                .expect("each task wakes a worker");
+        }
+        gate.wait();
+        queue.close();
+    }
+
+    #[test]
+    fn many_workers_get_every_task_exactly_once() {
+        let queue = Arc::new(fair(16));
+        let (got, tasks) = mpsc::channel();
+        let (room, rooms) = mpsc::channel();
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let (queue, got, room) = (Arc::clone(&queue), got.clone(), room.clone());
+                thread::spawn(move || {
+                    while let Some(popped) = queue.pop() {
+                        if popped.made_room {
+                            room.send(()).expect("the pusher listens");
+                        }
+                        got.send(popped.task).expect("the test listens");
+                    }
+                })
+            })
+            .collect();
+        const TASKS: u32 = 20_000;
+        let mut source = (0..TASKS).map(|task| (task as usize % 7, task)).peekable();
+        while source.peek().is_some() {
+            queue.push_while_room(|| source.next());
+            if source.peek().is_some() {
+                // The pusher sleeps until it is told: a lost report ends the test here.
+                rooms
+                    .recv_timeout(Duration::from_secs(10))
+                    .expect("room is reported");
+            }
+        }
+        queue.close();
+        for worker in workers {
+            worker.join().expect("no panic");
+        }
+        drop(got);
+        let all: Vec<u32> = tasks.iter().collect();
+        assert_eq!(all.len(), TASKS as usize, "nothing twice");
+        assert_eq!(
+            all.into_iter().collect::<BTreeSet<_>>().len(),
+            TASKS as usize,
+            "nothing lost"
+        );
+    }
+}

@@ -1,0 +1,405 @@
+//! The event loop: one thread that owns every socket and never waits for work.
+//!
+//! Knows neither lines nor order nor what a deadline means: the engine decides, the reactor does.
+//!
+//! Rule: a [`Reactor::turn`] never blocks outside its poll, and gives each connection a bounded share.
+
+mod listener;
+mod sockets;
+
+use crate::config::Config;
+use crate::engine::{Engine, Owed, Step};
+use crate::pool::{ResponseQueue, WorkQueue};
+use crate::task::{ConnectionId, Response, Task};
+pub(crate) use listener::bind;
+use listener::{Accepted, Listener};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use sockets::{ReadOutcome, Socket, Sockets};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+// Below every token of a connection, whose serial number starts at 1.
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+const SIGNALS: Token = Token(2);
+
+/// One read takes at most so much, from one buffer that all connections share.
+const READ_CHUNK_BYTES: usize = 65_536;
+/// Reads of one connection in one turn, before the others have theirs.
+const READS_PER_TURN: usize = 4;
+/// Connections accepted in one turn, before those that are there have theirs.
+const ACCEPTS_PER_TURN: usize = 64;
+const EVENTS_PER_POLL: usize = 1024;
+
+/// Asks a running server to stop, from any thread.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    asked: Arc<AtomicBool>,
+    responses: Arc<ResponseQueue<Response>>,
+}
+
+impl Stopper {
+    /// Does what SIGTERM does: the server answers what it has framed, then ends.
+    pub fn stop(&self) {
+        // Release, with the acquire in `Reactor::is_asked_to_stop`; the announcement makes it look.
+        self.asked.store(true, Ordering::Release);
+        self.responses.announce();
+    }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything framed was answered and written.
+    Drained,
+    /// The drain timeout passed first; so much was abandoned.
+    TimedOut(Owed),
+    /// A second signal came; so much was abandoned.
+    Forced(Owed),
+}
+
+/// Sockets, poll and timers around an [`Engine`].
+pub(crate) struct Reactor {
+    poll: Poll,
+    events: Events,
+    /// None once the server is stopping.
+    listener: Option<Listener>,
+    signals: Option<Signals>,
+    sockets: Sockets,
+    buffer: Box<[u8]>,
+    engine: Engine,
+    queue: Arc<WorkQueue<Task>>,
+    responses: Arc<ResponseQueue<Response>>,
+    stop_asked: Arc<AtomicBool>,
+    drain_timeout: Duration,
+    drain_by: Option<Instant>,
+    ending: Option<Ending>,
+}
+
+impl Reactor {
+    pub(crate) fn new(
+        config: &Config,
+        listener: std::net::TcpListener,
+        queue: Arc<WorkQueue<Task>>,
+    ) -> io::Result<Reactor> {
+        let poll = Poll::new()?;
+        let listener = Listener::register(listener, poll.registry(), LISTENER)?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let wake = move || waker.wake().expect("an eventfd takes every wake");
+        Ok(Reactor {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_POLL),
+            listener: Some(listener),
+            signals: None,
+            sockets: Sockets::default(),
+            buffer: vec![0; READ_CHUNK_BYTES].into(),
+            engine: Engine::new(config.clone()),
+            queue,
+            responses: Arc::new(ResponseQueue::new(wake)),
+            stop_asked: Arc::new(AtomicBool::new(false)),
+            drain_timeout: config.drain_timeout,
+            drain_by: None,
+            ending: None,
+        })
+    }
+
+    pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Response>> {
+        &self.responses
+    }
+
+    pub(crate) fn stopper(&self) -> Stopper {
+        Stopper {
+            asked: Arc::clone(&self.stop_asked),
+            responses: Arc::clone(&self.responses),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// From here on SIGTERM and SIGINT stop this server.
+    pub(crate) fn handle_signals(&mut self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        self.poll
+            .registry()
+            .register(&mut signals, SIGNALS, Interest::READABLE)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    pub(crate) fn run(&mut self) -> io::Result<Ending> {
+        loop {
+            self.turn()?;
+            if let Some(ending) = self.ending {
+                return Ok(ending);
+            }
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.wait()?;
+        let now = Instant::now();
+        self.note_events();
+        self.note_signals(now);
+        self.accept(now);
+        self.collect(now);
+        self.attend(now);
+        self.submit(now);
+        self.engine.expire(now);
+        self.see_whether_drained(now);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// How long nothing has to be done unless something happens.
+    fn timeout(&self) -> Option<Duration> {
+        if self.engine.attention_len() > 0 {
+            return Some(Duration::ZERO);
+        }
+        let now = Instant::now();
+        let listener = self.listener.as_ref().filter(|_| self.engine.may_accept());
+        let accept = listener.and_then(|listener| listener.next_try(now));
+        let next = [self.engine.next_deadline(), accept, self.drain_by]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    fn note_events(&mut self) {
+        for event in &self.events {
+            match event.token() {
+                LISTENER => {
+                    if let Some(listener) = &mut self.listener {
+                        listener.set_ready();
+                    }
+                }
+                // Both are looked at in every turn.
+                WAKER | SIGNALS => {}
+                Token(bits) => {
+                    let id = ConnectionId::from_bits(bits as u64);
+                    // An event may outlive its connection within one batch; ids are never reused.
+                    if let Some(socket) = self.sockets.get(id) {
+                        socket.note(event);
+                        self.engine.attend(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_signals(&mut self, now: Instant) {
+        if self.stop_asked.swap(false, Ordering::Acquire) {
+            self.stop("asked", now);
+        }
+        let Some(signals) = &mut self.signals else {
+            return;
+        };
+        let stops: Vec<i32> = signals.pending().collect();
+        for signal in stops {
+            if self.drain_by.is_some() {
+                warn!(signal, "second signal: ending at once");
+                self.ending = Some(Ending::Forced(self.engine.owed()));
+            } else {
+                self.stop(
+                    if signal == SIGINT {
+                        "SIGINT"
+                    } else {
+                        "SIGTERM"
+                    },
+                    now,
+                );
+            }
+        }
+    }
+
+    fn stop(&mut self, why: &str, now: Instant) {
+        if self.drain_by.is_some() {
+            return;
+        }
+        // Closing the listener here makes later connects fail instead of hanging in the backlog.
+        self.listener = None;
+        self.engine.stop(now);
+        self.drain_by = Some(now + self.drain_timeout);
+        let Owed { requests, bytes } = self.engine.owed();
+        info!(why, unanswered = requests, unsent_bytes = bytes, "stopping");
+    }
+
+    fn see_whether_drained(&mut self, now: Instant) {
+        let Some(by) = self.drain_by else { return };
+        if self.ending.is_some() {
+            return;
+        }
+        if self.engine.is_empty() {
+            self.ending = Some(Ending::Drained);
+        } else if now >= by {
+            let owed = self.engine.owed();
+            let nothing = Owed {
+                requests: 0,
+                bytes: 0,
+            };
+            self.ending = Some(if owed == nothing {
+                Ending::Drained
+            } else {
+                Ending::TimedOut(owed)
+            });
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &mut self.listener else {
+                return;
+            };
+            if !self.engine.may_accept() {
+                return;
+            }
+            match listener.accept(now) {
+                Accepted::Connection(stream, peer) => self.open(stream, peer, now),
+                Accepted::Nothing => return,
+                Accepted::Exhausted => {
+                    self.engine.stats_mut().accept_pauses += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Instant) {
+        if let Err(cause) = set_options(&stream) {
+            // The peer may have gone already; the first read will tell.
+            debug!(%peer, %cause, "socket options not set");
+        }
+        let id = self.engine.accept(now);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(id.bits() as usize);
+        if let Err(cause) = self.poll.registry().register(&mut stream, token, both) {
+            warn!(%peer, %cause, "connection not served");
+            self.engine.remove(id, now, "not registered");
+            return;
+        }
+        debug!(conn = %id, %peer, "opened");
+        self.sockets.insert(id, stream);
+    }
+
+    fn collect(&mut self, now: Instant) {
+        let engine = &mut self.engine;
+        self.responses
+            .drain(|response| engine.completed(response, now));
+    }
+
+    /// Looks after each connection that needs it once; what comes up meanwhile waits for the next turn.
+    fn attend(&mut self, now: Instant) {
+        for _ in 0..self.engine.attention_len() {
+            let Some(id) = self.engine.next_attention() else {
+                return;
+            };
+            if let Err(cause) = self.serve(id, now) {
+                self.lose(id, &cause);
+            }
+        }
+    }
+
+    /// Writes, reads and closes as the engine says, until there is nothing to do or the
+    /// connection has had its share of the turn.
+    fn serve(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
+        let Some(socket) = self.sockets.get(id) else {
+            return Ok(());
+        };
+        socket.check()?;
+        for _ in 0..READS_PER_TURN {
+            flush(socket, &mut self.engine, id, now)?;
+            match self.engine.step(id, socket.is_readable()) {
+                Step::Wait => return Ok(()),
+                Step::Read => match socket.read(&mut self.buffer)? {
+                    ReadOutcome::Bytes(count) => {
+                        self.engine.received(id, &self.buffer[..count], now);
+                    }
+                    ReadOutcome::End => self.engine.received_end(id, now),
+                    ReadOutcome::Blocked => return Ok(()),
+                },
+                Step::Discard => match socket.read(&mut self.buffer)? {
+                    ReadOutcome::Bytes(count) => self.engine.discarded(id, count),
+                    ReadOutcome::End => self.engine.received_end(id, now),
+                    ReadOutcome::Blocked => return Ok(()),
+                },
+                Step::ShutDown => {
+                    socket.shut_down_writing()?;
+                    self.engine.shut_down(id, now);
+                }
+                Step::Close => {
+                    self.close(id, "finished");
+                    return Ok(());
+                }
+            }
+        }
+        self.engine.attend(id);
+        Ok(())
+    }
+
+    /// Gives the queue what it has room for, whoever's turn it is.
+    fn submit(&mut self, now: Instant) {
+        if self.engine.has_waiting() {
+            let engine = &mut self.engine;
+            self.queue.push_while_room(|| engine.next_task(now));
+        }
+    }
+
+    /// The socket reported an error: a reset, mostly.
+    fn lose(&mut self, id: ConnectionId, cause: &io::Error) {
+        self.engine.stats_mut().lost += 1;
+        self.close(id, &cause.to_string());
+    }
+
+    fn close(&mut self, id: ConnectionId, why: &str) {
+        self.sockets.remove(id);
+        let removed = self.engine.remove(id, Instant::now(), why);
+        if removed.is_some_and(|removed| removed.has_submitted) {
+            let withdrawn = self.queue.discard(id.slot(), |task| task.connection == id);
+            self.engine.withdrawn(withdrawn.len());
+        }
+    }
+}
+
+fn flush(
+    socket: &mut Socket,
+    engine: &mut Engine,
+    id: ConnectionId,
+    now: Instant,
+) -> io::Result<()> {
+    loop {
+        let unsent = engine.unsent(id);
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        match socket.write(unsent)? {
+            0 => return Ok(()),
+            count => engine.sent(id, count, now),
+        }
+    }
+}
+
+/// A response goes out when it is there, not when the last one has been acknowledged; a peer that
+/// has vanished is found out in the end.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_keepalive(true)
+}

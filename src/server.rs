@@ -1,0 +1,136 @@
+//! A server as a library: configuration and handler in, a running server out.
+//!
+//! Knows neither the command line nor the protocol's operations; it only joins the parts.
+//!
+//! Rule: the thread that calls [`Server::run`] is the reactor.
+
+use crate::config::Config;
+use crate::handler::Handler;
+use crate::pool::{LockWaits, Pool, WorkQueue};
+use crate::reactor::{Ending, Reactor, Stopper, bind};
+use crate::stats::Stats;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tracing::info;
+
+/// A bound server with its workers, ready to run.
+///
+/// ```
+/// use reactor_pool::{Config, ResponseLine, Server};
+/// use std::io::{BufRead, BufReader, Write};
+///
+/// let reverse = |request: &[u8], response: &mut ResponseLine<'_>| {
+///     response.push(b"OK ");
+///     request.iter().rev().for_each(|byte| response.push(&[*byte]));
+/// };
+/// let server = Server::bind("127.0.0.1", 0, Config::default(), reverse)?;
+/// let (address, stopper) = (server.local_addr(), server.stopper());
+/// let running = std::thread::spawn(move || server.run());
+///
+/// let mut client = std::net::TcpStream::connect(address)?;
+/// client.write_all(b"stressed\n")?;
+/// let mut line = String::new();
+/// BufReader::new(&client).read_line(&mut line)?;
+/// assert_eq!(line, "OK desserts\n");
+///
+/// drop(client);
+/// stopper.stop();
+/// let summary = running.join().expect("the reactor does not panic")?;
+/// assert_eq!(summary.stats.answered_ok, 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Server {
+    reactor: Reactor,
+    pool: Pool,
+    queue: Arc<WorkQueue<crate::task::Task>>,
+    address: SocketAddr,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a server did in its life.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// How it ended.
+    pub ending: Ending,
+    /// Its counters and times.
+    pub stats: Stats,
+    /// How much the loop and the workers waited for each other at the work queue.
+    pub lock_waits: LockWaits,
+}
+
+impl Server {
+    /// Listens on `host` and `port` (0 takes a free one) and starts the workers.
+    ///
+    /// # Errors
+    /// A number of `config` out of range, an address that cannot be listened on (the message names
+    /// it), or want of threads or descriptors.
+    pub fn bind<H: Handler>(
+        host: &str,
+        port: u16,
+        config: Config,
+        handler: H,
+    ) -> io::Result<Server> {
+        config
+            .check()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let listener = bind(host, port)?;
+        let address = listener.local_addr()?;
+        let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
+        let reactor = Reactor::new(&config, listener, Arc::clone(&queue))?;
+        let pool = Pool::start(config.workers, handler, &queue, reactor.responses())?;
+        info!(addr = %address, workers = config.workers, queue = config.queue, "listening");
+        Ok(Server {
+            reactor,
+            pool,
+            queue,
+            address,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle that stops the server from another thread.
+    pub fn stopper(&self) -> Stopper {
+        self.reactor.stopper()
+    }
+
+    /// Makes SIGTERM and SIGINT stop this server, and a second one end it at once. For programs whose
+    /// only business is this server; others call [`Stopper::stop`].
+    ///
+    /// # Errors
+    /// When the signals cannot be taken over.
+    pub fn stop_on_signals(&mut self) -> io::Result<()> {
+        self.reactor.handle_signals()
+    }
+
+    /// Serves until it is stopped. Workers that still run a request when the drain timeout has
+    /// passed are left behind.
+    ///
+    /// # Errors
+    /// When polling fails, which is no matter of any single connection.
+    pub fn run(mut self) -> io::Result<Summary> {
+        let ending = self.reactor.run()?;
+        self.queue.close();
+        if ending == Ending::Drained {
+            self.pool.join();
+        }
+        let stats = self.reactor.engine().stats().clone();
+        Ok(Summary {
+            ending,
+            stats,
+            lock_waits: self.queue.lock_waits(),
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! What the server has done so far, in numbers: counters, peaks and histograms of time.
+//!
+//! Knows nothing of how the numbers come about; only the loop writes them, so there is no lock.
+//!
+//! Rule: a counter only grows, a gauge has its peak beside it, a time is in nanoseconds.
+
+use hdrhistogram::Histogram;
+use std::time::{Duration, Instant};
+
+/// A number that goes up and down, with the highest it has been.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauge {
+    /// The number now.
+    pub now: u64,
+    /// The highest so far.
+    pub peak: u64,
+}
+
+impl Gauge {
+    pub(crate) fn set(&mut self, value: usize) {
+        self.now = value as u64;
+        self.peak = self.peak.max(self.now);
+    }
+
+    pub(crate) fn up(&mut self) {
+        self.set(self.now as usize + 1);
+    }
+
+    pub(crate) fn down(&mut self) {
+        self.now -= 1;
+    }
+}
+
+/// Durations, to two significant digits, at most an hour each.
+#[derive(Debug, Clone)]
+pub struct Times(Histogram<u64>);
+
+impl Default for Times {
+    fn default() -> Times {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        Times(Histogram::new_with_max(HOUR_NS, 2).expect("2 digits up to an hour are allowed"))
+    }
+}
+
+impl Times {
+    pub(crate) fn record(&mut self, from: Instant, to: Instant) {
+        self.0
+            .saturating_record(to.saturating_duration_since(from).as_nanos() as u64);
+    }
+
+    /// How many were recorded.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time that `quantile` (0 to 1) of them did not exceed.
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(quantile))
+    }
+
+    /// The longest, to two significant digits.
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.0.max())
+    }
+}
+
+/// Everything that the loop counts.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// Connections that are open, those included that are only told why they are closed.
+    pub connections: Gauge,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections told `ERR too many connections`.
+    pub too_many: u64,
+    /// Connections told `ERR idle timeout`, or closed because they could not be told.
+    pub idle_closed: u64,
+    /// Connections lost to a reset or another error of the socket.
+    pub lost: u64,
+
+    /// Request lines framed.
+    pub framed: u64,
+    /// Requests waiting for a queue slot.
+    pub waiting: Gauge,
+    /// Requests queued, running, or on their way back.
+    pub submitted: Gauge,
+    /// Bytes buffered for all connections.
+    pub buffered: Gauge,
+
+    /// Requests that a handler answered with `OK`.
+    pub answered_ok: u64,
+    /// Requests that a handler answered with another line.
+    pub answered_error: u64,
+    /// Requests whose handler panicked or broke its contract.
+    pub answered_internal: u64,
+    /// Requests refused with `ERR server busy`.
+    pub refused_busy: u64,
+    /// Lines refused as too long.
+    pub too_long: u64,
+    /// Lines that the stream ended inside of.
+    pub incomplete: u64,
+    /// Requests not run, because their connection had gone before a worker took them.
+    pub discarded: u64,
+    /// Responses whose connection had gone.
+    pub dropped: u64,
+
+    /// Times that a connection with bytes to read was not read, because of a bound of its own.
+    pub read_pauses: u64,
+    /// The same, because the budget of all was spent.
+    pub budget_pauses: u64,
+    /// Times that accepting paused for want of descriptors or memory.
+    pub accept_pauses: u64,
+
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+
+    /// From framed to queued.
+    pub waiting_time: Times,
+    /// From queued to started.
+    pub queued_time: Times,
+    /// From started to finished.
+    pub working_time: Times,
+    /// From framed until the last byte of the response was written.
+    pub written_time: Times,
+}
