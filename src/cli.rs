@@ -51,7 +51,7 @@ const PORT: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 11] = [
+const LIMITS: [Limit; 12] = [
     PORT,
     config::WORKERS,
     config::QUEUE,
@@ -63,6 +63,7 @@ const LIMITS: [Limit; 11] = [
     config::MAX_BUFFERED,
     config::IDLE_TIMEOUT,
     config::DRAIN_TIMEOUT,
+    config::STATS_INTERVAL,
 ];
 
 impl Args {
@@ -95,6 +96,7 @@ impl Args {
             max_buffered: number(config::MAX_BUFFERED) as usize,
             idle_timeout: seconds(config::IDLE_TIMEOUT),
             drain_timeout: seconds(config::DRAIN_TIMEOUT),
+            stats_interval: seconds(config::STATS_INTERVAL),
         };
         Args {
             host: matches

@@ -147,6 +147,16 @@ pub const DRAIN_TIMEOUT: Limit = Limit {
     reason: "Longest wait for framed requests after SIGTERM or SIGINT; 0 waits for nothing",
 };
 
+/// Time between two reports of the counters.
+pub const STATS_INTERVAL: Limit = Limit {
+    flag: "stats-interval",
+    default: 0,
+    min: 0,
+    max: 86_400,
+    unit: "s",
+    reason: "Time between two reports of all counters in the log; 0 for SIGUSR1 and the end only",
+};
+
 /// In which order workers take queued requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueOrder {
@@ -179,6 +189,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Longest wait for framed requests at the stop; see [`DRAIN_TIMEOUT`].
     pub drain_timeout: Duration,
+    /// Time between two reports of the counters, zero for none; see [`STATS_INTERVAL`].
+    pub stats_interval: Duration,
 }
 
 impl Default for Config {
@@ -194,6 +206,7 @@ impl Default for Config {
             max_buffered: MAX_BUFFERED.default as usize,
             idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
+            stats_interval: Duration::from_secs(STATS_INTERVAL.default),
         }
     }
 }
@@ -212,7 +225,8 @@ impl Config {
         MAX_CONNECTIONS.check(self.max_connections as u128)?;
         MAX_BUFFERED.check(self.max_buffered as u128)?;
         IDLE_TIMEOUT.check(u128::from(self.idle_timeout.as_secs()))?;
-        DRAIN_TIMEOUT.check(u128::from(self.drain_timeout.as_secs()))
+        DRAIN_TIMEOUT.check(u128::from(self.drain_timeout.as_secs()))?;
+        STATS_INTERVAL.check(u128::from(self.stats_interval.as_secs()))
     }
 }
 

@@ -1,4 +1,46 @@
-//! One reactor thread plus a worker pool.
+//! A TCP line server for work that blocks or burns CPU: one reactor thread plus a worker pool.
+//!
+//! ```text
+//!               one thread                                        N threads
+//!  ┌─────────────────────────────────────┐                 ┌──────────────────────┐
+//!  │ reactor                             │    WorkQueue    │ worker-0 … worker-N  │
+//!  │  sockets ──bytes──▶ engine ──tasks──┼──▶ (bounded) ──▶│  Handler::handle()   │
+//!  │     ▲                 │  ▲          │                 │          │           │
+//!  │     └──────bytes──────┘  └─responses┼── ResponseQueue ◀──────────┘           │
+//!  │                                     │      + waker    │                      │
+//!  └─────────────────────────────────────┘                 └──────────────────────┘
+//! ```
+//!
+//! The engine **decides**, the reactor **does**, the pool **works**:
+//!
+//! | module | what lives there | what it may import |
+//! |---|---|---|
+//! | [`engine`] | all connections as pure state: framing, order, turns for slots, bounds, deadlines | `config`, `stats`, `task`, `wire` |
+//! | `reactor` | the event loop: poll, listener, sockets, signals | `engine`, `pool` and all below |
+//! | [`pool`] | work queue, workers, response queue | `handler`, `task`, `wire`, `config`, `stats` |
+//! | [`operations`] | ECHO, SLEEP, HASH: the handler of the `server` command | `handler`, `wire` |
+//! | [`config`], [`stats`], [`task`], [`wire`] | limits, counters, what crosses threads, the words on the wire | nearly nothing |
+//!
+//! Only the reactor's thread touches sockets and the engine; only the two queues are shared.
+//! docs/architecture.md follows one request all the way; docs/protocol.md says what the wire promises.
+//!
+//! A server with a handler of your own:
+//!
+//! ```no_run
+//! use reactor_pool::{Config, ResponseLine, Server};
+//!
+//! let config = Config { workers: 8, ..Config::default() };
+//! let shout = |request: &[u8], response: &mut ResponseLine<'_>| {
+//!     response.push(b"OK ");
+//!     response.push(&request.to_ascii_uppercase());
+//! };
+//! let mut server = Server::bind("127.0.0.1", 9000, config, shout)?;
+//! server.stop_on_signals()?;
+//! let summary = server.run()?;
+//! println!("answered {} requests", summary.stats.answered_ok);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
 pub mod config;
 pub mod engine;
 mod handler;
@@ -13,7 +55,5 @@ pub mod wire;
 pub use config::Config;
 pub use engine::Owed;
 pub use handler::{Handler, ResponseLine};
-pub use pool::LockWaits;
 pub use reactor::{Ending, Stopper};
 pub use server::{Server, Summary};
-pub use stats::{Gauge, Stats, Times};

@@ -8,8 +8,10 @@
 mod cli;
 
 use cli::{Args, LogFormat, Refusal};
+use reactor_pool::engine::REFUSAL_RESERVE;
 use reactor_pool::operations::Operations;
 use reactor_pool::{Ending, Owed, Server, Summary};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tracing::{info, warn};
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Ok(guard) => guard,
         Err(line) => return wrong_usage(&line),
     };
+    raise_descriptor_limit(args.config.max_connections);
     let handler = Operations {
         max_sleep: args.max_sleep,
     };
@@ -52,19 +55,11 @@ fn main() -> ExitCode {
 }
 
 fn farewell(summary: &Summary) -> ExitCode {
-    let stats = &summary.stats;
-    info!(
-        connections = stats.accepted,
-        ok = stats.answered_ok,
-        errors = stats.answered_error,
-        internal = stats.answered_internal,
-        busy = stats.refused_busy,
-        bytes_in = stats.bytes_in,
-        bytes_out = stats.bytes_out,
-        "stopped"
-    );
     match summary.ending {
-        Ending::Drained => ExitCode::SUCCESS,
+        Ending::Drained => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
         Ending::TimedOut(Owed { requests, bytes }) => {
             warn!(
                 requests,
@@ -84,6 +79,37 @@ fn farewell(summary: &Summary) -> ExitCode {
     }
 }
 
+/// Raises the soft limit of descriptors to what the connection limit needs, as far as allowed.
+fn raise_descriptor_limit(max_connections: usize) {
+    /// Standard streams, poll, waker, signals, listener, and what the system takes in passing.
+    const OWN: u64 = 32;
+    let needed = (max_connections + REFUSAL_RESERVE) as u64 + OWN;
+    let limits = getrlimit(Resource::Nofile);
+    let soft = limits.current.unwrap_or(u64::MAX);
+    if soft >= needed {
+        return;
+    }
+    let raised = needed.min(limits.maximum.unwrap_or(u64::MAX));
+    let wanted = Rlimit {
+        current: Some(raised),
+        maximum: limits.maximum,
+    };
+    let allowed = if setrlimit(Resource::Nofile, wanted).is_ok() {
+        raised
+    } else {
+        soft
+    };
+    if allowed < needed {
+        let fits = allowed.saturating_sub(needed - max_connections as u64);
+        warn!(
+            max_connections,
+            fits,
+            descriptors = allowed,
+            "the descriptor limit allows fewer connections"
+        );
+    }
+}
+
 /// Log lines go to stderr through a thread of their own, and are dropped when it cannot keep up: a
 /// reader that stalls must not stall the event loop.
 fn start_log(args: &Args) -> Result<WorkerGuard, String> {
@@ -95,7 +121,9 @@ fn start_log(args: &Args) -> Result<WorkerGuard, String> {
         2.. => "trace",
     };
     let directives = std::env::var_os("RUST_LOG").filter(|set| !set.is_empty());
-    let directives = directives.map_or(level.to_owned(), |set| set.to_string_lossy().into_owned());
+    // Ours in detail; of the crates below us only what is an error.
+    let flags = || format!("error,reactor_pool={level},server={level}");
+    let directives = directives.map_or_else(flags, |set| set.to_string_lossy().into_owned());
     let filter = EnvFilter::builder().parse(&directives).map_err(|cause| {
         format!("error: RUST_LOG is '{directives}': allowed are tracing directives such as info or reactor_pool=debug ({cause})")
     })?;

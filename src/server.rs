@@ -6,14 +6,14 @@
 
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::pool::{LockWaits, Pool, WorkQueue};
+use crate::pool::{Pool, QueueStats, WorkQueue};
 use crate::reactor::{Ending, Reactor, Stopper, bind};
 use crate::stats::Stats;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tracing::info;
+use tracing::{info, warn};
 
 /// A bound server with its workers, ready to run.
 ///
@@ -63,8 +63,8 @@ pub struct Summary {
     pub ending: Ending,
     /// Its counters and times.
     pub stats: Stats,
-    /// How much the loop and the workers waited for each other at the work queue.
-    pub lock_waits: LockWaits,
+    /// What the work queue has been through.
+    pub queue: QueueStats,
 }
 
 impl Server {
@@ -88,6 +88,9 @@ impl Server {
         let reactor = Reactor::new(&config, listener, Arc::clone(&queue))?;
         let pool = Pool::start(config.workers, handler, &queue, reactor.responses())?;
         info!(addr = %address, workers = config.workers, queue = config.queue, "listening");
+        if !address.ip().is_loopback() {
+            warn!(addr = %address, "reachable from other hosts, without encryption or passwords");
+        }
         Ok(Server {
             reactor,
             pool,
@@ -106,8 +109,8 @@ impl Server {
         self.reactor.stopper()
     }
 
-    /// Makes SIGTERM and SIGINT stop this server, and a second one end it at once. For programs whose
-    /// only business is this server; others call [`Stopper::stop`].
+    /// Makes SIGTERM and SIGINT stop this server, a second one of them end it at once, and SIGUSR1
+    /// write its counters to the log. For programs whose only business is this server; others call [`Stopper::stop`].
     ///
     /// # Errors
     /// When the signals cannot be taken over.
@@ -127,10 +130,11 @@ impl Server {
             self.pool.join();
         }
         let stats = self.reactor.engine().stats().clone();
+        self.reactor.log_stats();
         Ok(Summary {
             ending,
             stats,
-            lock_waits: self.queue.lock_waits(),
+            queue: self.queue.stats(),
         })
     }
 }

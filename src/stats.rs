@@ -4,8 +4,10 @@
 //!
 //! Rule: a counter only grows, a gauge has its peak beside it, a time is in nanoseconds.
 
+use crate::pool::QueueStats;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
+use tracing::info;
 
 /// A number that goes up and down, with the highest it has been.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,15 +21,20 @@ pub struct Gauge {
 impl Gauge {
     pub(crate) fn set(&mut self, value: usize) {
         self.now = value as u64;
-        self.peak = self.peak.max(self.now);
+        self.note_peak();
     }
 
     pub(crate) fn up(&mut self) {
-        self.set(self.now as usize + 1);
+        self.now += 1;
+        self.note_peak();
     }
 
     pub(crate) fn down(&mut self) {
         self.now -= 1;
+    }
+
+    pub(crate) fn note_peak(&mut self) {
+        self.peak = self.peak.max(self.now);
     }
 }
 
@@ -80,7 +87,7 @@ pub struct Stats {
 
     /// Request lines framed.
     pub framed: u64,
-    /// Requests waiting for a queue slot.
+    /// Requests waiting for a queue slot; the peak is taken when the free slots have been given.
     pub waiting: Gauge,
     /// Requests queued, running, or on their way back.
     pub submitted: Gauge,
@@ -124,4 +131,84 @@ pub struct Stats {
     pub working_time: Times,
     /// From framed until the last byte of the response was written.
     pub written_time: Times,
+}
+
+impl Stats {
+    /// Writes all of it to the log, at info: a line for each group.
+    ///
+    /// `threads` are the loop and the workers, `uptime` is how long they have run: the share of time that
+    /// they waited for the queue's lock is taken of both.
+    pub fn log(&self, queue: &QueueStats, threads: usize, uptime: Duration) {
+        let Stats {
+            connections,
+            waiting,
+            submitted,
+            buffered,
+            ..
+        } = self;
+        info!(
+            open = connections.now,
+            peak = connections.peak,
+            accepted = self.accepted,
+            too_many = self.too_many,
+            idle_closed = self.idle_closed,
+            lost = self.lost,
+            accept_pauses = self.accept_pauses,
+            "stats: connections"
+        );
+        info!(
+            framed = self.framed,
+            waiting = waiting.now,
+            waiting_peak = waiting.peak,
+            queued = queue.queued.now,
+            queued_peak = queue.queued.peak,
+            running = submitted.now.saturating_sub(queue.queued.now),
+            "stats: requests"
+        );
+        info!(
+            ok = self.answered_ok,
+            error = self.answered_error,
+            internal = self.answered_internal,
+            busy = self.refused_busy,
+            too_long = self.too_long,
+            incomplete = self.incomplete,
+            discarded = self.discarded,
+            dropped = self.dropped,
+            "stats: answers"
+        );
+        info!(
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            buffered = buffered.now,
+            buffered_peak = buffered.peak,
+            read_pauses = self.read_pauses,
+            budget_pauses = self.budget_pauses,
+            "stats: bytes"
+        );
+        for (name, times) in [
+            ("waiting for a slot", &self.waiting_time),
+            ("in the queue", &self.queued_time),
+            ("in the worker", &self.working_time),
+            ("framed to written", &self.written_time),
+        ] {
+            // Two digits are known; more would only look precise.
+            let us = |time: Duration| (time.as_nanos() as f64 / 100.0).round() / 10.0;
+            info!(
+                what = name,
+                count = times.count(),
+                p50_us = us(times.quantile(0.5)),
+                p99_us = us(times.quantile(0.99)),
+                p999_us = us(times.quantile(0.999)),
+                max_us = us(times.max()),
+                "stats: time"
+            );
+        }
+        let lived = uptime.as_secs_f64() * threads as f64;
+        info!(
+            waits = queue.lock_waits,
+            wait_ms = queue.lock_wait_time.as_secs_f64() * 1e3,
+            share = queue.lock_wait_time.as_secs_f64() / lived.max(f64::MIN_POSITIVE),
+            "stats: queue lock"
+        );
+    }
 }

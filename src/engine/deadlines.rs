@@ -20,6 +20,7 @@ impl Engine {
 
     /// Refuses and closes what is due. O(log n) for each connection that is looked at.
     pub fn expire(&mut self, now: Instant) {
+        self.stats.waiting.note_peak();
         // Requests that were framed and got their slot in the same turn never get here: only
         // those left over are worth a deadline.
         while let Some(id) = self.admission.newcomer() {

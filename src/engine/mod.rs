@@ -243,9 +243,7 @@ impl Engine {
         if waiting > 0 {
             self.admission.leave(id);
             self.stats.discarded += waiting as u64;
-            self.stats
-                .waiting
-                .set(self.stats.waiting.now as usize - waiting);
+            self.stats.waiting.now -= waiting as u64;
         }
         if let Some(at) = connection.armed {
             self.deadlines.remove(&(at, id));
@@ -429,11 +427,7 @@ impl Engine {
         self.stats.framed += framed.lines;
         self.stats.too_long += framed.too_long;
         self.stats.incomplete += framed.incomplete;
-        if framed.lines > 0 {
-            self.stats
-                .waiting
-                .set((self.stats.waiting.now + framed.lines) as usize);
-        }
+        self.stats.waiting.now += framed.lines;
     }
 
     /// After every change of a connection: its turn for slots, its share of the budget, and

@@ -8,6 +8,7 @@
 use super::sync::{Condvar, Mutex, MutexGuard};
 use super::turns::Turns;
 use crate::config::QueueOrder;
+use crate::stats::Gauge;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -31,16 +32,21 @@ struct State<T> {
     /// The last push ended at "full": the next pop must say that it made room.
     room_wanted: bool,
     closed: bool,
-    lock_waits: LockWaits,
+    /// The most tasks it has held.
+    peak: usize,
+    lock_waits: u64,
+    lock_wait_time: Duration,
 }
 
-/// How often and how long threads stood before the queue's lock.
+/// What the queue has been through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LockWaits {
-    /// Times that the lock was taken already.
-    pub count: u64,
-    /// The waits together.
-    pub total: Duration,
+pub struct QueueStats {
+    /// Tasks in it now, and the most that there have been.
+    pub queued: Gauge,
+    /// Times that a thread found the queue's lock taken.
+    pub lock_waits: u64,
+    /// What those threads waited, together.
+    pub lock_wait_time: Duration,
 }
 
 /// What [`WorkQueue::pop`] hands out.
@@ -62,7 +68,9 @@ impl<T> WorkQueue<T> {
             idle: 0,
             room_wanted: false,
             closed: false,
-            lock_waits: LockWaits::default(),
+            peak: 0,
+            lock_waits: 0,
+            lock_wait_time: Duration::ZERO,
         };
         WorkQueue {
             state: Mutex::new(state),
@@ -73,12 +81,12 @@ impl<T> WorkQueue<T> {
     /// Pushes what `next` yields until it yields nothing or the queue is full, under one lock.
     ///
     /// `next` gives a task with the flow that takes its turn for it, and is not asked when there is
-    /// no room. It runs under the lock, so it must be quick. Returns how many tasks the queue holds.
+    /// no room. It runs under the lock, so it must be quick.
     ///
     /// A push that ends with the queue full makes the next `pop` report `made_room`. Deciding that
     /// under the lock is the point: a count read earlier could miss the pop that made room just
     /// then, and a request would wait beside a free slot.
-    pub fn push_while_room(&self, mut next: impl FnMut() -> Option<(usize, T)>) -> usize {
+    pub fn push_while_room(&self, mut next: impl FnMut() -> Option<(usize, T)>) {
         let mut state = self.lock();
         debug_assert!(
             !state.closed,
@@ -90,12 +98,12 @@ impl<T> WorkQueue<T> {
             state.tasks.push(flow, task);
         }
         state.room_wanted = state.tasks.len() == state.capacity;
-        let (depth, wake) = (state.tasks.len(), state.wants_another_worker());
+        state.peak = state.peak.max(state.tasks.len());
+        let wake = state.wants_another_worker();
         drop(state);
         if wake {
             self.takeable.notify_one();
         }
-        depth
     }
 
     /// Takes the next task; waits for one while there is none. `None` once the queue is closed
@@ -135,9 +143,19 @@ impl<T> WorkQueue<T> {
         self.takeable.notify_all();
     }
 
-    /// How much threads have waited for each other so far.
-    pub fn lock_waits(&self) -> LockWaits {
-        self.lock().lock_waits
+    /// What the queue has been through so far.
+    pub fn stats(&self) -> QueueStats {
+        let state = self.lock();
+        let queued = Gauge {
+            now: state.tasks.len() as u64,
+            peak: state.peak as u64,
+        };
+        let (lock_waits, lock_wait_time) = (state.lock_waits, state.lock_wait_time);
+        QueueStats {
+            queued,
+            lock_waits,
+            lock_wait_time,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -147,8 +165,8 @@ impl<T> WorkQueue<T> {
         }
         let start = Instant::now();
         let mut state = self.state.lock().expect(UNPOISONED);
-        state.lock_waits.count += 1;
-        state.lock_waits.total += start.elapsed();
+        state.lock_waits += 1;
+        state.lock_wait_time += start.elapsed();
         state
     }
 }

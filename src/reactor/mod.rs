@@ -15,7 +15,7 @@ pub(crate) use listener::bind;
 use listener::{Accepted, Listener};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use sockets::{ReadOutcome, Socket, Sockets};
 use std::io;
@@ -81,6 +81,12 @@ pub(crate) struct Reactor {
     drain_timeout: Duration,
     drain_by: Option<Instant>,
     ending: Option<Ending>,
+    /// The loop and the workers.
+    threads: usize,
+    started_at: Instant,
+    /// Zero for never.
+    stats_interval: Duration,
+    next_stats: Option<Instant>,
 }
 
 impl Reactor {
@@ -92,6 +98,8 @@ impl Reactor {
         let poll = Poll::new()?;
         let listener = Listener::register(listener, poll.registry(), LISTENER)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
+        let now = Instant::now();
+        let stats_interval = config.stats_interval;
         let wake = move || waker.wake().expect("an eventfd takes every wake");
         Ok(Reactor {
             poll,
@@ -107,6 +115,10 @@ impl Reactor {
             drain_timeout: config.drain_timeout,
             drain_by: None,
             ending: None,
+            threads: 1 + config.workers,
+            started_at: now,
+            stats_interval,
+            next_stats: (!stats_interval.is_zero()).then(|| now + stats_interval),
         })
     }
 
@@ -125,9 +137,14 @@ impl Reactor {
         &self.engine
     }
 
-    /// From here on SIGTERM and SIGINT stop this server.
+    pub(crate) fn log_stats(&self) {
+        let stats = self.engine.stats();
+        stats.log(&self.queue.stats(), self.threads, self.started_at.elapsed());
+    }
+
+    /// From here on SIGTERM and SIGINT stop this server, and SIGUSR1 makes it report.
     pub(crate) fn handle_signals(&mut self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
         self.poll
             .registry()
             .register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -154,6 +171,7 @@ impl Reactor {
         self.attend(now);
         self.submit(now);
         self.engine.expire(now);
+        self.report(now);
         self.see_whether_drained(now);
         Ok(())
     }
@@ -177,10 +195,13 @@ impl Reactor {
         let now = Instant::now();
         let listener = self.listener.as_ref().filter(|_| self.engine.may_accept());
         let accept = listener.and_then(|listener| listener.next_try(now));
-        let next = [self.engine.next_deadline(), accept, self.drain_by]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let due = [
+            self.engine.next_deadline(),
+            accept,
+            self.drain_by,
+            self.next_stats,
+        ];
+        let next = due.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
     }
 
@@ -213,9 +234,11 @@ impl Reactor {
         let Some(signals) = &mut self.signals else {
             return;
         };
-        let stops: Vec<i32> = signals.pending().collect();
-        for signal in stops {
-            if self.drain_by.is_some() {
+        let pending: Vec<i32> = signals.pending().collect();
+        for signal in pending {
+            if signal == SIGUSR1 {
+                self.log_stats();
+            } else if self.drain_by.is_some() {
                 warn!(signal, "second signal: ending at once");
                 self.ending = Some(Ending::Forced(self.engine.owed()));
             } else {
@@ -241,6 +264,13 @@ impl Reactor {
         self.drain_by = Some(now + self.drain_timeout);
         let Owed { requests, bytes } = self.engine.owed();
         info!(why, unanswered = requests, unsent_bytes = bytes, "stopping");
+    }
+
+    fn report(&mut self, now: Instant) {
+        if self.next_stats.is_some_and(|at| at <= now) {
+            self.log_stats();
+            self.next_stats = Some(now + self.stats_interval);
+        }
     }
 
     fn see_whether_drained(&mut self, now: Instant) {
