@@ -2,16 +2,26 @@
 //!
 //! Knows no sockets and no queue; of requests only that a connection has some waiting.
 //!
-//! Rule: one slot per connection per round.
+//! Rule: one slot per connection per round, and who has gone longest without a slot comes first.
 
 use crate::task::ConnectionId;
 use std::collections::VecDeque;
 
+/// When a connection last had its turn, as a count of turns. No two are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn(u64);
+
 /// The connections that have a request waiting for a slot.
+///
+/// Whoever has had a turn goes behind all others, so the round stays sorted by last turn at no
+/// cost. A connection that joins is put where its last turn belongs, not behind: one that was refused
+/// and asks again would otherwise start over each time, and those that happen to ask first after
+/// each wave of refusals would get every slot.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    /// Each once, the next to get a slot first.
-    round: VecDeque<ConnectionId>,
+    /// Each connection once, by last turn; the next to get a slot first.
+    round: VecDeque<(Turn, ConnectionId)>,
+    turns: u64,
     /// Those that joined the round since [`Admission::newcomer`] last said so; some may have left it.
     newcomers: Vec<ConnectionId>,
 }
@@ -21,26 +31,36 @@ impl Admission {
         self.round.is_empty()
     }
 
-    /// A connection that had nothing waiting now has.
-    pub(super) fn join(&mut self, id: ConnectionId) {
-        self.round.push_back(id);
+    /// A turn later than all before: for a connection that has just got a slot, or just arrived.
+    pub(super) fn new_turn(&mut self) -> Turn {
+        self.turns += 1;
+        Turn(self.turns)
+    }
+
+    /// A connection that had nothing waiting now has. Logarithmic to find its place, and linear, with
+    /// the factor of a memory move, to make room there; whoever asks regularly belongs to the end.
+    pub(super) fn join(&mut self, last: Turn, id: ConnectionId) {
+        let place = self.round.partition_point(|(other, _)| *other < last);
+        self.round.insert(place, (last, id));
         self.newcomers.push(id);
     }
 
     /// Whose turn it is. It has left the round, and comes back by [`Admission::stay`].
     pub(super) fn next(&mut self) -> Option<ConnectionId> {
-        self.round.pop_front()
+        self.round.pop_front().map(|(_, id)| id)
     }
 
-    /// A connection that had its turn has more waiting: it goes behind all others.
-    pub(super) fn stay(&mut self, id: ConnectionId) {
-        self.round.push_back(id);
+    /// A connection that has just had its turn has more waiting: it goes behind all others.
+    pub(super) fn stay(&mut self, last: Turn, id: ConnectionId) {
+        debug_assert!(self.round.back().is_none_or(|(other, _)| *other < last));
+        self.round.push_back((last, id));
     }
 
-    /// A connection has nothing waiting any more, without having had its turn. Linear in the
-    /// connections that wait; it takes a refusal or a reset to get here.
-    pub(super) fn leave(&mut self, id: ConnectionId) {
-        self.round.retain(|other| *other != id);
+    /// A connection has nothing waiting any more, without having had its turn.
+    pub(super) fn leave(&mut self, last: Turn) {
+        if let Ok(place) = self.round.binary_search_by_key(&last, |(other, _)| *other) {
+            self.round.remove(place);
+        }
     }
 
     /// The next connection that began to wait: somebody has to watch its deadline, unless it has
@@ -51,7 +71,7 @@ impl Admission {
 
     /// Who is in the round, in its order.
     pub(super) fn members(&self) -> impl Iterator<Item = ConnectionId> {
-        self.round.iter().copied()
+        self.round.iter().map(|(_, id)| *id)
     }
 }
 
@@ -63,20 +83,39 @@ mod tests {
         ConnectionId::new(serial, serial as usize)
     }
 
+    /// Gives `slots` slots; all that get one have more waiting. Returns who got them, and updates
+    /// their last turns.
+    fn give(admission: &mut Admission, last: &mut [Turn], slots: usize) -> Vec<u64> {
+        let mut got = Vec::new();
+        for _ in 0..slots {
+            let next = admission.next().expect("somebody waits");
+            got.push(next.serial());
+            last[next.slot()] = admission.new_turn();
+            admission.stay(last[next.slot()], next);
+        }
+        got
+    }
+
     #[test]
     fn slots_go_round() {
         let mut admission = Admission::default();
-        (1..=3).for_each(|n| admission.join(id(n)));
-        let mut got = Vec::new();
-        for _ in 0..5 {
-            let next = admission.next().expect("three wait");
-            got.push(next.serial());
-            admission.stay(next);
+        let mut last: Vec<Turn> = (0..3).map(|_| admission.new_turn()).collect();
+        (0..3).for_each(|n| admission.join(last[n as usize], id(n)));
+        assert_eq!(give(&mut admission, &mut last, 5), [0, 1, 2, 0, 1]);
+        admission.leave(last[2]);
+        assert_eq!(give(&mut admission, &mut last, 3), [0, 1, 0]);
+    }
+
+    #[test]
+    fn who_was_refused_and_asks_again_keeps_its_place() {
+        let mut admission = Admission::default();
+        let mut last: Vec<Turn> = (0..4).map(|_| admission.new_turn()).collect();
+        for wave in 0..4 {
+            // Everybody asks in the same order, one gets a slot, the others are refused.
+            (0..4).for_each(|n| admission.join(last[n as usize], id(n)));
+            assert_eq!(give(&mut admission, &mut last, 1), [wave]);
+            last.iter().for_each(|last| admission.leave(*last));
+            assert!(admission.is_empty());
         }
-        assert_eq!(got, [1, 2, 3, 1, 2]);
-        admission.leave(id(3));
-        assert_eq!(admission.next(), Some(id(1)));
-        assert_eq!(admission.next(), Some(id(2)));
-        assert!(admission.is_empty());
     }
 }

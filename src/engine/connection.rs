@@ -4,6 +4,7 @@
 //!
 //! Rule: every bound of promise 5 is held here, by not framing and not reading.
 
+use super::admission::Turn;
 use super::framing::{Frame, Framer};
 use super::order::Order;
 use super::outbox::Outbox;
@@ -71,6 +72,8 @@ pub(super) struct Connection {
     pub(super) last_progress: Instant,
     /// When it last got a queue slot.
     pub(super) last_slot_at: Instant,
+    /// Its place in the round of those that wait for a slot.
+    pub(super) last_turn: Turn,
     pub(super) bytes_in: u64,
 
     /// It was refused on arrival, and does not count against the connection limit.
@@ -93,7 +96,7 @@ pub(super) struct Framed {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, max_line: usize, now: Instant) -> Connection {
+    pub(super) fn new(id: ConnectionId, turn: Turn, max_line: usize, now: Instant) -> Connection {
         Connection {
             id,
             phase: Phase::Serving,
@@ -106,6 +109,7 @@ impl Connection {
             opened_at: now,
             last_progress: now,
             last_slot_at: now,
+            last_turn: turn,
             bytes_in: 0,
             refused: false,
             armed: None,

@@ -58,7 +58,7 @@ impl Engine {
         }
         if had_waiting {
             if connection.order.waiting() == 0 {
-                self.admission.leave(id);
+                self.admission.leave(connection.last_turn);
             }
             return self.advance(id, now);
         }

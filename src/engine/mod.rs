@@ -114,9 +114,10 @@ impl Engine {
     /// A connection was accepted.
     pub fn accept(&mut self, now: Instant) -> ConnectionId {
         self.serial += 1;
+        let turn = self.admission.new_turn();
         let entry = self.connections.vacant_entry();
         let id = ConnectionId::new(self.serial, entry.key());
-        entry.insert(Connection::new(id, self.config.max_line, now));
+        entry.insert(Connection::new(id, turn, self.config.max_line, now));
         self.stats.accepted += 1;
         self.stats.connections.up();
         let served = self.connections.len() - 1 - self.refused;
@@ -241,7 +242,7 @@ impl Engine {
             bytes_out = connection.outbox.sent_in_all(), unanswered = connection.order.len(),
             age_ms = now.saturating_duration_since(connection.opened_at).as_millis() as u64, "closed");
         if waiting > 0 {
-            self.admission.leave(id);
+            self.admission.leave(connection.last_turn);
             self.stats.discarded += waiting as u64;
             self.stats.waiting.now -= waiting as u64;
         }
@@ -368,8 +369,9 @@ impl Engine {
             .submit()
             .expect("a connection in the round has a waiting request");
         connection.last_slot_at = now;
+        connection.last_turn = self.admission.new_turn();
         if connection.order.waiting() > 0 {
-            self.admission.stay(id);
+            self.admission.stay(connection.last_turn, id);
         } else if connection.read_pause != ReadPause::None {
             self.settled(id, true);
         }
@@ -435,7 +437,7 @@ impl Engine {
     fn settled(&mut self, id: ConnectionId, had_waiting: bool) {
         let connection = &mut self.connections[id.slot()];
         if !had_waiting && connection.order.waiting() > 0 {
-            self.admission.join(id);
+            self.admission.join(connection.last_turn, id);
         }
         let (before, after) = (connection.counted_bytes, connection.buffered_bytes());
         connection.counted_bytes = after;

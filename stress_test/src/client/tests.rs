@@ -1,0 +1,309 @@
+//! One client, fed with lines by hand.
+
+use super::*;
+use crate::failure::Failures;
+use crate::oracle::Ending;
+use crate::plan::{Mix, Plan, Span};
+use crate::workload::tests::plan;
+
+/// A client, and a server that says what the test says.
+struct Bench {
+    client: Client,
+    expectations: Expectations,
+    ledger: Ledger,
+    now: Instant,
+    sent: Vec<Try>,
+}
+
+impl Bench {
+    fn new(max_inflight: usize, frames: u32) -> Self {
+        let mut plan = plan(Mix::Echo);
+        plan.payload = Span { min: 20, max: 40 };
+        plan.max_inflight = max_inflight;
+        plan.frames = frames;
+        Self::with(&plan)
+    }
+
+    fn with(plan: &Plan) -> Self {
+        let now = Instant::now();
+        let expectations = Expectations::new(plan);
+        let demand = Demand {
+            frames: Some(plan.frames),
+            max_inflight: plan.max_inflight,
+            retries: plan.retries,
+            last_frame_alone: expectations.last_frame_may_end_the_stream(1),
+        };
+        Self {
+            client: Client::new(1, Sender::Client(1), demand, plan.seed, now),
+            expectations,
+            ledger: Ledger::new(Failures::new(false)),
+            now,
+            sent: Vec::new(),
+        }
+    }
+
+    /// Sends what the client will send now.
+    fn send(&mut self) -> Vec<u32> {
+        let before = self.sent.len();
+        while let Some(what) = self.client.next_try(self.now) {
+            let frame = self.client.frame(what);
+            let ending = self.expectations.append_request(frame, &mut Vec::new());
+            let offset = self.sent.len() as u64;
+            self.client
+                .queued(what, offset, ending == Ending::Eof, self.now);
+            self.client.written_up_to(offset, self.now);
+            self.sent.push(what);
+        }
+        self.sent[before..]
+            .iter()
+            .map(|what| what.sequence)
+            .collect()
+    }
+
+    fn say(&mut self, line: &[u8]) -> Next {
+        let Self {
+            client,
+            expectations,
+            ledger,
+            now,
+            ..
+        } = self;
+        client.on_line(line, *now, expectations, ledger)
+    }
+
+    /// The right answer to a frame of this client.
+    fn answer(&mut self, sequence: u32) {
+        self.answer_of(1, sequence);
+    }
+
+    fn answer_of(&mut self, client: u32, sequence: u32) {
+        let line = self
+            .expectations
+            .answer(Frame { client, sequence })
+            .to_vec();
+        assert_eq!(self.say(&line), Next::Continue);
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+    }
+
+    /// Ends the connection and returns what was wrong.
+    fn failures(mut self) -> Vec<String> {
+        self.client.on_end("closed", b"", &mut self.ledger);
+        self.ledger.failures.first().to_vec()
+    }
+}
+
+#[test]
+fn no_more_than_max_inflight_are_under_way() {
+    let mut bench = Bench::new(3, 5);
+    assert_eq!(bench.send(), [0, 1, 2]);
+    bench.answer(0);
+    assert_eq!(bench.send(), [3]);
+    for sequence in 1..4 {
+        bench.answer(sequence);
+    }
+    assert_eq!(bench.send(), [4]);
+    assert!(!bench.client.is_done());
+    bench.answer(4);
+    assert!(bench.client.is_done());
+    assert_eq!(bench.ledger.clients.verified, 5);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn a_refused_frame_is_sent_again_after_its_backoff_and_answered_in_its_new_place() {
+    let mut bench = Bench::new(2, 3);
+    assert_eq!(bench.send(), [0, 1]);
+    assert_eq!(bench.say(BUSY), Next::Continue);
+    assert!(
+        bench.send().is_empty(),
+        "a waiting retry counts as under way"
+    );
+    bench.answer(1);
+    assert_eq!(bench.send(), [2]);
+    bench.wait(10);
+    assert_eq!(bench.send(), [0]);
+    bench.answer(2);
+    bench.answer(0);
+    assert!(bench.client.is_done());
+    assert_eq!(bench.ledger.clients.busy_answers, 1);
+    assert_eq!(bench.ledger.clients.verified, 3);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn the_backoff_doubles_up_to_a_second_with_half_of_it_random() {
+    let ms = |tries, random| backoff(tries, random).as_millis();
+    assert_eq!((ms(0, 0), ms(0, u64::MAX)), (5, 10));
+    assert_eq!((ms(3, 0), ms(3, u64::MAX)), (40, 80));
+    assert_eq!((ms(100, 0), ms(100, u64::MAX)), (500, 1000));
+}
+
+#[test]
+fn an_overtaken_frame_is_swapped_if_its_answer_still_comes() {
+    let mut bench = Bench::new(4, 4);
+    bench.send();
+    for sequence in [2, 0, 1, 3] {
+        bench.answer(sequence);
+    }
+    assert!(bench.client.is_done());
+    let expected = [
+        "client 1 frame 0: swapped: got the answer to frame 2, its own came later",
+        "client 1 frame 1: swapped: got the answer to frame 2, its own came later",
+    ];
+    assert_eq!(bench.failures(), expected);
+}
+
+#[test]
+fn an_overtaken_frame_is_missing_if_its_answer_never_comes() {
+    let mut bench = Bench::new(4, 4);
+    bench.send();
+    for sequence in [0, 2, 3] {
+        bench.answer(sequence);
+    }
+    assert!(bench.client.is_done());
+    let expected = "client 1 frame 1: missing: no answer, the next one was the answer to frame 2";
+    assert_eq!(bench.failures(), [expected]);
+}
+
+#[test]
+fn a_foreign_answer_is_traced_to_its_client() {
+    let mut bench = Bench::new(2, 2);
+    bench.expectations.append_request(
+        Frame {
+            client: 3,
+            sequence: 0,
+        },
+        &mut Vec::new(),
+    );
+    bench.send();
+    bench.answer_of(3, 0);
+    bench.answer(1);
+    assert!(bench.client.is_done());
+    let expected = "client 1 frame 0: foreign: got the answer to hog 0 frame 0";
+    assert_eq!(bench.failures(), [expected]);
+}
+
+#[test]
+fn an_answer_in_place_of_another_is_repeated_and_missing() {
+    let mut bench = Bench::new(3, 3);
+    bench.send();
+    for sequence in [0, 0, 2] {
+        bench.answer(sequence);
+    }
+    let expected = [
+        "client 1 frame 1: repeated: got again the answer to frame 0",
+        "client 1 frame 1: missing: no answer, the next one was the answer to frame 2",
+    ];
+    assert_eq!(bench.failures(), expected);
+}
+
+#[test]
+fn a_late_answer_is_missing_and_not_taken_for_another() {
+    let timeout = Duration::from_secs(10);
+    let mut bench = Bench::new(1, 3);
+    bench.send();
+    bench.wait(9_999);
+    assert!(!bench.client.is_overdue(bench.now, timeout));
+    bench.wait(1);
+    assert!(bench.client.is_overdue(bench.now, timeout));
+    let next = bench
+        .client
+        .on_timeout(timeout, bench.now, &mut bench.ledger);
+    assert_eq!(next, Next::Continue);
+    assert_eq!(bench.send(), [1]);
+    bench.wait(2000);
+    bench.answer(0);
+    bench.answer(1);
+    assert_eq!(bench.send(), [2]);
+    bench.answer(2);
+    let expected = "client 1 frame 0: missing: its answer came too late, after 12.0 s";
+    assert_eq!(bench.failures(), [expected]);
+}
+
+#[test]
+fn two_timeouts_in_a_row_give_the_connection_up() {
+    let timeout = Duration::from_secs(10);
+    let mut bench = Bench::new(1, 30);
+    bench.send();
+    bench.wait(10_000);
+    assert_eq!(
+        bench
+            .client
+            .on_timeout(timeout, bench.now, &mut bench.ledger),
+        Next::Continue
+    );
+    bench.send();
+    bench.wait(10_000);
+    assert_eq!(
+        bench
+            .client
+            .on_timeout(timeout, bench.now, &mut bench.ledger),
+        Next::Abandon
+    );
+    assert!(bench.client.is_done());
+    assert_eq!(bench.ledger.failures.total(), 30);
+}
+
+#[test]
+fn the_end_of_the_connection_loses_all_that_is_outstanding() {
+    let mut bench = Bench::new(4, 100);
+    bench.send();
+    bench.answer(0);
+    bench.send();
+    assert_eq!(bench.say(BUSY), Next::Continue);
+    bench.client.on_end("closed", b"OK c1", &mut bench.ledger);
+    assert!(bench.client.is_done());
+    assert_eq!(bench.ledger.failures.total(), 99);
+    let text =
+        "client 1 frame 1: missing: closed after 1 of 100 answers and half a line, \"OK c1\"";
+    assert_eq!(bench.ledger.failures.first(), [text]);
+}
+
+#[test]
+fn a_frame_that_may_end_the_stream_waits_for_all_others() {
+    let mut plan = plan(Mix::Errors);
+    plan.frames = 3;
+    let mut bench = Bench::with(&plan);
+    assert_eq!(bench.send(), [0, 1]);
+    bench.answer(0);
+    assert!(bench.send().is_empty());
+    bench.answer(1);
+    assert_eq!(bench.send(), [2]);
+}
+
+#[test]
+fn latency_counts_from_the_last_byte_written() {
+    let mut bench = Bench::new(2, 2);
+    for end_offset in [100, 200] {
+        let what = bench.client.next_try(bench.now).expect("a frame");
+        let frame = bench.client.frame(what);
+        bench.expectations.append_request(frame, &mut Vec::new());
+        bench.client.queued(what, end_offset, false, bench.now);
+    }
+    bench.wait(50);
+    bench.client.written_up_to(199, bench.now);
+    bench.wait(50);
+    bench.client.written_up_to(200, bench.now);
+    bench.wait(10);
+    bench.answer(0);
+    bench.answer(1);
+    let latencies = &bench.ledger.clients.latencies;
+    assert_eq!(latencies.longest(), Duration::from_millis(60));
+    assert_eq!(latencies.shortest(), Duration::from_millis(10));
+}
+
+#[test]
+fn a_server_that_says_nonsense_only_costs_bounded_memory() {
+    let mut bench = Bench::new(1, 1000);
+    for _ in 0..1000 {
+        bench.send();
+        assert_eq!(bench.say(b"nonsense"), Next::Continue);
+        assert!(bench.client.doubts.len() <= MAX_DOUBTS);
+    }
+    assert!(bench.client.is_done());
+    bench.client.settle_doubts(&mut bench.ledger);
+    assert_eq!(bench.ledger.failures.total(), 1000);
+}

@@ -1,0 +1,203 @@
+//! The right answer to any frame of the run, and the frame that a stray answer belongs to.
+//!
+//! Joins the workload (what is asked) and the oracle (what is right); knows no connection's state.
+//!
+//! Rule: nothing is stored per request: both sides are written anew, into the same two buffers.
+
+use crate::failure::Sender;
+use crate::oracle::{self, Ending};
+use crate::plan::{Limits, Plan};
+use crate::workload::{Frame, Workload, tagged_frame};
+
+/// An untagged answer (a digest) is looked for among so many of the last frames of each client.
+const SEARCHED_FRAMES: u32 = 256;
+/// So many frames are looked through in one run; after that, untagged strays stay unnamed.
+const SEARCH_BUDGET: u32 = 4_000_000;
+/// An OK of so many bytes has enough of its frame in it to be told from the answers to others.
+const DISTINCTIVE_BYTES: usize = 12;
+
+/// Every request and every right answer of a run.
+#[derive(Debug)]
+pub(crate) struct Expectations {
+    of_clients: Workload,
+    of_hogs: Workload,
+    clients: u32,
+    limits: Limits,
+    /// How many frames each client has sent so far, hogs last.
+    sent: Vec<u32>,
+    search_budget: u32,
+    /// Scratch: the request line that was written last.
+    request: Vec<u8>,
+    /// Scratch: the answer that was written last.
+    answer: Vec<u8>,
+}
+
+impl Expectations {
+    /// The expectations of `plan`.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            of_clients: Workload::of_clients(plan),
+            of_hogs: Workload::of_hogs(plan),
+            clients: plan.clients,
+            limits: plan.limits,
+            sent: vec![0; (plan.clients + plan.hogs) as usize],
+            search_budget: SEARCH_BUDGET,
+            request: Vec::new(),
+            answer: Vec::new(),
+        }
+    }
+
+    /// Whose number `client` is.
+    pub(crate) fn sender(&self, client: u32) -> Sender {
+        match client.checked_sub(self.clients) {
+            Some(hog) => Sender::Hog(hog),
+            None => Sender::Client(client),
+        }
+    }
+
+    /// Whether the last frame of `client` may have to be sent alone.
+    pub(crate) fn last_frame_may_end_the_stream(&self, client: u32) -> bool {
+        self.workload(client).last_frame_may_end_the_stream()
+    }
+
+    /// Appends `frame` with its ending to what will be sent, and returns the ending.
+    pub(crate) fn append_request(&mut self, frame: Frame, outbox: &mut Vec<u8>) -> Ending {
+        let sent = &mut self.sent[frame.client as usize];
+        *sent = (*sent).max(frame.sequence + 1);
+        let ending = self.workload(frame.client).append_request(frame, outbox);
+        outbox.extend_from_slice(ending.bytes());
+        ending
+    }
+
+    /// The right answer to `frame`, without its LF.
+    pub(crate) fn answer(&mut self, frame: Frame) -> &[u8] {
+        let Self {
+            request, answer, ..
+        } = self;
+        request.clear();
+        answer.clear();
+        let workload = if frame.client < self.clients {
+            &self.of_clients
+        } else {
+            &self.of_hogs
+        };
+        let ending = workload.append_request(frame, request);
+        oracle::append_answer(self.limits, request, ending, answer);
+        answer
+    }
+
+    /// Whether `line` is the right answer to `frame`.
+    pub(crate) fn is_answer(&mut self, frame: Frame, line: &[u8]) -> bool {
+        self.answer(frame) == line
+    }
+
+    /// Whether `line` can be told from the answers to other frames.
+    pub(crate) fn is_distinctive(line: &[u8]) -> bool {
+        line.len() >= DISTINCTIVE_BYTES && line.starts_with(b"OK ")
+    }
+
+    /// The frame that has been sent, by whichever client, and that `line` is the answer to; clients
+    /// are searched from `nearest` on.
+    pub(crate) fn whose(&mut self, line: &[u8], nearest: u32) -> Option<Frame> {
+        if !Self::is_distinctive(line) {
+            return None;
+        }
+        if let Some(frame) = tagged_frame(&line[b"OK ".len()..])
+            && self
+                .sent
+                .get(frame.client as usize)
+                .is_some_and(|&sent| frame.sequence < sent)
+            && self.is_answer(frame, line)
+        {
+            return Some(frame);
+        }
+        self.search(line, nearest)
+    }
+
+    fn search(&mut self, line: &[u8], nearest: u32) -> Option<Frame> {
+        let clients = self.sent.len() as u32;
+        for client in (nearest..clients).chain(0..nearest) {
+            let sent = self.sent[client as usize];
+            for sequence in (sent.saturating_sub(SEARCHED_FRAMES)..sent).rev() {
+                self.search_budget = self.search_budget.checked_sub(1)?;
+                let frame = Frame { client, sequence };
+                if self.is_answer(frame, line) {
+                    return Some(frame);
+                }
+            }
+        }
+        None
+    }
+
+    fn workload(&self, client: u32) -> &Workload {
+        if client < self.clients {
+            &self.of_clients
+        } else {
+            &self.of_hogs
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Mix;
+    use crate::workload::tests::plan;
+
+    fn sent(mix: Mix, frames: u32) -> Expectations {
+        let mut expectations = Expectations::new(&plan(mix));
+        for client in 0..4 {
+            for sequence in 0..frames {
+                expectations.append_request(Frame { client, sequence }, &mut Vec::new());
+            }
+        }
+        expectations
+    }
+
+    #[test]
+    fn a_stray_answer_is_traced_to_its_frame() {
+        for mix in [Mix::Echo, Mix::Hash] {
+            let mut expectations = sent(mix, 50);
+            let mut traced = 0;
+            for client in 0..4 {
+                for sequence in 0..50 {
+                    let frame = Frame { client, sequence };
+                    let line = expectations.answer(frame).to_vec();
+                    if Expectations::is_distinctive(&line) {
+                        assert_eq!(expectations.whose(&line, 1), Some(frame));
+                        traced += 1;
+                    }
+                }
+            }
+            assert!(traced > 150, "{traced} of 200");
+        }
+    }
+
+    #[test]
+    fn what_was_not_sent_or_not_like_this_is_nobodys() {
+        let mut expectations = sent(Mix::Echo, 50);
+        let unsent = Frame {
+            client: 1,
+            sequence: 50,
+        };
+        let line = expectations.answer(unsent).to_vec();
+        assert_eq!(expectations.whose(&line, 0), None);
+        assert_eq!(expectations.whose(b"OK c1.f3.nothing like it", 0), None);
+        assert_eq!(expectations.whose(b"OK c9999.f3.nothing like it", 0), None);
+    }
+
+    #[test]
+    fn the_search_ends_when_its_budget_is_spent() {
+        let mut expectations = sent(Mix::Hash, 50);
+        expectations.search_budget = 100;
+        assert_eq!(expectations.whose(b"OK 0123456789abcdef", 0), None);
+        assert_eq!(expectations.search_budget, 0);
+    }
+
+    #[test]
+    fn hogs_are_numbered_after_the_clients() {
+        let expectations = sent(Mix::Echo, 1);
+        assert_eq!(expectations.sender(2), Sender::Client(2));
+        assert_eq!(expectations.sender(3), Sender::Hog(0));
+    }
+}

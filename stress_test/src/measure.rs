@@ -1,0 +1,175 @@
+//! How long answers took, how much work was accepted, and how evenly.
+//!
+//! Knows durations and counts only; does not know what was right.
+//!
+//! Rule: the memory of a figure does not grow with the length of the run.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::{Counter, Histogram};
+
+/// Latencies beyond this are counted as this.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Latencies of many requests, to a microsecond or 0.1 %, whichever is more.
+#[derive(Debug)]
+pub(crate) struct Latencies {
+    histogram: Histogram<u64>,
+    longest: Duration,
+    shortest: Duration,
+}
+
+impl Latencies {
+    /// No latencies yet.
+    pub(crate) fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3);
+        Self {
+            histogram: histogram.expect("3 digits and an hour are within what a histogram can do"),
+            longest: Duration::ZERO,
+            shortest: Duration::MAX,
+        }
+    }
+
+    /// Adds one.
+    pub(crate) fn record(&mut self, latency: Duration) {
+        self.histogram.saturating_record(latency.as_micros() as u64);
+        self.longest = self.longest.max(latency);
+        self.shortest = self.shortest.min(latency);
+    }
+
+    /// The latency that `percent` of them do not exceed.
+    pub(crate) fn percentile(&self, percent: f64) -> Duration {
+        at_percentile(&self.histogram, percent).min(self.longest)
+    }
+
+    /// The longest one, exactly.
+    pub(crate) fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// The shortest one, exactly; of none, it is zero.
+    pub(crate) fn shortest(&self) -> Duration {
+        self.shortest.min(self.longest)
+    }
+}
+
+/// What one client got. Its histogram grows to some 10 KiB when latencies reach minutes.
+#[derive(Debug)]
+pub(crate) struct Share {
+    histogram: Histogram<u32>,
+    accepted: u64,
+    last_answer: Option<Instant>,
+}
+
+impl Share {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            histogram: Histogram::new(2).expect("a histogram can have 2 digits"),
+            accepted: 0,
+            last_answer: None,
+        }
+    }
+
+    /// Adds one accepted request.
+    pub(crate) fn record(&mut self, latency: Duration, now: Instant) {
+        let latency = latency.min(LONGEST).as_micros() as u64;
+        self.histogram
+            .record(latency)
+            .expect("a histogram that resizes itself takes every value");
+        self.accepted += 1;
+        self.last_answer = Some(now);
+    }
+
+    /// The latency that 99 % of the client's accepted requests do not exceed, if there are any.
+    pub(crate) fn p99(&self) -> Option<Duration> {
+        (self.accepted > 0).then(|| at_percentile(&self.histogram, 99.0))
+    }
+
+    /// Accepted requests per second from `start` to the client's last answer.
+    pub(crate) fn accepted_rate(&self, start: Instant) -> f64 {
+        self.last_answer.map_or(0.0, |last| {
+            let active = last.saturating_duration_since(start);
+            self.accepted as f64 / active.as_secs_f64().max(1e-6)
+        })
+    }
+}
+
+fn at_percentile<C: Counter>(histogram: &Histogram<C>, percent: f64) -> Duration {
+    Duration::from_micros(histogram.value_at_percentile(percent))
+}
+
+/// Jain's fairness index of `shares`: `(sum x)^2 / (n * sum x^2)`; 1 when all are equal, 1/n when
+/// one has everything. `None` of no shares, or when all of them are 0.
+///
+/// R. Jain, D. Chiu, W. Hawe, "A Quantitative Measure of Fairness and Discrimination for Resource
+/// Allocation in Shared Computer Systems", DEC Research Report TR-301, 1984.
+pub(crate) fn jains_index(shares: &[f64]) -> Option<f64> {
+    let sum: f64 = shares.iter().sum();
+    let squares: f64 = shares.iter().map(|share| share * share).sum();
+    (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_minimum_and_maximum() {
+        let mut latencies = Latencies::new();
+        for ms in 1..=1000 {
+            latencies.record(Duration::from_millis(ms));
+        }
+        let close = |percent: f64, ms: f64| {
+            let found = latencies.percentile(percent).as_secs_f64() * 1000.0;
+            assert!((found - ms).abs() <= ms * 0.002, "p{percent} is {found}");
+        };
+        close(50.0, 500.0);
+        close(99.0, 990.0);
+        close(100.0, 1000.0);
+        assert_eq!(latencies.histogram.len(), 1000);
+        assert_eq!(latencies.shortest(), Duration::from_millis(1));
+        assert_eq!(latencies.longest(), Duration::from_millis(1000));
+    }
+
+    #[test]
+    fn what_is_longer_than_an_hour_still_counts() {
+        let mut latencies = Latencies::new();
+        latencies.record(LONGEST * 5);
+        assert_eq!(latencies.histogram.len(), 1);
+        assert_eq!(latencies.longest(), LONGEST * 5);
+    }
+
+    #[test]
+    fn no_latencies_have_no_shortest() {
+        assert_eq!(Latencies::new().shortest(), Duration::ZERO);
+        assert_eq!(Latencies::new().percentile(99.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn jains_index_of_known_shares() {
+        assert_eq!(jains_index(&[5.0, 5.0, 5.0]), Some(1.0));
+        assert_eq!(jains_index(&[1.0, 0.0, 0.0, 0.0]), Some(0.25));
+        // The example of the report: 20 of 100 users get 1, the others nothing.
+        let mut shares = [0.0; 100];
+        shares[..20].fill(1.0);
+        assert!((jains_index(&shares).expect("not all are 0") - 0.2).abs() < 1e-12);
+        assert_eq!(jains_index(&[]), None);
+        assert_eq!(jains_index(&[0.0, 0.0]), None);
+    }
+
+    #[test]
+    fn a_share_counts_from_the_start_to_its_last_answer() {
+        let start = Instant::now();
+        let mut share = Share::new();
+        assert_eq!(share.accepted_rate(start), 0.0);
+        assert_eq!(share.p99(), None);
+        for second in 1..=4 {
+            let now = start + Duration::from_secs(second);
+            share.record(Duration::from_millis(10), now);
+        }
+        assert_eq!(share.accepted_rate(start), 1.0);
+        let p99 = share.p99().expect("there are answers").as_secs_f64();
+        assert!((p99 - 0.01).abs() < 0.0002, "{p99}");
+    }
+}

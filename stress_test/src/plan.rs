@@ -1,0 +1,105 @@
+//! What a run is: how many clients ask for how much of what, and for how long they wait.
+//!
+//! Knows no command line and no socket; `cli` fills it in, everything else reads it.
+//!
+//! Rule: once a [`Plan`] exists, every number in it is in its range.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+/// Which operations the requests of a run ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mix {
+    /// ECHO only.
+    Echo,
+    /// SLEEP only.
+    Sleep,
+    /// HASH only.
+    Hash,
+    /// Half SLEEP, half ECHO.
+    Balanced,
+    /// Every error text that a request line can provoke, between right requests.
+    Errors,
+}
+
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Echo => "echo",
+            Self::Sleep => "sleep",
+            Self::Hash => "hash",
+            Self::Balanced => "balanced",
+            Self::Errors => "errors",
+        })
+    }
+}
+
+/// A range of whole numbers, both ends included; `min <= max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// The smallest number.
+    pub(crate) min: u32,
+    /// The largest number.
+    pub(crate) max: u32,
+}
+
+impl Span {
+    /// How many numbers there are in it, at least one.
+    pub(crate) fn width(self) -> u64 {
+        u64::from(self.max) - u64::from(self.min) + 1
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.min == self.max {
+            write!(f, "{}", self.min)
+        } else {
+            write!(f, "{}..{}", self.min, self.max)
+        }
+    }
+}
+
+/// The limits of the server under test, which its error texts name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// The most bytes of a request line, its ending not counted.
+    pub(crate) max_line_bytes: usize,
+    /// The longest SLEEP in milliseconds.
+    pub(crate) max_sleep_ms: u32,
+}
+
+/// One run, complete.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Ordinary clients, each one connection.
+    pub(crate) clients: u32,
+    /// Requests of each ordinary client.
+    pub(crate) frames: u32,
+    /// Requests that an ordinary client keeps under way at most, those waiting for a retry included.
+    pub(crate) max_inflight: usize,
+    /// What the ordinary clients ask for.
+    pub(crate) mix: Mix,
+    /// Extra clients that pipeline without an end for as long as the ordinary ones run.
+    pub(crate) hogs: u32,
+    /// Requests that a hog keeps under way.
+    pub(crate) hog_inflight: usize,
+    /// What the hogs ask for.
+    pub(crate) hog_mix: Mix,
+    /// Characters in an ECHO or HASH argument.
+    pub(crate) payload: Span,
+    /// Milliseconds that a SLEEP asks for.
+    pub(crate) sleep_ms: Span,
+    /// The limits of the server under test.
+    pub(crate) limits: Limits,
+    /// Where every choice of the run comes from; the same seed gives the same requests.
+    pub(crate) seed: u64,
+    /// How long a connection may stay without a response while one is due.
+    pub(crate) timeout: Duration,
+    /// How often a request answered `ERR server busy` is sent again; 0 counts it instead.
+    pub(crate) retries: u32,
+    /// New connections per second.
+    pub(crate) connect_rate: u32,
+}

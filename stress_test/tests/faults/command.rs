@@ -1,0 +1,242 @@
+//! The command around the run: flags, exit codes, Ctrl-C, and the server that it starts itself.
+//!
+//! Knows the command line, signals and processes; no protocol.
+//!
+//! Rule: it waits for what it needs with a deadline, and leaves no process behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::faulty_server::Fault;
+use crate::support::{DEADLINE, Report, against, program, run, run_while, server, stress_test};
+
+#[test]
+fn nothing_listening_is_one_line_and_exit_3() {
+    let port = server(Fault::None).address().port().to_string();
+    // The double stops accepting when it is dropped; wait until its port refuses.
+    let deadline = Instant::now() + DEADLINE;
+    let refuses = || std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err();
+    while !refuses() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let address = format!("127.0.0.1:{port}");
+    let report = run(stress_test(&["--port", &port]));
+    report.assert_complains(3, &["nothing is listening on", &address, "refused"]);
+}
+
+#[test]
+fn a_wrong_flag_is_one_line_with_flag_and_range_and_exit_2() {
+    let cases = [
+        ("--port", "0", "1 to 65535"),
+        ("--clients", "0", "1 to 50000"),
+        ("--clients", "50001", "1 to 50000"),
+        ("--frames", "0", "1 to 1000000000"),
+        ("--requests", "x", "1 to 1000000000"),
+        ("--max-inflight", "0", "1 to 100000"),
+        ("--mix", "tea", "echo, sleep, hash, balanced, errors"),
+        ("--payload", "5..1", "MIN..MAX"),
+        ("--payload", "1..65532", "up to 65531"),
+        ("--sleep-ms", "x", "MIN..MAX"),
+        ("--sleep-ms", "10001", "up to 10000"),
+        ("--max-line", "15", "16 to 16777216"),
+        ("--max-sleep", "-1", "0 to 86400000"),
+        ("--seed", "4294967296", "0 to 4294967295"),
+        ("--timeout", "0", "0.1 to 3600"),
+        ("--timeout", "nan", "0.1 to 3600"),
+        ("--retries", "101", "0 to 100"),
+        ("--connect-rate", "0", "1 to 1000000"),
+        ("--hogs", "1001", "0 to 1000"),
+        ("--hog-inflight", "0", "1 to 100000"),
+        ("--hog-mix", "tea", "echo, sleep, hash, balanced, errors"),
+        ("--workers", "0", "1 to 100000"),
+        ("--queue", "1001", "1 to 1000"),
+        ("--no-such-flag", "1", "unexpected argument"),
+    ];
+    for (flag, value, range) in cases {
+        let given = format!("{flag}={value}");
+        // Both names of one flag are the flag.
+        let named = flag.replace("--requests", "--frames");
+        run(stress_test(&[&given])).assert_complains(2, &[&named, range]);
+    }
+    run(stress_test(&["--queue", "5"])).assert_complains(2, &["--spawn"]);
+    run(stress_test(&["--spawn", "--port", "5"])).assert_complains(2, &["--spawn", "--port"]);
+}
+
+#[test]
+fn a_wrong_environment_variable_is_a_wrong_flag() {
+    let mut command = stress_test(&[]);
+    command.env("STRESS_TEST_CLIENTS", "0");
+    run(command).assert_complains(2, &["--clients", "1 to 50000"]);
+}
+
+#[test]
+fn ctrl_c_prints_the_report_so_far() {
+    let server = server(Fault::None);
+    let mut is_interrupted = false;
+    let report = run_while(against(&server, &["--frames", "1000000000"]), |id| {
+        if !is_interrupted && server.answered() > 500 {
+            is_interrupted = true;
+            interrupt(id);
+        }
+    });
+    assert_eq!(report.code, Some(130), "{report}");
+    let verdict = report.verdict();
+    assert!(
+        verdict.starts_with("INTERRUPTED (no failure so far): 50 clients "),
+        "{report}"
+    );
+    assert!(report.stdout.contains("\n  latency "), "{report}");
+}
+
+#[test]
+fn ctrl_c_after_a_failure_exits_1() {
+    let server = server(Fault::Alter);
+    let mut is_interrupted = false;
+    let report = run_while(against(&server, &["--frames", "1000000000"]), |id| {
+        if !is_interrupted && server.answered() > 50_000 {
+            is_interrupted = true;
+            interrupt(id);
+        }
+    });
+    assert_eq!(report.code, Some(1), "{report}");
+    assert!(
+        report.verdict().starts_with("INTERRUPTED (FAIL so far): "),
+        "{report}"
+    );
+    assert!(report.stdout.contains(" frame 5: altered: "), "{report}");
+}
+
+/// A folder with a copy of `stress_test`, and beside it a `server` that is a shell script.
+///
+/// Other programs write both: a descriptor of this process, open for writing, would be inherited by
+/// what other tests start at this moment, and a file that is open for writing cannot be executed.
+fn folder_with_server(script: Option<&str>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shell = |command: &str| {
+        let mut shell = Command::new("sh");
+        shell.current_dir(folder.path()).args(["-c", command]);
+        shell.env("PROGRAM", env!("CARGO_BIN_EXE_stress_test"));
+        shell.env("SCRIPT", script.unwrap_or_default());
+        assert!(
+            shell.status().expect("there is a shell").success(),
+            "{command}"
+        );
+    };
+    shell("cp \"$PROGRAM\" stress_test");
+    if script.is_some() {
+        shell(
+            "printf '#!/bin/sh\\ncd \"%s\"\\n%s' \"$PWD\" \"$SCRIPT\" > server && chmod +x server",
+        );
+    }
+    folder
+}
+
+fn run_spawn(folder: &tempfile::TempDir, flags: &[&str]) -> Report {
+    let flags = [&["--spawn", "--max-line", "2000"], flags].concat();
+    run(program(&folder.path().join("stress_test"), &flags))
+}
+
+#[test]
+fn spawn_without_a_server_names_the_path_and_how_to_build_it() {
+    let folder = folder_with_server(None);
+    let path = folder.path().join("server").display().to_string();
+    let report = run_spawn(&folder, &[]);
+    report.assert_complains(3, &[&path, "cargo build --release"]);
+}
+
+#[test]
+fn spawn_starts_the_server_with_its_flags_and_stops_it() {
+    let double = server(Fault::None);
+    let script = format!(
+        "echo \"$@\" > arguments\n\
+         echo 'INFO listening addr={} workers=2' >&2\n\
+         trap 'echo stopped > stopped; exit 0' TERM\n\
+         while :; do sleep 0.05; done\n",
+        double.address()
+    );
+    let folder = folder_with_server(Some(&script));
+    let flags = [
+        "--workers",
+        "2",
+        "--queue",
+        "7",
+        "--server-arg=--log",
+        "--server-arg",
+        "-v",
+    ];
+    run_spawn(&folder, &flags)
+        .assert_passes("50 clients x 100 frames = 5000 verified, 0 failures, ");
+    let read = |name| fs::read_to_string(folder.path().join(name)).expect("the script wrote it");
+    let arguments = "--host 127.0.0.1 --port 0 --workers 2 --queue 7 --max-line 2000 \
+                     --max-sleep 10000 --log -v\n";
+    assert_eq!(read("arguments"), arguments);
+    assert_eq!(read("stopped"), "stopped\n");
+}
+
+#[test]
+fn a_spawned_server_that_ends_by_itself_is_a_failure() {
+    let double = server(Fault::None);
+    let script = format!("echo addr={} >&2\necho bye >&2\nexit 7\n", double.address());
+    let folder = folder_with_server(Some(&script));
+    // Slow enough that the script has ended long before the run does.
+    let flags = [
+        "--mix",
+        "sleep",
+        "--sleep-ms",
+        "0",
+        "--clients",
+        "200",
+        "--connect-rate",
+        "200",
+    ];
+    let report = run_spawn(&folder, &flags);
+    report.assert_fails(
+        1,
+        "the spawned server: server: ended by itself, exit status: 7",
+    );
+    assert!(report.stdout.contains("bye"), "{report}");
+}
+
+#[test]
+fn a_spawned_server_that_does_not_start_shows_its_last_words() {
+    let folder = folder_with_server(Some("echo 'cannot bind' >&2\nexit 1\n"));
+    run_spawn(&folder, &[])
+        .assert_complains(3, &["did not start", "exit status: 1", "cannot bind"]);
+}
+
+#[test]
+fn ctrl_c_leaves_no_spawned_server_behind() {
+    let double = server(Fault::None);
+    let script = format!(
+        "echo $$ > id\necho addr={} >&2\ntrap 'echo stopped > stopped; exit 0' TERM\n\
+         while :; do sleep 0.05; done\n",
+        double.address()
+    );
+    let folder = folder_with_server(Some(&script));
+    let flags = ["--spawn", "--max-line", "2000", "--frames", "1000000000"];
+    let mut is_interrupted = false;
+    let command = program(&folder.path().join("stress_test"), &flags);
+    let report = run_while(command, |id| {
+        if !is_interrupted && double.answered() > 500 {
+            is_interrupted = true;
+            interrupt(id);
+        }
+    });
+    assert_eq!(report.code, Some(130), "{report}");
+    let id = fs::read_to_string(folder.path().join("id")).expect("the script wrote it");
+    let is_alive = Path::new("/proc").join(id.trim()).exists();
+    assert!(
+        !is_alive && folder.path().join("stopped").exists(),
+        "{report}"
+    );
+}
+
+fn interrupt(id: u32) {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    kill_process(id.expect("a child has an id"), Signal::INT).expect("it can be signalled");
+}

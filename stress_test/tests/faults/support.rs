@@ -1,0 +1,130 @@
+//! Runs the built `stress_test` and judges what it printed.
+//!
+//! Knows its exit codes, its verdict line and the double; no test's subject.
+//!
+//! Rule: no run lasts beyond a deadline, and a failed assertion shows all that was printed.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::faulty_server::{Fault, FaultyServer};
+use crate::plan::Limits;
+
+/// Far more than any run here takes.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+/// The double's, small so that lines over the limit are cheap.
+const LIMITS: Limits = Limits {
+    max_line_bytes: 2000,
+    max_sleep_ms: 10_000,
+};
+
+pub(crate) struct Report {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Report {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("the report is text"),
+            stderr: String::from_utf8(output.stderr).expect("messages are text"),
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> &str {
+        self.stdout.lines().last().unwrap_or_default()
+    }
+
+    /// Exit 1, exactly `count` failures, and one line that ends (after client and frame) in `text`.
+    #[track_caller]
+    pub(crate) fn assert_fails(&self, count: u32, text: &str) {
+        let verdict = self.verdict();
+        let counted = verdict.contains(&format!(", {count} failures ("));
+        let named = self.stdout.lines().any(|line| line.contains(text));
+        let is_fail = self.code == Some(1) && verdict.starts_with("FAIL: ");
+        assert!(
+            is_fail && counted && named,
+            "no {count} x {text:?} in:\n{self}"
+        );
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_passes(&self, text: &str) {
+        let verdict = self.verdict();
+        let is_pass = self.code == Some(0) && verdict.starts_with("PASS: ");
+        assert!(is_pass && verdict.contains(text), "no {text:?} in:\n{self}");
+    }
+
+    /// The exit code, nothing on stdout, and one line on stderr with all of `texts`.
+    #[track_caller]
+    pub(crate) fn assert_complains(&self, code: i32, texts: &[&str]) {
+        let is_one_line = self.stdout.is_empty() && self.stderr.lines().count() == 1;
+        let is_named = texts.iter().all(|text| self.stderr.contains(text));
+        assert!(
+            self.code == Some(code) && is_one_line && is_named,
+            "no {texts:?} in:\n{self}"
+        );
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "exit {:?}", self.code)?;
+        write!(f, "{}\n{}", self.stdout, self.stderr)
+    }
+}
+
+pub(crate) fn stress_test(flags: &[&str]) -> Command {
+    program(Path::new(env!("CARGO_BIN_EXE_stress_test")), flags)
+}
+
+pub(crate) fn program(path: &Path, flags: &[&str]) -> Command {
+    let mut command = Command::new(path);
+    command
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, _) in std::env::vars() {
+        if name.starts_with("STRESS_TEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs it to its end; `meanwhile` is called again and again with its process id.
+pub(crate) fn run_while(mut command: Command, mut meanwhile: impl FnMut(u32)) -> Report {
+    let mut child = command.spawn().expect("the program can be run");
+    let started = Instant::now();
+    while child.try_wait().expect("a child can be asked").is_none() {
+        if started.elapsed() > DEADLINE {
+            child.kill().expect("a child can be killed");
+            let report = Report::of(child.wait_with_output().expect("it has ended"));
+            panic!("not done within {DEADLINE:?}:\n{report}");
+        }
+        meanwhile(child.id());
+        thread::sleep(Duration::from_millis(5));
+    }
+    Report::of(child.wait_with_output().expect("it has ended"))
+}
+
+pub(crate) fn run(command: Command) -> Report {
+    run_while(command, |_| {})
+}
+
+pub(crate) fn server(fault: Fault) -> FaultyServer {
+    FaultyServer::start(fault, LIMITS).expect("127.0.0.1 has a free port")
+}
+
+pub(crate) fn against(server: &FaultyServer, flags: &[&str]) -> Command {
+    let mut command = stress_test(&["--max-line", "2000"]);
+    command
+        .args(["--port", &server.address().port().to_string()])
+        .args(flags);
+    command
+}

@@ -1,0 +1,223 @@
+//! Promise 5 as memory: hostile clients drive a server to its bounds, and what it then holds is
+//! compared with the formula of docs/operations.md.
+//!
+//! Knows no code of the server; the formula stands here a second time, as a user would copy it.
+//!
+//! Rule: each client sends several times what the formula allows, so a bound that is gone shows.
+
+mod common;
+
+use common::{Server, ms, wait_until};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// docs/operations.md, "Memory": bytes that one connection can make the server hold.
+fn bytes_per_connection(max_line: usize, max_inflight: usize) -> usize {
+    11 * max_line + 896 * max_inflight + 256 * KIB
+}
+
+/// The same page: bytes that all connections can, with a budget for all.
+fn bytes_in_all(
+    connections: usize,
+    max_line: usize,
+    max_inflight: usize,
+    max_buffered: usize,
+) -> usize {
+    let beside_the_budget = max_line + 896 * max_inflight + 256 * KIB;
+    connections * beside_the_budget + 3 * max_buffered
+}
+
+/// A connection that keeps sending, whether or not it is read, and never reads.
+struct Flood {
+    stream: TcpStream,
+    pattern: Vec<u8>,
+    sent: usize,
+}
+
+impl Flood {
+    fn open(server: &Server, pattern: impl AsRef<[u8]>) -> Flood {
+        let stream = TcpStream::connect(server.address()).expect("the server accepts");
+        stream.set_nonblocking(true).unwrap();
+        let pattern = pattern.as_ref().repeat(65_536 / pattern.as_ref().len() + 1);
+        Flood {
+            stream,
+            pattern,
+            sent: 0,
+        }
+    }
+
+    /// Sends what the socket takes; false when it takes nothing.
+    fn pour(&mut self) -> bool {
+        let from = self.sent % self.pattern.len();
+        match self.stream.write(&self.pattern[from..]) {
+            Ok(count) => {
+                self.sent += count;
+                true
+            }
+            Err(cause) if cause.kind() == ErrorKind::WouldBlock => false,
+            Err(cause) => panic!("after {} bytes: {cause}", self.sent),
+        }
+    }
+}
+
+/// Pours until nobody's socket has taken anything for a while: all bounds have been reached.
+fn pour_all(floods: &mut [Flood]) {
+    const QUIET: Duration = Duration::from_millis(500);
+    let end = Instant::now() + ms(20_000);
+    let mut quiet_since = Instant::now();
+    while quiet_since.elapsed() < QUIET {
+        let moved = floods
+            .iter_mut()
+            .fold(false, |moved, flood| flood.pour() | moved);
+        if moved {
+            quiet_since = Instant::now();
+        } else {
+            thread::sleep(ms(5));
+        }
+        assert!(Instant::now() < end, "the server takes without end");
+    }
+}
+
+#[track_caller]
+fn assert_bounded(server: &Server, before: usize, bound: usize, who: &str) {
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown <= bound, "{who}: {grown} bytes, allowed are {bound}");
+    server.assert_serves();
+}
+
+#[test]
+fn clients_that_never_read_stay_below_the_documented_memory() {
+    for pattern in [
+        format!("ECHO {}\n", "x".repeat(990)),
+        "\n".to_owned(),
+        "ECHO\n".to_owned(),
+    ] {
+        let server = Server::start(&["--max-line", "1000", "--max-inflight", "8"]);
+        server.assert_serves();
+        let before = server.resident_bytes();
+        let mut floods: Vec<Flood> = (0..50).map(|_| Flood::open(&server, &pattern)).collect();
+        pour_all(&mut floods);
+        let bound = 50 * bytes_per_connection(1000, 8);
+        let who = format!("lines of {} bytes", pattern.len());
+        assert_bounded(&server, before, bound, &who);
+    }
+}
+
+#[test]
+fn answers_held_behind_a_slow_one_stay_below_the_documented_memory() {
+    let server = Server::start(&["--workers", "60", "--queue-order", "fifo"]);
+    server.assert_serves();
+    let before = server.resident_bytes();
+    let mut floods: Vec<Flood> = (0..50)
+        .map(|_| {
+            let mut flood = Flood::open(&server, format!("ECHO {}\n", "x".repeat(2000)));
+            let slow = b"SLEEP 10000\n";
+            assert_eq!(
+                flood.stream.write(slow).expect("room for a line"),
+                slow.len()
+            );
+            flood
+        })
+        .collect();
+    pour_all(&mut floods);
+    let bound = 50 * bytes_per_connection(65_536, 128);
+    assert_bounded(&server, before, bound, "held answers");
+}
+
+#[test]
+fn a_thousand_partial_lines_stay_below_the_documented_memory() {
+    let server = Server::start(&[]);
+    server.assert_serves();
+    let before = server.resident_bytes();
+    let _partial: Vec<TcpStream> = (0..1000)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address()).expect("the server accepts");
+            stream.write_all(&[b'x'; 60 * KIB]).expect("it is read");
+            stream
+        })
+        .collect();
+    server.barrier();
+    let bound = 1000 * bytes_per_connection(65_536, 128);
+    assert_bounded(&server, before, bound, "partial lines");
+    // Far below the worst case: a partial line costs its bytes.
+    assert_bounded(&server, before, 1000 * 80 * KIB, "partial lines");
+}
+
+#[test]
+fn the_budget_of_all_bounds_memory_and_goes_on_by_itself() {
+    const BUDGET: usize = MIB;
+    const CONNECTIONS: usize = 40;
+    let flags = ["--workers", "2", "--max-buffered", &BUDGET.to_string()];
+    let server = Server::start(&flags);
+    server.assert_serves();
+    let before = server.resident_bytes();
+    // Answers that finish at once, behind one slow request on each connection: the budget is spent
+    // on them, and only the slow ones can free it.
+    let line = format!("ECHO {}\n", "x".repeat(10_000));
+    let input = format!("SLEEP 50\n{}", line.repeat(60));
+    let answers = 61;
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| server.connect()).collect();
+    thread::scope(|scope| {
+        for client in &mut clients {
+            let (mut writer, input) = (client.writer(), &input);
+            scope.spawn(move || {
+                writer
+                    .write_all(input.as_bytes())
+                    .expect("it is read in the end")
+            });
+            scope.spawn(move || {
+                client.expect("OK 50");
+                (1..answers).for_each(|_| client.expect(&line_of_answer()));
+            });
+        }
+    });
+    let bound = bytes_in_all(CONNECTIONS, 65_536, 128, BUDGET);
+    assert_bounded(&server, before, bound, "held answers under a budget");
+    server.signal("USR1");
+    let report = server
+        .log()
+        .wait_for("reports bytes", |line| line.contains("stats: bytes"));
+    assert!(field(&report, "budget_pauses") > 0, "no pause: {report}");
+    wait_until("all is freed", ms(10_000), || {
+        server.signal("USR1");
+        let last = server.log().lines();
+        let last = last.iter().rfind(|line| line.contains("stats: bytes"));
+        last.is_some_and(|line| field(line, "buffered") == 0)
+    });
+}
+
+#[test]
+fn partial_lines_that_spend_the_budget_lock_nobody_up() {
+    let server = Server::start(&["--max-buffered", &MIB.to_string()]);
+    let part = "x".repeat(30 * KIB);
+    let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(format!("ECHO {part}"));
+    }
+    server.barrier();
+    server.assert_serves();
+    // Each of them can still finish its line, and the next.
+    for client in &mut clients {
+        client.send(format!("{part}\nECHO next\n"));
+        client.expect(format!("OK {part}{part}"));
+        client.expect("OK next");
+    }
+}
+
+fn line_of_answer() -> String {
+    format!("OK {}", "x".repeat(10_000))
+}
+
+/// The number of `name=` in a line of the log.
+fn field(line: &str, name: &str) -> usize {
+    let value = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(&format!("{name}=")))
+        .unwrap_or_else(|| panic!("no {name} in: {line}"));
+    value.parse().expect("a number")
+}
