@@ -119,6 +119,7 @@ fn command() -> Command {
         .env("REACTOR_POOL_QUEUE_ORDER")
         .value_name("ORDER")
         .default_value("fair")
+        .allow_negative_numbers(true)
         .value_parser(EnumValueParser::<Order>::new().map(|order| order.0))
         .help("Whose request a worker takes next");
     let reject_when_full = Arg::new("reject-when-full")
@@ -131,6 +132,7 @@ fn command() -> Command {
         .env("REACTOR_POOL_LOG_FORMAT")
         .value_name("FORMAT")
         .default_value("text")
+        .allow_negative_numbers(true)
         .value_parser(EnumValueParser::<LogFormat>::new())
         .help("How log lines on stderr look");
     let host = Arg::new("host")

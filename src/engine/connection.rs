@@ -18,8 +18,8 @@ pub const UNSENT_LIMIT_BYTES: usize = 65_536;
 
 /// How long a connection that is over may still take its last words and send what nobody reads.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How much it may still send in that time: closing with unread input would reset the connection,
-/// but no honest client has more under way than the buffers of two hosts.
+/// How much of that is read: no honest client has more under way than the buffers of two hosts.
+/// What comes beyond waits in the socket, and slows its sender, until the time is up.
 pub(super) const LINGER_LIMIT_BYTES: usize = 64 << 20;
 
 /// Where a connection is in its life.
@@ -40,7 +40,10 @@ pub(super) enum Phase {
         left_bytes: usize,
     },
     /// To be closed at once.
-    Over,
+    Over {
+        /// What the log says of it.
+        why: &'static str,
+    },
 }
 
 /// Why a connection that had bytes to read was not read: it must be attended when that is over.
@@ -270,7 +273,7 @@ impl Connection {
                 .into_iter()
                 .flatten()
                 .min(),
-            Phase::Over => None,
+            Phase::Over { .. } => None,
         }
     }
 

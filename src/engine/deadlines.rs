@@ -40,7 +40,8 @@ impl Engine {
         let connection = &mut self.connections[id.slot()];
         if let Phase::Ending { by: Some(by) } | Phase::Lingering { by, .. } = connection.phase {
             if by <= now {
-                connection.phase = Phase::Over;
+                let why = "lingered for too long";
+                connection.phase = Phase::Over { why };
             }
             return self.settled(id, false);
         }
@@ -70,7 +71,7 @@ impl Engine {
                 self.farewell(id, ErrorLine::IdleTimeout, now);
             } else {
                 // It does not take what it has been sent, so it will not take the error either.
-                connection.phase = Phase::Over;
+                connection.phase = Phase::Over { why: "idle" };
                 self.settled(id, false);
             }
         }

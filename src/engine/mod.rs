@@ -40,8 +40,13 @@ pub enum Step {
     /// Shut the sending side.
     ShutDown,
     /// Close the socket and [`Engine::remove`] the connection.
-    Close,
+    Close {
+        /// What the log says of it.
+        why: &'static str,
+    },
 }
+
+const FINISHED: Step = Step::Close { why: "finished" };
 
 /// What a connection left behind when it was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,9 +166,6 @@ impl Engine {
         connection.bytes_in += count as u64;
         if let Phase::Lingering { left_bytes, .. } = &mut connection.phase {
             *left_bytes = left_bytes.saturating_sub(count);
-            if *left_bytes == 0 {
-                connection.phase = Phase::Over;
-            }
         }
     }
 
@@ -240,6 +242,7 @@ impl Engine {
         let has_submitted = connection.order.has_submitted();
         debug!(conn = %id, why, requests = connection.order.opened(), bytes_in = connection.bytes_in,
             bytes_out = connection.outbox.sent_in_all(), unanswered = connection.order.len(),
+            unsent_bytes = connection.outbox.unsent().len(),
             age_ms = now.saturating_duration_since(connection.opened_at).as_millis() as u64, "closed");
         if waiting > 0 {
             self.admission.leave(connection.last_turn);
@@ -321,15 +324,17 @@ impl Engine {
             return Step::Wait;
         };
         match connection.phase {
-            Phase::Over => return Step::Close,
-            Phase::Lingering { .. } if connection.peer_finished => return Step::Close,
-            Phase::Lingering { .. } if readable => return Step::Discard,
+            Phase::Over { why } => return Step::Close { why },
+            Phase::Lingering { .. } if connection.peer_finished => return FINISHED,
+            Phase::Lingering {
+                left_bytes: 1.., ..
+            } if readable => return Step::Discard,
             Phase::Lingering { .. } => return Step::Wait,
             Phase::Serving | Phase::Ending { .. } => {}
         }
         if connection.is_finished() {
             return if connection.peer_finished {
-                Step::Close
+                FINISHED
             } else {
                 Step::ShutDown
             };
@@ -448,7 +453,7 @@ impl Engine {
         }
         let has_something = !connection.outbox.is_empty()
             || connection.is_finished()
-            || connection.phase == Phase::Over;
+            || matches!(connection.phase, Phase::Over { .. });
         if pause_is_over || has_something {
             self.attend(id);
         }

@@ -5,8 +5,7 @@
 //! Rule: push, then announce; clear, then drain. A response is either seen by the drain that runs
 //! or announced to the next one.
 
-use super::sync::{AtomicBool, Ordering};
-use crossbeam_queue::SegQueue;
+use super::sync::{AtomicBool, Ordering, SegQueue};
 use std::fmt;
 
 /// Items on their way to one consumer, which sleeps in a poll that `wake` ends.

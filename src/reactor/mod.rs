@@ -375,8 +375,8 @@ impl Reactor {
                     socket.shut_down_writing()?;
                     self.engine.shut_down(id, now);
                 }
-                Step::Close => {
-                    self.close(id, "finished");
+                Step::Close { why } => {
+                    self.close(id, why);
                     return Ok(());
                 }
             }
