@@ -165,9 +165,9 @@ impl Reactor {
         self.wait()?;
         let now = Instant::now();
         self.note_events();
-        self.note_signals(now);
         self.accept(now);
         self.collect(now);
+        self.note_stop(now);
         self.attend(now);
         self.submit(now);
         self.engine.expire(now);
@@ -227,7 +227,9 @@ impl Reactor {
         }
     }
 
-    fn note_signals(&mut self, now: Instant) {
+    /// After the drain in `collect`, which ends the announcement that a [`Stopper`] relies on: looked
+    /// at before, a stop asked for in between would be seen by nobody.
+    fn note_stop(&mut self, now: Instant) {
         if self.stop_asked.swap(false, Ordering::Acquire) {
             self.stop("asked", now);
         }
