@@ -344,6 +344,7 @@ impl Engine {
         }
         if !connection.may_read(&self.config) {
             connection.read_pause = ReadPause::OwnBounds;
+            self.budget_paused.remove(&id);
             self.stats.read_pauses += 1;
             return Step::Wait;
         }

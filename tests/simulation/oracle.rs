@@ -1,0 +1,547 @@
+//! One connection as PROTOCOL says it should be: what is framed, owed, written, refused and closed.
+//!
+//! Knows the bytes that went in, the times, and what the queue and the workers did; never what the
+//! engine thinks.
+//!
+//! Rule: it foretells, so that the engine's every step and every unsent byte can be compared.
+
+use crate::answers::{self, Cut, Cutter};
+use crate::settings::Counts;
+use reactor_pool::Config;
+use reactor_pool::engine::{Step, UNSENT_LIMIT_BYTES};
+use reactor_pool::task::ConnectionId;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Promise 3: how long a connection that is over is still read; also how long it may take its last
+/// error line.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// And how much is discarded in that time; what comes beyond waits in the socket.
+const LINGER_LIMIT_BYTES: usize = 64 << 20;
+/// What an unsent response costs besides its bytes: where it ends, whose it is, when it was framed.
+const NOTE_BYTES: usize = size_of::<(u64, u64, Instant)>();
+
+/// What the log says of a close is not looked at.
+pub(crate) const CLOSE: Step = Step::Close { why: "" };
+
+/// A framed line whose response has not yet its turn to be written.
+#[derive(Debug)]
+struct Place {
+    cut: Cut,
+    framed_at: Instant,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Queued,
+    Running,
+    Answered(Vec<u8>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Ending { by: Option<Instant> },
+    Lingering { by: Instant, left_bytes: usize },
+    Over,
+}
+
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    max_line: usize,
+    max_inflight: usize,
+    busy_timeout: Duration,
+    idle_timeout: Duration,
+    phase: Phase,
+    /// It came when the connection limit was reached.
+    pub(crate) is_refused: bool,
+    /// All that was read to be served, and whether its end was read.
+    stream: Vec<u8>,
+    end_read: bool,
+    cutter: Cutter,
+    /// Cut, but not framed for want of room.
+    unframed: VecDeque<Cut>,
+    places: VecDeque<Place>,
+    /// Places that have left: the sequence number of the first place is one more.
+    left: u64,
+    /// All that should have been written or be unsent.
+    output: Vec<u8>,
+    sent: usize,
+    /// Where the unsent responses end in `output`.
+    ends: VecDeque<usize>,
+    last_progress: Instant,
+    last_slot_at: Instant,
+    /// Its end was read before the input was cut off.
+    ended_by_client: bool,
+    /// The stop or a goodbye cut the input off: what was not framed by then has no answer.
+    cut_off: bool,
+    /// Promise 4: connections that got a slot while this one waited, since it had its last.
+    passed_for_slots: Vec<ConnectionId>,
+    /// Promise 7: connections of which a worker took a request since this one has one queued or had its turn.
+    passed_for_workers: Vec<ConnectionId>,
+    pub(crate) counts: Counts,
+}
+
+impl Oracle {
+    pub(crate) fn new(config: &Config, now: Instant) -> Oracle {
+        Oracle {
+            max_line: config.max_line,
+            max_inflight: config.max_inflight,
+            busy_timeout: config.busy_timeout,
+            idle_timeout: config.idle_timeout,
+            phase: Phase::Serving,
+            is_refused: false,
+            stream: Vec::new(),
+            end_read: false,
+            cutter: Cutter::new(config.max_line),
+            unframed: VecDeque::new(),
+            places: VecDeque::new(),
+            left: 0,
+            output: Vec::new(),
+            sent: 0,
+            ends: VecDeque::new(),
+            last_progress: now,
+            last_slot_at: now,
+            ended_by_client: false,
+            cut_off: false,
+            passed_for_slots: Vec::new(),
+            passed_for_workers: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Bytes that one connection may hold at most, when one read takes `chunk_bytes`: the beginning of
+    /// a line; the rest of a read; the requests in flight; their responses; unsent output.
+    pub(crate) fn memory_bound(config: &Config, chunk_bytes: usize) -> usize {
+        let responses = config.max_inflight * (answers::MAX_RESPONSE_BYTES + NOTE_BYTES);
+        (config.max_line + 1) + chunk_bytes + 2 * config.max_line + responses + UNSENT_LIMIT_BYTES
+    }
+
+    // What happened.
+
+    pub(crate) fn refuse_connection(&mut self, now: Instant) {
+        self.is_refused = true;
+        self.farewell(answers::TOO_MANY, now);
+    }
+
+    pub(crate) fn received(&mut self, bytes: &[u8], now: Instant) {
+        self.stream.extend_from_slice(bytes);
+        self.cutter.add(bytes, &mut self.unframed);
+        self.settle(now);
+    }
+
+    pub(crate) fn received_end(&mut self, now: Instant) {
+        self.end_read = true;
+        if self.phase == Phase::Serving {
+            self.ended_by_client = true;
+            self.cutter.end(&mut self.unframed);
+        }
+        self.settle(now);
+    }
+
+    pub(crate) fn discarded(&mut self, count: usize) {
+        let Phase::Lingering { left_bytes, .. } = &mut self.phase else {
+            panic!("discarded, but it does not linger");
+        };
+        *left_bytes = left_bytes.saturating_sub(count);
+        self.counts.linger_limits += u64::from(*left_bytes == 0);
+    }
+
+    pub(crate) fn sent(&mut self, count: usize, now: Instant) {
+        self.sent += count;
+        while self.ends.front().is_some_and(|end| *end <= self.sent) {
+            self.ends.pop_front();
+        }
+        self.last_progress = now;
+        self.settle(now);
+    }
+
+    pub(crate) fn shut_down(&mut self, now: Instant) {
+        self.phase = Phase::Lingering {
+            by: now + LINGER_TIMEOUT,
+            left_bytes: LINGER_LIMIT_BYTES,
+        };
+    }
+
+    pub(crate) fn stop(&mut self, now: Instant) {
+        if self.phase == Phase::Serving {
+            self.cut_input_off(Phase::Ending { by: None });
+        }
+        self.settle(now);
+    }
+
+    /// A queue slot was given to the request `sequence`, which reads `line`.
+    pub(crate) fn slot_given(&mut self, sequence: u64, line: &[u8], now: Instant) {
+        if !self.has_queued() {
+            self.passed_for_workers.clear();
+        }
+        let first = self.first(&State::Waiting);
+        assert_eq!(
+            first,
+            Some(sequence),
+            "promise 2: slots go to the oldest request first"
+        );
+        let place = self.place(sequence);
+        assert_eq!(
+            place.cut,
+            Cut::Line(line.to_vec()),
+            "another line was submitted"
+        );
+        place.state = State::Queued;
+        self.last_slot_at = now;
+        self.passed_for_slots.clear();
+    }
+
+    /// A worker took the request `sequence`.
+    pub(crate) fn started(&mut self, sequence: u64) {
+        let first = self.first(&State::Queued);
+        assert_eq!(
+            first,
+            Some(sequence),
+            "a worker took a request, but not the oldest queued"
+        );
+        self.place(sequence).state = State::Running;
+        self.passed_for_workers.clear();
+    }
+
+    /// Its response came back; `panicked` says that the handler did.
+    pub(crate) fn completed(&mut self, sequence: u64, panicked: bool, now: Instant) {
+        let place = self.place(sequence);
+        assert_eq!(
+            place.state,
+            State::Running,
+            "promise 1: answered twice, or never started"
+        );
+        let Cut::Line(line) = &place.cut else {
+            panic!("{:?} was run", place.cut);
+        };
+        let line = if panicked {
+            answers::INTERNAL.to_vec()
+        } else {
+            answers::answer(line)
+        };
+        place.state = State::Answered(line);
+        self.counts.internal += u64::from(panicked);
+        self.settle(now);
+    }
+
+    /// Time is looked at: refuses and closes what is due.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Ending { by: Some(by) } if by <= now => {
+                self.phase = Phase::Over;
+                self.counts.farewell_timeouts += 1;
+                return;
+            }
+            Phase::Lingering { by, .. } if by <= now => {
+                self.phase = Phase::Over;
+                self.counts.linger_timeouts += 1;
+                return;
+            }
+            Phase::Ending { by: Some(_) } | Phase::Lingering { .. } => return,
+            Phase::Over => return,
+            Phase::Serving | Phase::Ending { by: None } => {}
+        }
+        while self.busy_deadline().is_some_and(|deadline| deadline <= now) {
+            while self.busy_deadline().is_some_and(|deadline| deadline <= now) {
+                let sequence = self.first(&State::Waiting).expect("it has a deadline");
+                self.place(sequence).state = State::Answered(answers::BUSY.to_vec());
+                self.counts.busy += 1;
+            }
+            self.settle(now);
+        }
+        if self.idle_deadline().is_some_and(|deadline| deadline <= now) {
+            self.counts.idle += 1;
+            if self.unsent().is_empty() && self.phase == Phase::Serving {
+                self.farewell(answers::IDLE, now);
+            } else {
+                self.phase = Phase::Over;
+                self.cut_off = true;
+            }
+        }
+    }
+
+    // What follows.
+
+    /// Promise 5: what has been read is framed, as far as the bounds allow.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let had_places = !self.places.is_empty();
+            while let Some(place) = self.places.front() {
+                let State::Answered(line) = &place.state else {
+                    break;
+                };
+                self.output.extend_from_slice(line);
+                self.ends.push_back(self.output.len());
+                self.left += 1;
+                self.places.pop_front();
+            }
+            if had_places && self.places.is_empty() {
+                self.last_progress = now;
+            }
+            let before = self.places.len();
+            while self.has_room() {
+                let Some(cut) = self.unframed.pop_front() else {
+                    break;
+                };
+                self.open(cut, now);
+            }
+            if self.places.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let next_bytes = self.unframed.front().map_or(0, line_bytes);
+        self.places.len() < self.max_inflight
+            && self.unsent_weight() <= UNSENT_LIMIT_BYTES
+            && self.request_bytes() + next_bytes <= 2 * self.max_line
+    }
+
+    fn open(&mut self, cut: Cut, now: Instant) {
+        let state = match &cut {
+            Cut::Line(_) => {
+                self.counts.framed += 1;
+                State::Waiting
+            }
+            Cut::TooLong => {
+                self.counts.too_long += 1;
+                State::Answered(answers::too_long(self.max_line))
+            }
+            Cut::Incomplete => {
+                self.counts.incomplete += 1;
+                State::Answered(answers::INCOMPLETE.to_vec())
+            }
+        };
+        self.places.push_back(Place {
+            cut,
+            framed_at: now,
+            state,
+        });
+    }
+
+    fn farewell(&mut self, words: &[u8], now: Instant) {
+        assert!(self.places.is_empty(), "a goodbye before the last answer");
+        self.cut_input_off(Phase::Ending {
+            by: Some(now + LINGER_TIMEOUT),
+        });
+        self.output.extend_from_slice(words);
+        self.ends.push_back(self.output.len());
+        self.last_progress = now;
+    }
+
+    fn cut_input_off(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.cut_off = true;
+        self.unframed.clear();
+        self.cutter.forget();
+    }
+
+    // What is so.
+
+    /// What the reactor has to do next, once the unsent bytes have been offered to the socket.
+    pub(crate) fn step(&mut self, readable: bool, budget_spent: bool) -> Step {
+        match self.phase {
+            Phase::Over => return CLOSE,
+            Phase::Lingering { .. } if self.end_read => return CLOSE,
+            Phase::Lingering {
+                left_bytes: 1.., ..
+            } if readable => return Step::Discard,
+            Phase::Lingering { .. } => return Step::Wait,
+            Phase::Serving | Phase::Ending { .. } => {}
+        }
+        let input_over = self.end_read || self.phase != Phase::Serving;
+        if input_over && self.owes_nothing() && self.unframed.is_empty() {
+            return if self.end_read { CLOSE } else { Step::ShutDown };
+        }
+        if input_over || !readable {
+            return Step::Wait;
+        }
+        if self.unsent_weight() > UNSENT_LIMIT_BYTES {
+            self.counts.unsent_pauses += 1;
+            return Step::Wait;
+        }
+        // Promises 4 and 5.
+        if self.has_waiting() || !self.unframed.is_empty() || self.places.len() == self.max_inflight
+        {
+            self.counts.places_pauses += 1;
+            return Step::Wait;
+        }
+        if budget_spent && !self.owes_nothing() {
+            self.counts.budget_pauses += 1;
+            return Step::Wait;
+        }
+        Step::Read
+    }
+
+    /// When time has something to say at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Ending { by: Some(by) } | Phase::Lingering { by, .. } => Some(by),
+            Phase::Serving | Phase::Ending { by: None } => {
+                self.busy_deadline().or_else(|| self.idle_deadline())
+            }
+            Phase::Over => None,
+        }
+    }
+
+    /// Promise 4: waited so long since it was framed, and no slot for its connection for so long either.
+    fn busy_deadline(&self) -> Option<Instant> {
+        let waits = |place: &&Place| place.state == State::Waiting;
+        let framed_at = self.places.iter().find(waits)?.framed_at;
+        Some(framed_at.max(self.last_slot_at) + self.busy_timeout)
+    }
+
+    /// Promise 8: never while something is waiting, queued or running.
+    fn idle_deadline(&self) -> Option<Instant> {
+        let is_on = !self.idle_timeout.is_zero() && self.places.is_empty();
+        is_on.then(|| self.last_progress + self.idle_timeout)
+    }
+
+    pub(crate) fn unsent(&self) -> &[u8] {
+        &self.output[self.sent..]
+    }
+
+    fn unsent_weight(&self) -> usize {
+        self.output.len() - self.sent + self.ends.len() * NOTE_BYTES
+    }
+
+    fn owes_nothing(&self) -> bool {
+        self.places.is_empty() && self.unsent().is_empty()
+    }
+
+    fn request_bytes(&self) -> usize {
+        self.places.iter().map(|place| line_bytes(&place.cut)).sum()
+    }
+
+    /// Bytes that cannot but be kept for this connection.
+    pub(crate) fn least_bytes(&self) -> usize {
+        let in_places = self.places.iter().map(|place| match &place.state {
+            State::Answered(line) => line.len(),
+            State::Waiting | State::Queued | State::Running => line_bytes(&place.cut),
+        });
+        let unframed =
+            self.unframed.iter().map(line_bytes).sum::<usize>() + self.cutter.kept_bytes();
+        in_places.sum::<usize>() + unframed + self.unsent().len()
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.places
+            .iter()
+            .any(|place| place.state == State::Waiting)
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.count(&State::Waiting)
+    }
+
+    pub(crate) fn has_queued(&self) -> bool {
+        self.first(&State::Queued).is_some()
+    }
+
+    /// Requests that a removal takes out of the queue.
+    pub(crate) fn queued(&self) -> usize {
+        self.count(&State::Queued)
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.count(&State::Running)
+    }
+
+    pub(crate) fn unanswered(&self) -> usize {
+        self.places.len()
+    }
+
+    fn count(&self, state: &State) -> usize {
+        self.places
+            .iter()
+            .filter(|place| place.state == *state)
+            .count()
+    }
+
+    fn first(&self, state: &State) -> Option<u64> {
+        let position = self.places.iter().position(|place| place.state == *state)?;
+        Some(self.left + 1 + position as u64)
+    }
+
+    fn place(&mut self, sequence: u64) -> &mut Place {
+        let position = sequence
+            .checked_sub(self.left + 1)
+            .expect("promise 1: answered twice");
+        let place = self.places.get_mut(position as usize);
+        place.expect("promise 1: no such request")
+    }
+
+    /// Promise 4: while this one waits, each other connection gets one slot at most; being refused and
+    /// asking again is not starting over.
+    pub(crate) fn passed_by_slot_of(&mut self, other: ConnectionId) {
+        if self.has_waiting() {
+            let twice = self.passed_for_slots.contains(&other);
+            assert!(
+                !twice,
+                "promise 4: {other:?} got two slots while this one waited"
+            );
+            self.passed_for_slots.push(other);
+        }
+    }
+
+    /// Promise 7: the same for workers.
+    pub(crate) fn passed_by_request_of(&mut self, other: ConnectionId) {
+        if self.has_queued() {
+            let twice = self.passed_for_workers.contains(&other);
+            assert!(
+                !twice,
+                "promise 7: {other:?} was served twice while this one was queued"
+            );
+            self.passed_for_workers.push(other);
+        }
+    }
+
+    /// Promises 1 and 2 once more for the whole life of a connection that was closed, not lost: the
+    /// whole stream against everything that the client got. Whether it got all.
+    pub(crate) fn check_whole(&self, received: &[u8]) -> bool {
+        let written = &self.output[..self.sent];
+        assert!(received == written, "not all that was written came");
+        if !self.unsent().is_empty() {
+            assert_eq!(self.phase, Phase::Over, "closed with bytes unsent");
+            return false;
+        }
+        let cuts = answers::cut_whole(&self.stream, self.ended_by_client, self.max_line);
+        let mut lines = received.split_inclusive(|byte| *byte == b'\n');
+        let mut answered = 0;
+        for (cut, line) in cuts.iter().zip(lines.by_ref()) {
+            let fits = match cut {
+                Cut::Line(request) => {
+                    line == answers::BUSY
+                        || line == answers::INTERNAL
+                        || line == answers::answer(request)
+                }
+                Cut::TooLong => line == answers::too_long(self.max_line),
+                Cut::Incomplete => line == answers::INCOMPLETE,
+            };
+            assert!(fits, "promise 1: {cut:?} got {}", line.escape_ascii());
+            answered += 1;
+        }
+        assert!(
+            self.cut_off || answered == cuts.len(),
+            "promise 1: {answered} of {cuts:?}"
+        );
+        let more: Vec<&[u8]> = lines.collect();
+        let is_goodbye = self.cut_off && matches!(more[..], [answers::IDLE | answers::TOO_MANY]);
+        assert!(
+            more.is_empty() || is_goodbye,
+            "promise 1: a response too many"
+        );
+        true
+    }
+}
+
+fn line_bytes(cut: &Cut) -> usize {
+    match cut {
+        Cut::Line(line) => line.len(),
+        Cut::TooLong | Cut::Incomplete => 0,
+    }
+}

@@ -1,0 +1,312 @@
+//! The stand-in for the reactor: turns as in src/reactor/mod.rs, with models of the sockets.
+//!
+//! Knows what the engine says, and does it.
+//!
+//! Rule: whatever it hands to the engine it hands to the oracle, and their answers are the same.
+
+use super::{Oracle, Peer, World};
+use crate::oracle::CLOSE;
+use crate::socket::Read;
+use reactor_pool::engine::{REFUSAL_RESERVE, Step};
+use reactor_pool::task::{ConnectionId, Outcome};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+const ACCEPTS_PER_TURN: usize = 64;
+
+impl World {
+    pub(super) fn is_turn_due(&self) -> bool {
+        let sockets = || self.peers.iter().filter(|peer| peer.accepted.is_some());
+        self.engine.attention_len() > 0
+            || self.woken()
+            || sockets().any(|peer| peer.socket.has_edges())
+            || (!self.stopping && self.listener_edge)
+            || (!self.stopping && self.listener_ready && self.engine.may_accept())
+            || self.engine.next_deadline().is_some_and(|at| at <= self.now)
+    }
+
+    pub(super) fn turn(&mut self) {
+        self.steps += 1;
+        self.note(|| "turn".to_owned());
+        self.woken.store(false, Ordering::Relaxed);
+        let now = self.now;
+        self.note_events();
+        self.meanwhile();
+        self.collect(now);
+        self.meanwhile();
+        // After the drain: an announcement before it is taken as answered.
+        if std::mem::take(&mut self.stop_asked) && !self.stopping {
+            self.stop(now);
+        }
+        self.accept(now);
+        self.meanwhile();
+        for _ in 0..self.engine.attention_len() {
+            let Some(id) = self.engine.next_attention() else {
+                break;
+            };
+            if self.serve(id, now).is_err() {
+                self.close(id, now, true);
+            }
+            self.check_connections();
+            self.meanwhile();
+        }
+        self.submit(now);
+        self.meanwhile();
+        self.engine.expire(now);
+        self.oracles_mut()
+            .for_each(|(_, oracle)| oracle.expire(now));
+    }
+
+    /// Workers and clients do not wait for the end of a turn, and time does not either.
+    fn meanwhile(&mut self) {
+        if self.ending {
+            return;
+        }
+        if self.settings.stops && !self.stop_asked && self.random.below(300) == 0 {
+            return self.ask_for_stop();
+        }
+        match self.random.below(16) {
+            0 => self.client_acts(),
+            1 | 2 => self.worker_acts(),
+            3 => self.set_clock(self.now + Duration::from_micros(300)),
+            _ => {}
+        }
+    }
+
+    fn note_events(&mut self) {
+        self.listener_ready |= std::mem::take(&mut self.listener_edge);
+        let withheld = if self.ending {
+            0
+        } else {
+            self.settings.withheld
+        };
+        for peer in &mut self.peers {
+            let Some((id, _)) = peer.accepted else {
+                continue;
+            };
+            if peer.socket.has_edges() && !self.random.percent(withheld) {
+                peer.socket.note_edges();
+                self.engine.attend(id);
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self, now: Instant) {
+        self.note(|| "stop".to_owned());
+        self.stopping = true;
+        self.peers.retain(|peer| peer.accepted.is_some());
+        self.engine.stop(now);
+        self.oracles_mut().for_each(|(_, oracle)| oracle.stop(now));
+        self.check_connections();
+    }
+
+    fn accept(&mut self, now: Instant) {
+        if self.stopping || !self.listener_ready {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let open = self
+                .peers
+                .iter()
+                .filter(|peer| peer.accepted.is_some())
+                .count();
+            let may_accept = open < self.settings.config.max_connections + REFUSAL_RESERVE;
+            assert_eq!(self.engine.may_accept(), may_accept);
+            if !may_accept {
+                self.gone.accept_pauses += 1;
+                return;
+            }
+            let Some(at) = self.peers.iter().position(|peer| peer.accepted.is_none()) else {
+                self.listener_ready = false;
+                return;
+            };
+            let served = self.oracles().filter(|oracle| !oracle.is_refused).count();
+            let id = self.engine.accept(now);
+            let mut oracle = Oracle::new(&self.settings.config, now);
+            if served >= self.settings.config.max_connections {
+                oracle.refuse_connection(now);
+                self.gone.too_many += 1;
+            }
+            self.peers[at].accepted = Some((id, oracle));
+            self.note(|| {
+                format!(
+                    "client {} is {id:?}, {served} are served",
+                    self.peers[at].client.number()
+                )
+            });
+            self.check_connection(at);
+        }
+    }
+
+    fn collect(&mut self, now: Instant) {
+        let mut responses = Vec::new();
+        self.responses.drain(|response| responses.push(response));
+        self.undrained -= responses.len();
+        assert_eq!(self.undrained, 0, "a drain leaves nothing");
+        for response in responses {
+            let (id, sequence) = (response.connection, response.sequence.0);
+            let panicked = response.outcome == Outcome::Internal;
+            self.engine.completed(response, now);
+            match self.oracle(id) {
+                Some(oracle) => oracle.completed(sequence, panicked, now),
+                None => self.gone.dropped += 1,
+            }
+            self.check_connections();
+        }
+    }
+
+    fn serve(&mut self, id: ConnectionId, now: Instant) -> Result<(), ()> {
+        let at = self.find(id).expect("the engine knows only who is there");
+        if self.peers[at].socket.failed {
+            return Err(());
+        }
+        for _ in 0..self.settings.reads_per_turn {
+            self.flush(at, now)?;
+            let readable = self.peers[at].socket.readable;
+            let budget_spent = self.is_budget_spent();
+            let step = match self.engine.step(id, readable) {
+                Step::Close { .. } => CLOSE,
+                other => other,
+            };
+            let peer = &mut self.peers[at];
+            let (_, oracle) = peer.accepted.as_mut().expect("it was found");
+            assert_eq!(
+                step,
+                oracle.step(readable, budget_spent),
+                "{id:?}: another step is right"
+            );
+            match step {
+                Step::Wait => return Ok(()),
+                Step::Read | Step::Discard => {
+                    let discard = step == Step::Discard;
+                    let buffer = self.random.between(1, self.settings.chunk);
+                    match peer.socket.read(buffer, discard) {
+                        Read::Bytes(bytes) if discard => {
+                            self.engine.discarded(id, bytes.len());
+                            oracle.discarded(bytes.len());
+                        }
+                        Read::Bytes(bytes) => {
+                            self.engine.received(id, &bytes, now);
+                            oracle.received(&bytes, now);
+                        }
+                        Read::Count(count) => {
+                            self.engine.discarded(id, count);
+                            oracle.discarded(count);
+                        }
+                        Read::End => {
+                            self.engine.received_end(id, now);
+                            oracle.received_end(now);
+                        }
+                        Read::Blocked => return Ok(()),
+                        Read::Reset => return Err(()),
+                    }
+                }
+                Step::ShutDown => {
+                    peer.socket.shut_down_writing()?;
+                    self.engine.shut_down(id, now);
+                    oracle.shut_down(now);
+                }
+                Step::Close { .. } => {
+                    self.close(id, now, false);
+                    return Ok(());
+                }
+            }
+            self.note(|| format!("{id:?}: {step:?}"));
+            self.check_connection(at);
+        }
+        self.engine.attend(id);
+        Ok(())
+    }
+
+    fn flush(&mut self, at: usize, now: Instant) -> Result<(), ()> {
+        loop {
+            let Peer {
+                socket, accepted, ..
+            } = &mut self.peers[at];
+            let (id, oracle) = accepted.as_mut().expect("only who is accepted is served");
+            let unsent = self.engine.unsent(*id);
+            if unsent.is_empty() {
+                return Ok(());
+            }
+            let room = socket.write_room()?.min(unsent.len());
+            if room == 0 {
+                return Ok(());
+            }
+            let count = if self.random.percent(70) {
+                room
+            } else {
+                self.random.between(1, room)
+            };
+            socket.write(&unsent[..count]);
+            self.engine.sent(*id, count, now);
+            oracle.sent(count, now);
+            self.check_connection(at);
+        }
+    }
+
+    fn submit(&mut self, now: Instant) {
+        assert_eq!(
+            self.engine.has_waiting(),
+            self.waiting() > 0,
+            "promise 4: who waits is known"
+        );
+        if !self.engine.has_waiting() {
+            return;
+        }
+        let mut pushed = Vec::new();
+        let engine = &mut self.engine;
+        self.queue.push_while_room(|| {
+            let (flow, task) = engine.next_task(now)?;
+            pushed.push((task.connection, task.sequence.0, task.line.clone()));
+            Some((flow, task))
+        });
+        for (id, sequence, line) in pushed {
+            for (_, other) in self.oracles_mut().filter(|(other, _)| *other != id) {
+                other.passed_by_slot_of(id);
+            }
+            let oracle = self.oracle(id).expect("promise 6: a slot for who has gone");
+            oracle.slot_given(sequence, &line, now);
+            self.queued.push_back((id, sequence));
+            self.note(|| format!("{id:?} {sequence} is queued"));
+        }
+        let capacity = self.settings.config.queue;
+        assert!(self.queued.len() <= capacity);
+        let is_full = self.queued.len() == capacity;
+        assert!(
+            is_full || self.waiting() == 0,
+            "promise 4: a request waits beside a free slot"
+        );
+    }
+
+    fn close(&mut self, id: ConnectionId, now: Instant, lost: bool) {
+        let at = self.find(id).expect("it was served just now");
+        let mut peer = self.peers.swap_remove(at);
+        let (_, oracle) = peer.accepted.take().expect("it was served just now");
+        self.note(|| format!("{id:?} is closed, lost: {lost}"));
+        self.gone.lost += u64::from(lost);
+        let removed = self.engine.remove(id, now, "").expect("it was there");
+        let is_submitted = oracle.queued() + oracle.running() > 0;
+        assert_eq!(
+            removed.has_submitted, is_submitted,
+            "promise 6: what is queued has to be taken back"
+        );
+        if removed.has_submitted {
+            let unwanted = self.queue.discard(id.slot(), |task| task.connection == id);
+            self.engine.withdrawn(unwanted.len());
+            assert_eq!(
+                unwanted.len(),
+                oracle.queued(),
+                "promise 6: not all were taken back"
+            );
+            self.queued.retain(|(other, _)| *other != id);
+        }
+        self.gone.discarded += (oracle.queued() + oracle.waiting()) as u64;
+        self.gone.add(&oracle.counts);
+        if !lost {
+            let all = peer.socket.takeable();
+            peer.client.received.extend(peer.socket.client_takes(all));
+            let is_whole = oracle.check_whole(&peer.client.received);
+            self.gone.closed_whole += u64::from(is_whole);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What distinguishes one run from another, and what a run has covered.
+//!
+//! Knows nothing of how a run goes.
+//!
+//! Rule: every bound is tiny in most runs, so that it is met.
+
+use crate::random::Random;
+use reactor_pool::Config;
+use reactor_pool::config::QueueOrder;
+use std::time::Duration;
+
+/// How often each part of the world has its turn, relative to the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weights {
+    pub(crate) clients: usize,
+    pub(crate) workers: usize,
+    pub(crate) clock: usize,
+    pub(crate) turns: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) weights: Weights,
+    /// Clients at a time; more than the connection limit in some runs.
+    pub(crate) clients: usize,
+    /// Percent of the clients' actions that are another client's first.
+    pub(crate) connects: usize,
+    /// Bytes that a socket holds on the way in, and on the way out.
+    pub(crate) incoming: usize,
+    pub(crate) outgoing: usize,
+    /// Bytes that one read takes at most.
+    pub(crate) chunk: usize,
+    pub(crate) reads_per_turn: usize,
+    /// Percent of the requests whose handler panics.
+    pub(crate) panics: usize,
+    /// Percent of readiness that the poll reports one turn later.
+    pub(crate) withheld: usize,
+    /// One in so many actions of clients asks for the stop, if one does.
+    pub(crate) stops: bool,
+    pub(crate) stop_one_in: usize,
+    /// At the end the server is stopped, and no client shuts its sending side.
+    pub(crate) ends_with_stop: bool,
+}
+
+impl Settings {
+    pub(crate) fn draw(random: &mut Random) -> Settings {
+        let ms = Duration::from_millis;
+        let max_connections = random.between(1, 6);
+        let config = Config {
+            workers: random.between(1, 4),
+            queue: random.pick(&[1, 1, 2, 3, 5]),
+            queue_order: random.pick(&[QueueOrder::Fair, QueueOrder::Fair, QueueOrder::Fifo]),
+            busy_timeout: ms(random.pick(&[0, 1, 3, 10, 50, 1000, 1000])),
+            max_line: random.pick(&[1, 2, 5, 8, 16, 24, 40]),
+            max_inflight: random.between(1, 5),
+            max_connections,
+            max_buffered: random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]),
+            idle_timeout: ms(random.pick(&[0, 0, 10, 300, 1000, 3000])),
+            ..Config::default()
+        };
+        let is_storm = random.percent(2);
+        let surplus = if is_storm {
+            80
+        } else {
+            random.pick(&[0, 0, 1, 4])
+        };
+        Settings {
+            config,
+            weights: Weights {
+                clients: random.pick(&[20, 40, 60]),
+                workers: random.pick(&[2, 6, 20, 60]),
+                clock: random.pick(&[1, 2, 5, 15]),
+                turns: random.pick(&[10, 20, 40]),
+            },
+            clients: max_connections + surplus,
+            connects: if is_storm { 50 } else { 5 },
+            incoming: random.pick(&[2, 60, 400, 2000]),
+            outgoing: random.pick(&[2, 30, 1000, 10_000, 200_000, 200_000]),
+            chunk: random.pick(&[1, 5, 50, 500, 500]),
+            reads_per_turn: random.between(1, 4),
+            panics: random.pick(&[0, 0, 5, 50]),
+            withheld: random.pick(&[0, 20, 60]),
+            stops: random.percent(25),
+            stop_one_in: 300,
+            ends_with_stop: random.percent(40),
+        }
+    }
+
+    pub(crate) fn is_fair(&self) -> bool {
+        self.config.queue_order == QueueOrder::Fair
+    }
+}
+
+macro_rules! counts {
+    ($($(#[$note:meta])* $name:ident,)*) => {
+        /// How often things happened: what the runs have covered, and what the engine has to have counted.
+        #[derive(Debug, Clone, Copy, Default)]
+        pub(crate) struct Counts {
+            $($(#[$note])* pub(crate) $name: u64,)*
+        }
+
+        impl Counts {
+            pub(crate) fn add(&mut self, other: &Counts) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// What never happened.
+            pub(crate) fn missing(&self) -> Vec<&'static str> {
+                let all = [$((stringify!($name), self.$name)),*];
+                all.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name).collect()
+            }
+        }
+    };
+}
+
+counts! {
+    framed,
+    too_long,
+    incomplete,
+    busy,
+    idle,
+    internal,
+    too_many,
+    /// Connections whose client reset them.
+    lost,
+    /// Requests never run, because their connection had gone.
+    discarded,
+    /// Responses whose connection had gone.
+    dropped,
+    stops,
+    /// Connections that were closed in order, with everything written.
+    closed_whole,
+    /// Steps at which the bound on unsent output kept a connection from being read.
+    unsent_pauses,
+    /// The same, for the bounds on requests in flight, or because one waited.
+    places_pauses,
+    /// The same, for the budget of all.
+    budget_pauses,
+    /// Connections that sent more, while they lingered, than is read.
+    linger_limits,
+    /// Connections closed because their time to linger was over.
+    linger_timeouts,
+    /// Connections closed because they did not take the error line that said goodbye.
+    farewell_timeouts,
+    /// Times at which not even one more connection could be refused.
+    accept_pauses,
+    /// Times at which the reactor would have slept, all of them looked at.
+    sleeps,
+}

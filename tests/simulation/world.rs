@@ -1,0 +1,315 @@
+//! One run: the engine under test with the production queues, a stand-in for the reactor, workers,
+//! clients and a clock that a seed moves.
+//!
+//! Knows what src/reactor/mod.rs does with sockets and does the same with models of them.
+//!
+//! Rule: after each step everything is compared with the oracle; and whenever the reactor would
+//! sleep, nothing may be left that it should have done.
+
+mod checks;
+mod reactor;
+
+use crate::answers;
+use crate::client::{Act, Client};
+use crate::oracle::Oracle;
+use crate::random::Random;
+use crate::settings::{Counts, Settings};
+use crate::socket::Socket;
+use reactor_pool::engine::Engine;
+use reactor_pool::pool::{ResponseQueue, WorkQueue};
+use reactor_pool::task::{ConnectionId, Outcome, Response, Task};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What happened, one line a step; filled only when a failed run is repeated.
+pub(crate) type Trace = Option<Rc<RefCell<VecDeque<String>>>>;
+const TRACE_STEPS: usize = 40;
+
+/// One client, its socket and, once it is accepted, what should become of it.
+struct Peer {
+    client: Client,
+    socket: Socket,
+    accepted: Option<(ConnectionId, Oracle)>,
+}
+
+/// A task in the hands of a worker.
+struct Running {
+    task: Task,
+    started_at: Instant,
+}
+
+/// What a run did.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) steps: u64,
+    pub(crate) counts: Counts,
+}
+
+pub(crate) struct World {
+    random: Random,
+    settings: Settings,
+    base: Instant,
+    now: Instant,
+    engine: Engine,
+    queue: WorkQueue<Task>,
+    /// Tasks in the queue, in the order in which they were pushed.
+    queued: VecDeque<(ConnectionId, u64)>,
+    responses: ResponseQueue<Response>,
+    /// The poll's waker has been used and the poll has not returned since.
+    woken: Arc<AtomicBool>,
+    /// Responses that have not been drained.
+    undrained: usize,
+    workers: Vec<Option<Running>>,
+    peers: Vec<Peer>,
+    connects: u32,
+    /// Connections of the backlog that the poll has not announced.
+    listener_edge: bool,
+    listener_ready: bool,
+    stop_asked: bool,
+    stopping: bool,
+    /// The clients behave, and readiness is not withheld any more.
+    ending: bool,
+    /// Of connections that have gone.
+    gone: Counts,
+    steps: u64,
+    trace: Trace,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, trace: Trace) -> World {
+        let mut random = Random::new(seed);
+        let settings = Settings::draw(&mut random);
+        let base = Instant::now();
+        let woken = Arc::new(AtomicBool::new(false));
+        let waker = Arc::clone(&woken);
+        let config = settings.config.clone();
+        let world = World {
+            random,
+            base,
+            now: base,
+            queue: WorkQueue::new(config.queue, config.queue_order),
+            queued: VecDeque::new(),
+            responses: ResponseQueue::new(move || waker.store(true, Ordering::Relaxed)),
+            woken,
+            undrained: 0,
+            workers: (0..config.workers).map(|_| None).collect(),
+            peers: Vec::new(),
+            connects: 0,
+            listener_edge: false,
+            listener_ready: false,
+            stop_asked: false,
+            stopping: false,
+            ending: false,
+            gone: Counts::default(),
+            steps: 0,
+            trace,
+            engine: Engine::new(config),
+            settings,
+        };
+        world.note(|| format!("{:?}", world.settings));
+        world
+    }
+
+    /// Lives through `steps` random steps, then sees that everything comes to its end.
+    pub(crate) fn run(mut self, steps: u64) -> Summary {
+        while self.steps < steps {
+            let before = self.steps;
+            self.random_step();
+            if self.steps > before {
+                self.check();
+            }
+        }
+        self.end();
+        Summary {
+            steps: self.steps,
+            counts: self.gone,
+        }
+    }
+
+    fn random_step(&mut self) {
+        let weights = self.settings.weights;
+        let all = weights.clients + weights.workers + weights.clock + weights.turns;
+        let mut dice = self.random.below(all);
+        if dice < weights.clients {
+            return self.client_acts();
+        }
+        dice -= weights.clients;
+        if dice < weights.workers {
+            return self.worker_acts();
+        }
+        dice -= weights.workers;
+        if dice < weights.clock {
+            return self.time_passes();
+        }
+        // A poll may return for nothing, but seldom does.
+        if self.is_turn_due() || self.random.percent(1) {
+            self.turn();
+        }
+    }
+
+    // The world around the reactor.
+
+    fn client_acts(&mut self) {
+        let settings = &self.settings;
+        if self.peers.is_empty()
+            || (self.peers.len() < settings.clients && self.random.percent(settings.connects))
+        {
+            return self.client_connects();
+        }
+        if settings.stops && !self.stop_asked && self.random.below(settings.stop_one_in) == 0 {
+            return self.ask_for_stop();
+        }
+        let at = self.random.below(self.peers.len());
+        self.peer_acts(at);
+    }
+
+    fn client_connects(&mut self) {
+        if self.stopping {
+            return;
+        }
+        self.connects += 1;
+        let (incoming, outgoing) = (self.settings.incoming, self.settings.outgoing);
+        let mut socket = Socket::new(incoming, outgoing);
+        socket.is_firehose = self.random.percent(3);
+        self.peers.push(Peer {
+            client: Client::new(self.connects, &mut self.random),
+            socket,
+            accepted: None,
+        });
+        self.listener_edge = true;
+        self.steps += 1;
+        self.note(|| format!("client {} connects", self.connects));
+    }
+
+    fn peer_acts(&mut self, at: usize) -> bool {
+        let peer = &mut self.peers[at];
+        let act = if self.ending {
+            peer.client
+                .behave(&mut peer.socket, !self.settings.ends_with_stop)
+        } else {
+            let max_line = self.settings.config.max_line;
+            peer.client
+                .act(&mut peer.socket, max_line, &mut self.random)
+        };
+        let did = !matches!(act, Act::Nothing);
+        if did {
+            self.steps += 1;
+            self.note(|| format!("client {}: {act:?}", self.peers[at].client.number()));
+        }
+        did
+    }
+
+    /// One worker takes a task, or is done with one.
+    fn worker_acts(&mut self) {
+        let at = self.random.below(self.workers.len());
+        if let Some(running) = self.workers[at].take() {
+            return self.worker_finishes(running);
+        }
+        if self.queued.is_empty() {
+            return;
+        }
+        let popped = self
+            .queue
+            .pop()
+            .expect("the queue holds a task, and is open");
+        if popped.made_room {
+            self.responses.announce();
+        }
+        let (id, sequence) = (popped.task.connection, popped.task.sequence.0);
+        let place = self
+            .queued
+            .iter()
+            .position(|queued| *queued == (id, sequence));
+        let place = place.expect("promise 6: a worker took what is not queued any more");
+        let _popped = self.queued.remove(place);
+        if self.settings.is_fair() {
+            for (_, other) in self.oracles_mut().filter(|(other, _)| *other != id) {
+                other.passed_by_request_of(id);
+            }
+        } else {
+            assert_eq!(place, 0, "FIFO: an older request was queued");
+        }
+        self.oracle(id)
+            .expect("promise 6: nothing is run for who has gone")
+            .started(sequence);
+        self.steps += 1;
+        self.note(|| {
+            format!(
+                "worker {at} takes {id:?} {sequence}, made room: {}",
+                popped.made_room
+            )
+        });
+        self.workers[at] = Some(Running {
+            task: popped.task,
+            started_at: self.now,
+        });
+    }
+
+    fn worker_finishes(&mut self, running: Running) {
+        let Running { task, started_at } = running;
+        let panicked = self.random.percent(self.settings.panics);
+        let mut line = Vec::new();
+        let outcome = if panicked {
+            line.extend_from_slice(answers::INTERNAL);
+            Outcome::Internal
+        } else {
+            answers::handle(&task.line, &mut line);
+            line.push(b'\n');
+            match line.starts_with(b"OK") {
+                true => Outcome::Ok,
+                false => Outcome::Error,
+            }
+        };
+        self.note(|| {
+            format!(
+                "{:?} {} is done: {outcome:?}",
+                task.connection, task.sequence
+            )
+        });
+        self.responses.push(Response {
+            connection: task.connection,
+            sequence: task.sequence,
+            line,
+            outcome,
+            queued_at: task.queued_at,
+            started_at,
+            finished_at: self.now,
+        });
+        self.undrained += 1;
+        self.steps += 1;
+    }
+
+    fn time_passes(&mut self) {
+        let ms = Duration::from_millis;
+        let by = match self.random.below(100) {
+            0 => ms(700),
+            1..=5 => ms(40),
+            6..=15 => return self.jump_to_deadline(),
+            _ => ms(self.random.below(4) as u64),
+        };
+        self.set_clock(self.now + by);
+    }
+
+    /// To the very moment of the next deadline, or just before it.
+    fn jump_to_deadline(&mut self) {
+        let Some(deadline) = self.engine.next_deadline() else {
+            return;
+        };
+        let early = Duration::from_millis(self.random.below(2) as u64);
+        let at = deadline
+            .checked_sub(early)
+            .unwrap_or(deadline)
+            .max(self.now);
+        self.set_clock(at);
+    }
+
+    fn set_clock(&mut self, at: Instant) {
+        self.now = at;
+        self.steps += 1;
+        self.note(|| "time passes".to_owned());
+    }
+}
