@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const USAGE: &str =
-    "usage: hostile HOST:PORT never-read|no-line-end|partial-lines|half-and-slow CLIENTS SECONDS";
+    "usage: hostile HOST:PORT never-read|no-line-end|partial-lines|held-back CLIENTS SECONDS";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -50,7 +50,7 @@ enum Kind {
     /// Sends 60 KiB of a line and holds on to it.
     PartialLines,
     /// A slow request first, whose answer holds back all others.
-    HalfAndSlow,
+    HeldBack,
 }
 
 impl Kind {
@@ -59,7 +59,7 @@ impl Kind {
             "never-read" => Kind::NeverRead,
             "no-line-end" => Kind::NoLineEnd,
             "partial-lines" => Kind::PartialLines,
-            "half-and-slow" => Kind::HalfAndSlow,
+            "held-back" => Kind::HeldBack,
             _ => return None,
         })
     }
@@ -75,7 +75,7 @@ impl Kind {
             Kind::NeverRead => (Vec::new(), echoes()),
             Kind::NoLineEnd => (Vec::new(), vec![b'x'; 65_536]),
             Kind::PartialLines => (vec![b'x'; 60 * 1024], Vec::new()),
-            Kind::HalfAndSlow => (b"SLEEP 10000\n".to_vec(), echoes()),
+            Kind::HeldBack => (b"SLEEP 10000\n".to_vec(), echoes()),
         }
     }
 }
