@@ -172,7 +172,7 @@ fn the_budget_of_all_bounds_memory_and_goes_on_by_itself() {
             });
             scope.spawn(move || {
                 client.expect("OK 50");
-                (1..answers).for_each(|_| client.expect(&line_of_answer()));
+                (1..answers).for_each(|_| client.expect(line_of_answer()));
             });
         }
     });
