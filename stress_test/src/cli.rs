@@ -4,23 +4,39 @@
 //!
 //! Rule: what is wrong is said in one line that names the flag and what it allows.
 
-use std::ffi::OsString;
+mod series;
+mod shared;
+mod values;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
-use clap::error::ErrorKind;
-use clap::{ArgAction, Parser};
+use clap::{Args, Parser, Subcommand};
 
-use crate::plan::{Limits, Mix, Plan, Span};
+use self::series::check_warmup;
+pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
+pub(crate) use self::shared::{LoadArguments, OutputArguments, TargetArguments};
+use self::values::{file, length, rate, seconds_or_none, threshold, whole};
+pub(crate) use self::values::{is_asked_for, one_line};
+use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan};
+use crate::threshold::Threshold;
 
-/// `ECHO ` and `HASH ` stand before a payload.
-const OP_BYTES: u32 = 5;
+/// How long an open loop lasts unless it is told.
+const OPEN_LOOP_DURATION: Duration = Duration::from_secs(10);
+/// How often a refused request is sent again in a closed loop unless it is told.
+const CLOSED_LOOP_RETRIES: u32 = 5;
 
 const AFTER_HELP: &str = "\
 Every answer is compared byte for byte, in order, with the one right answer. A wrong one is named:
 swapped, foreign (another client's), repeated, altered, missing, unexpected (nothing asked for it).
 Clients and frames are counted from 0. Payloads carry both, as far as they are long enough (some 10
 characters); answers of SLEEP and errors carry neither, so a stray one can be noticed but not traced.
+
+Each request has three times: intended, written, answered. Latency counts from the intended time,
+service time from the written one, send lag is what lies between. With --rate the intended time is
+the timetable's, so waits that a slow server causes are in the latency; without, it is when the
+client had room. Requests without an answer stay in the latencies as at least their age. A
+percentile is n/a when fewer than 10 of the sample lie above it: p99 takes 1000 requests.
 
 stdout is the report, its last line the verdict; everything else goes to stderr.
 
@@ -29,87 +45,87 @@ Exit codes:
     1  FAIL, or interrupted after something had failed
     2  a flag is wrong
     3  nothing is listening, or there is no server to spawn
+    4  every answer was right, but a --fail-if condition was met, or could not be judged
+    5  every answer was right, but the figures show the limit of this program, not the server's
+       (with --rate or --fail-if; otherwise it is a line in the report)
   130  interrupted by Ctrl-C, nothing had failed until then";
 
 /// Loads a server of the reactor-pool protocol with many clients, verifies every answer, and
 /// measures latency, throughput and fairness.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true)]
-pub(crate) struct Arguments {
-    /// The server's host name or address
-    #[arg(
-        long,
-        env = "STRESS_TEST_HOST",
-        default_value = "127.0.0.1",
-        conflicts_with = "spawn"
-    )]
-    pub(crate) host: String,
+#[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true,
+    args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    /// The run that it is without a command.
+    #[command(flatten)]
+    pub(crate) run: RunArguments,
 
-    /// The server's port, 1 to 65535
-    #[arg(long, env = "STRESS_TEST_PORT", default_value = "9000", value_parser = whole::<1, 65_535>,
-        conflicts_with = "spawn")]
-    pub(crate) port: u32,
+    /// What else it can do.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
 
+/// Everything but a run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows that each check fires: runs against a built-in server with one fault at a time
+    Selftest,
+    /// Measures every combination of pool sizes, workloads, clients and queues: starts the server
+    /// anew for each, in several rounds of shuffled order
+    Sweep(Box<SweepArguments>),
+    /// Raises the rate of an open loop until the service level breaks, and reports the highest
+    /// rate that holds
+    Ramp(Box<RampArguments>),
+    /// Makes one self-contained HTML page of the JSON files of runs, sweeps and ramps
+    Report(ReportArguments),
+}
+
+/// The flags of a run.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
     /// Clients, each on a connection of its own, 1 to 50000
     #[arg(long, env = "STRESS_TEST_CLIENTS", default_value = "50", value_parser = whole::<1, 50_000>)]
     clients: u32,
 
-    /// Requests of each client, 1 to 1000000000
+    /// Requests of each client in a closed loop (one that sends when it has room), 1 to 1000000000
     #[arg(long, env = "STRESS_TEST_FRAMES", visible_alias = "requests",
-        default_value = "100", value_parser = whole::<1, 1_000_000_000>)]
+        conflicts_with_all = ["rate", "duration"], default_value = "100", value_parser = whole::<1, 1_000_000_000>)]
     frames: u32,
 
-    /// Requests that a client keeps under way at a time (pipelining), 1 to 100000; one that waits
-    /// for its retry counts as under way
-    #[arg(long, env = "STRESS_TEST_MAX_INFLIGHT", default_value = "1",
-        value_parser = whole::<1, 100_000>)]
-    max_inflight: u32,
+    /// Open loop: so many requests a second are due (1k is 1000, 0.1 to 10M), of all clients
+    /// together, whether or not the server keeps up; each goes to the next client with room
+    #[arg(long, env = "STRESS_TEST_RATE", value_name = "RATE", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// How requests are spread in time with --rate
+    #[arg(
+        long,
+        env = "STRESS_TEST_ARRIVALS",
+        default_value = "poisson",
+        value_enum
+    )]
+    arrivals: Arrivals,
+
+    /// Seconds for which requests are due, 0.1 to 86400 [default: 10 with --rate; otherwise --frames
+    /// ends the load]. With --rate, what is due at the end may still be sent for a second, and is
+    /// a failure (unsent) after that
+    #[arg(long, env = "STRESS_TEST_DURATION", value_name = "SECONDS", value_parser = length)]
+    duration: Option<Duration>,
+
+    /// Seconds at the beginning that are verified but not measured, 0 to 86400
+    #[arg(long, env = "STRESS_TEST_WARMUP", default_value = "0", value_name = "SECONDS",
+        value_parser = seconds_or_none)]
+    warmup: Duration,
 
     /// What to ask for; balanced is half SLEEP, half ECHO; errors provokes every error text
     #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo", value_enum)]
     mix: Mix,
 
-    /// Characters in an ECHO or HASH argument: MIN..MAX (both included) or one number, up to
-    /// --max-line less 5
-    #[arg(long, env = "STRESS_TEST_PAYLOAD", default_value = "1..100", value_name = "MIN..MAX",
-        value_parser = span)]
-    payload: Span,
-
-    /// Milliseconds of a SLEEP: MIN..MAX (both included) or one number, up to --max-sleep
-    #[arg(long, env = "STRESS_TEST_SLEEP_MS", default_value = "1..10", value_name = "MIN..MAX",
-        value_parser = span)]
-    sleep_ms: Span,
-
-    /// The server's --max-line, which its error texts name, 16 to 16777216
-    #[arg(long, env = "STRESS_TEST_MAX_LINE", default_value = "65536", value_name = "BYTES",
-        value_parser = whole::<16, 16_777_216>)]
-    max_line: u32,
-
-    /// The server's --max-sleep, which its error texts name, 0 to 86400000
-    #[arg(long, env = "STRESS_TEST_MAX_SLEEP", default_value = "10000", value_name = "MS",
-        value_parser = whole::<0, 86_400_000>)]
-    max_sleep: u32,
-
-    /// Repeats the requests of an earlier run, 0 to 4294967295; the report names it [default: random]
-    #[arg(long, env = "STRESS_TEST_SEED", value_parser = whole::<0, { u32::MAX }>)]
-    seed: Option<u32>,
-
-    /// Seconds that a connection may stay without a response while one is due, 0.1 to 3600; then
-    /// those requests are missing, and after two such waits in a row the connection is given up
-    #[arg(long, env = "STRESS_TEST_TIMEOUT", default_value = "10", value_name = "SECONDS",
-        value_parser = seconds)]
-    timeout: Duration,
-
     /// How often a request answered ERR server busy is sent again, 0 to 100, after 10 ms doubling
     /// to 1 s, with jitter; refused once more, it is a failure. 0 counts refusals instead: they
-    /// are reported and no failures
-    #[arg(long, env = "STRESS_TEST_RETRIES", default_value = "5", value_parser = whole::<0, 100>)]
-    retries: u32,
-
-    /// Connections begun per second, 1 to 1000000; the load starts when all are made
-    #[arg(long, env = "STRESS_TEST_CONNECT_RATE", default_value = "5000", value_name = "RATE",
-        value_parser = whole::<1, 1_000_000>)]
-    connect_rate: u32,
+    /// are reported and no failures [default: 5, with --rate 0]
+    #[arg(long, env = "STRESS_TEST_RETRIES", value_parser = whole::<0, 100>)]
+    retries: Option<u32>,
 
     /// Extra clients that keep --hog-inflight requests under way for as long as the others run, 0
     /// to 1000; reported apart, verified as well, never retrying what is refused
@@ -125,140 +141,62 @@ pub(crate) struct Arguments {
     #[arg(long, env = "STRESS_TEST_HOG_MIX", value_name = "MIX", value_enum)]
     hog_mix: Option<Mix>,
 
-    /// Starts the `server` that lies beside this program on a free port, and stops it at the end
-    #[arg(long, env = "STRESS_TEST_SPAWN", value_parser = FalseyValueParser::new(),
-        action = ArgAction::SetTrue)]
-    pub(crate) spawn: bool,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
 
-    /// The spawned server's --workers
-    #[arg(long, env = "STRESS_TEST_WORKERS", requires = "spawn", value_parser = whole::<1, 100_000>)]
-    workers: Option<u32>,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
 
-    /// The spawned server's --queue
-    #[arg(long, env = "STRESS_TEST_QUEUE", requires = "spawn", value_parser = whole::<1, 1000>)]
-    queue: Option<u32>,
-
-    /// One more argument for the spawned server, such as --server-arg=--reject-when-full; may be
-    /// given several times
+    /// Fails the run (exit 4) when a condition is met, such as 'p99>5ms', 'service.p99.9>=20ms',
+    /// 'busy>0.1%', 'rate<20k', 'unsent>0'; several are separated by commas. A percentile that the
+    /// sample is too small for fails too
     #[arg(
         long,
-        env = "STRESS_TEST_SERVER_ARG",
-        value_name = "ARG",
-        requires = "spawn",
-        allow_hyphen_values = true
+        env = "STRESS_TEST_FAIL_IF",
+        value_name = "CONDITION",
+        value_delimiter = ',',
+        value_parser = threshold,
+        help_heading = "Output"
     )]
-    server_arg: Vec<OsString>,
+    pub(crate) fail_if: Vec<Threshold>,
 
-    /// Names each failure on stderr at once, and copies the spawned server's log there
-    #[arg(short, long, env = "STRESS_TEST_VERBOSE", value_parser = FalseyValueParser::new(),
-        action = ArgAction::SetTrue, conflicts_with = "quiet")]
-    pub(crate) verbose: bool,
+    /// Writes every figure into this file, in the format of docs/stress_test.schema.json
+    #[arg(long, env = "STRESS_TEST_JSON", value_name = "FILE", value_parser = file,
+        help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
 
-    /// Prints failures and the verdict only
-    #[arg(short, long, env = "STRESS_TEST_QUIET", value_parser = FalseyValueParser::new(),
-        action = ArgAction::SetTrue)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
 }
 
-impl Arguments {
+impl RunArguments {
     /// What to run. An error is one line that names the flag.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
-        let longest_payload = self.max_line - OP_BYTES;
-        if self.payload.max > longest_payload {
-            return Err(format!(
-                "invalid value '{}' for '--payload <MIN..MAX>': with --max-line {} it may be up \
-                 to {longest_payload}",
-                self.payload, self.max_line
-            ));
+        let load = match (self.rate, self.duration) {
+            (Some(rate), duration) => Load::Rate(OpenLoop {
+                rate,
+                arrivals: self.arrivals,
+                duration: duration.unwrap_or(OPEN_LOOP_DURATION),
+            }),
+            (None, Some(duration)) => Load::Duration(duration),
+            (None, None) => Load::Frames(self.frames),
+        };
+        if let Some(duration) = load.duration() {
+            check_warmup(self.warmup, duration)?;
         }
-        if self.sleep_ms.max > self.max_sleep {
-            return Err(format!(
-                "invalid value '{}' for '--sleep-ms <MIN..MAX>': with --max-sleep {} it may be up \
-                 to {1}",
-                self.sleep_ms, self.max_sleep
-            ));
-        }
+        let default_retries = match load {
+            Load::Rate(_) => 0,
+            Load::Frames(_) | Load::Duration(_) => CLOSED_LOOP_RETRIES,
+        };
+        let plan = self.load.plan(self.clients, load, self.mix)?;
         Ok(Plan {
-            clients: self.clients,
-            frames: self.frames,
-            max_inflight: self.max_inflight as usize,
-            mix: self.mix,
+            warmup: self.warmup,
+            retries: self.retries.unwrap_or(default_retries),
             hogs: self.hogs,
             hog_inflight: self.hog_inflight as usize,
             hog_mix: self.hog_mix.unwrap_or(self.mix),
-            payload: self.payload,
-            sleep_ms: self.sleep_ms,
-            limits: Limits {
-                max_line_bytes: self.max_line as usize,
-                max_sleep_ms: self.max_sleep,
-            },
-            seed: u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..))),
-            timeout: self.timeout,
-            retries: self.retries,
-            connect_rate: self.connect_rate,
+            ..plan
         })
-    }
-
-    /// The arguments of the spawned server, without address.
-    pub(crate) fn server_arguments(&self) -> Vec<OsString> {
-        let flags = [
-            ("--workers", self.workers),
-            ("--queue", self.queue),
-            ("--max-line", Some(self.max_line)),
-            ("--max-sleep", Some(self.max_sleep)),
-        ];
-        let mut arguments = Vec::new();
-        for (flag, value) in flags {
-            if let Some(value) = value {
-                arguments.push(OsString::from(flag));
-                arguments.push(OsString::from(value.to_string()));
-            }
-        }
-        arguments.extend(self.server_arg.iter().cloned());
-        arguments
-    }
-}
-
-/// One line of what clap has to say in several.
-pub(crate) fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let first_paragraph = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<&str> = first_paragraph.split_whitespace().collect();
-    let line = words.join(" ");
-    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
-}
-
-/// Whether `error` is the help or the version, asked for.
-pub(crate) fn is_asked_for(error: &clap::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    )
-}
-
-fn whole<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (MIN..=MAX).contains(number));
-    number.ok_or_else(|| format!("a whole number from {MIN} to {MAX} is needed"))
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (0.1..=3600.0).contains(number));
-    number
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
-}
-
-fn span(text: &str) -> Result<Span, String> {
-    let (min, max) = text.split_once("..").unwrap_or((text, text));
-    match (min.parse(), max.parse()) {
-        (Ok(min), Ok(max)) if min <= max => Ok(Span { min, max }),
-        _ => Err("a whole number or MIN..MAX, with MIN not above MAX, is needed".to_owned()),
     }
 }
 
@@ -269,33 +207,24 @@ mod tests {
 
     fn parse(flags: &[&str]) -> Result<Plan, String> {
         let arguments = [&["stress_test"], flags].concat();
-        let arguments = Arguments::try_parse_from(arguments);
-        arguments.map_err(|error| one_line(&error))?.plan()
+        let cli = Cli::try_parse_from(arguments);
+        cli.map_err(|error| one_line(&error))?.run.plan()
     }
 
     #[test]
     fn the_command_is_well_formed() {
-        Arguments::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn every_flag_is_an_environment_variable_too() {
-        for argument in Arguments::command().get_arguments() {
+        for argument in Cli::command().get_arguments() {
             let Some(flag) = argument.get_long() else {
                 continue;
             };
             let expected = format!("STRESS_TEST_{}", flag.to_uppercase().replace('-', "_"));
             let variable = argument.get_env().expect(flag);
             assert_eq!(variable.to_str(), Some(expected.as_str()));
-        }
-    }
-
-    #[test]
-    fn spans_are_a_number_or_two() {
-        assert_eq!(span("5"), Ok(Span { min: 5, max: 5 }));
-        assert_eq!(span("5..9"), Ok(Span { min: 5, max: 9 }));
-        for text in ["", "..", "5..", "..5", "9..5", "-1..5", "5..=9", "a"] {
-            assert!(span(text).is_err(), "{text}");
         }
     }
 
@@ -315,5 +244,39 @@ mod tests {
         let mixes = |flags: &[&str]| parse(flags).map(|plan| (plan.mix, plan.hog_mix));
         assert_eq!(mixes(&["--mix", "hash"]), Ok((Mix::Hash, Mix::Hash)));
         assert_eq!(mixes(&["--hog-mix", "sleep"]), Ok((Mix::Echo, Mix::Sleep)));
+    }
+
+    #[test]
+    fn a_rate_makes_it_an_open_loop() {
+        let plan = parse(&["--rate", "2k", "--duration", "3", "--warmup", "1"]).expect("flags");
+        let Load::Rate(open) = plan.load else {
+            panic!("{plan:?}");
+        };
+        assert_eq!((open.rate, open.duration.as_secs()), (2000.0, 3));
+        assert_eq!(open.arrivals, Arrivals::Poisson);
+        assert_eq!((plan.warmup.as_secs(), plan.retries), (1, 0));
+        let plan = parse(&["--duration", "3"]).expect("flags");
+        assert_eq!(plan.load, Load::Duration(Duration::from_secs(3)));
+        assert_eq!(plan.retries, 5);
+        for flags in [
+            &["--rate", "1k", "--frames", "5"][..],
+            &["--rate", "1k", "--duration", "3", "--warmup", "3"],
+        ] {
+            assert!(parse(flags).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_separated_by_commas() {
+        let flags = [
+            "stress_test",
+            "--fail-if",
+            "p99>5ms,busy>1%",
+            "--fail-if",
+            "max>1s",
+        ];
+        let cli = Cli::try_parse_from(flags).expect("flags");
+        let texts: Vec<String> = cli.run.fail_if.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["p99>5ms", "busy>1%", "max>1s"]);
     }
 }

@@ -9,11 +9,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::backoff::backoff;
 use crate::doubt::Doubt;
 use crate::draws::Draws;
 use crate::expectations::Expectations;
 use crate::failure::{Kind, Sender, difference, quoted};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Times};
 use crate::measure::Share;
 use crate::oracle::{BUSY, TOO_MANY_CONNECTIONS};
 use crate::workload::Frame;
@@ -22,16 +23,13 @@ use crate::workload::Frame;
 const MAX_DOUBTS: usize = 64;
 /// After so many timeouts without a line between them the connection is given up.
 const MAX_SILENT_TIMEOUTS: u32 = 2;
-/// The wait before the first retry; it doubles with each further one.
-const FIRST_BACKOFF: Duration = Duration::from_millis(10);
-/// The longest wait before a retry.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-
 /// What a client wants.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demand {
     /// How many frames; `None` goes on until it is stopped.
     pub(crate) frames: Option<u32>,
+    /// It sends only what it is offered (open loop), not whenever it has room.
+    pub(crate) paced: bool,
     /// How many may be under way, those that wait for a retry included.
     pub(crate) max_inflight: usize,
     /// How often a refused frame is sent again; 0 counts it as refused instead.
@@ -55,6 +53,9 @@ pub(crate) enum Next {
 pub(crate) struct Try {
     /// The frame's number.
     pub(crate) sequence: u32,
+    /// When it was meant to be sent for the first time: in an open loop by the timetable, in a
+    /// closed one as soon as there was room for it.
+    pub(crate) intended: Instant,
     /// 0 for the first try.
     pub(crate) earlier_tries: u32,
 }
@@ -64,10 +65,21 @@ struct InFlight {
     what: Try,
     /// The connection's outgoing bytes up to and including this frame.
     end_offset: u64,
-    /// When the frame was handed to the kernel; until then, when it was queued for that.
-    written: Instant,
+    /// When it was queued for writing.
+    queued: Instant,
+    /// When its last byte was handed to the kernel.
+    written: Option<Instant>,
     /// It shuts the sending side down, so it cannot be refused: it never becomes a request.
     ends_stream: bool,
+}
+
+impl InFlight {
+    fn times(&self) -> Times {
+        Times {
+            intended: self.what.intended,
+            written: self.written.unwrap_or(self.queued),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -88,6 +100,8 @@ pub(crate) struct Client {
     /// How many of `in_flight`, from its front, are known to be written.
     written_frames: usize,
     retries: Vec<Retry>,
+    /// When the frames were due that it has been offered and has not sent yet.
+    offered: VecDeque<Instant>,
     doubts: VecDeque<Doubt>,
     last_answered: Option<u32>,
     verified: u32,
@@ -110,6 +124,7 @@ impl Client {
             in_flight: VecDeque::new(),
             written_frames: 0,
             retries: Vec::new(),
+            offered: VecDeque::new(),
             doubts: VecDeque::new(),
             last_answered: None,
             verified: 0,
@@ -136,7 +151,11 @@ impl Client {
         if let Some(due) = self.retries.iter().position(|retry| retry.due <= now) {
             return Some(self.retries.swap_remove(due).what);
         }
-        let under_way = self.in_flight.len() + self.retries.len();
+        if self.demand.paced {
+            let intended = self.offered.pop_front()?;
+            return self.next_new(intended);
+        }
+        let under_way = self.under_way();
         if self.stopped || under_way >= self.demand.max_inflight {
             return None;
         }
@@ -147,12 +166,32 @@ impl Client {
                 return None;
             }
         }
+        self.next_new(now)
+    }
+
+    fn next_new(&mut self, intended: Instant) -> Option<Try> {
         let sequence = self.next_sequence;
         self.next_sequence = sequence.checked_add(1)?;
         Some(Try {
             sequence,
+            intended,
             earlier_tries: 0,
         })
+    }
+
+    /// Whether it can be offered one more frame.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.stopped && self.under_way() < self.demand.max_inflight
+    }
+
+    /// It shall send one more frame, which was due at `intended`. It has room.
+    pub(crate) fn offer(&mut self, intended: Instant) {
+        debug_assert!(self.demand.paced && self.has_room());
+        self.offered.push_back(intended);
+    }
+
+    fn under_way(&self) -> usize {
+        self.in_flight.len() + self.retries.len() + self.offered.len()
     }
 
     /// The frame of `what`.
@@ -161,21 +200,34 @@ impl Client {
     }
 
     /// `what` has been queued for writing, and ends at `end_offset` of the outgoing bytes.
-    pub(crate) fn queued(&mut self, what: Try, end_offset: u64, ends_stream: bool, now: Instant) {
+    pub(crate) fn queued(
+        &mut self,
+        what: Try,
+        end_offset: u64,
+        ends_stream: bool,
+        now: Instant,
+        ledger: &mut Ledger,
+    ) {
+        if what.earlier_tries == 0 {
+            ledger.tally(self.sender).sent += 1;
+        }
         self.in_flight.push_back(InFlight {
             what,
             end_offset,
-            written: now,
+            queued: now,
+            written: None,
             ends_stream,
         });
     }
 
     /// The kernel has taken the outgoing bytes up to `offset`.
-    pub(crate) fn written_up_to(&mut self, offset: u64, now: Instant) {
+    pub(crate) fn written_up_to(&mut self, offset: u64, now: Instant, ledger: &mut Ledger) {
         let unwritten = self.in_flight.iter_mut().skip(self.written_frames);
         for frame in unwritten.take_while(|frame| frame.end_offset <= offset) {
-            frame.written = now;
+            frame.written = Some(now);
             self.written_frames += 1;
+            let is_first_try = frame.what.earlier_tries == 0;
+            ledger.written(self.sender, frame.what.intended, is_first_try, now);
         }
     }
 
@@ -184,7 +236,7 @@ impl Client {
         self.retries.iter().map(|retry| retry.due).min()
     }
 
-    /// Sends nothing more, except what has been sent and refused.
+    /// Sends nothing more, except what has been offered, or sent and refused.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
     }
@@ -192,7 +244,7 @@ impl Client {
     /// Whether everything it wants has been sent, and answered or given up.
     pub(crate) fn is_done(&self) -> bool {
         let sent_all = self.stopped || self.demand.frames == Some(self.next_sequence);
-        sent_all && self.in_flight.is_empty() && self.retries.is_empty()
+        sent_all && self.under_way() == 0
     }
 
     /// One line has come, without its LF.
@@ -208,61 +260,53 @@ impl Client {
         self.silent_timeouts = 0;
         if let Some(front) = self.in_flight.front() {
             if expectations.is_answer(self.frame_of(front.what.sequence), line) {
-                let front = self.pop_front();
-                self.verify(front, now, ledger);
+                let front = self.pop_front(now, ledger);
+                self.verify(&front, line, now, ledger);
                 return Next::Continue;
             }
             if line == BUSY && !front.ends_stream {
-                let front = self.pop_front();
-                self.on_busy(front, now, ledger);
+                let front = self.pop_front(now, ledger);
+                self.on_busy(&front, now, ledger);
                 return Next::Continue;
             }
         }
         if line == TOO_MANY_CONNECTIONS {
-            self.on_refused(&quoted(line), ledger);
+            self.on_refused(&quoted(line), now, ledger);
             return Next::Abandon;
         }
         self.on_wrong_line(line, now, expectations, ledger);
         Next::Continue
     }
 
-    fn verify(&mut self, front: InFlight, now: Instant, ledger: &mut Ledger) {
-        let latency = now.saturating_duration_since(front.written);
+    fn verify(&mut self, front: &InFlight, line: &[u8], now: Instant, ledger: &mut Ledger) {
+        let times = front.times();
+        let latency = now.saturating_duration_since(times.intended);
         self.share.record(latency, now);
         self.verified += 1;
         self.last_answered = Some(front.what.sequence);
-        let tally = ledger.tally(self.sender);
-        tally.verified += 1;
-        tally.latencies.record(latency);
-        tally.last_answer = Some(now);
+        ledger.verified(self.sender, times, line.starts_with(b"ERR"), now);
     }
 
-    fn on_busy(&mut self, front: InFlight, now: Instant, ledger: &mut Ledger) {
+    fn on_busy(&mut self, front: &InFlight, now: Instant, ledger: &mut Ledger) {
+        ledger.busy(self.sender, front.times(), now);
         let tally = ledger.tally(self.sender);
-        tally.busy_answers += 1;
-        tally
-            .busy_latencies
-            .record(now.saturating_duration_since(front.written));
-        tally.last_answer = Some(now);
-        let Try {
-            sequence,
-            earlier_tries,
-        } = front.what;
-        if earlier_tries < self.demand.retries {
+        let what = front.what;
+        if what.earlier_tries < self.demand.retries {
             tally.retries += 1;
             self.retries.push(Retry {
                 what: Try {
-                    sequence,
-                    earlier_tries: earlier_tries + 1,
+                    earlier_tries: what.earlier_tries + 1,
+                    ..what
                 },
-                due: now + backoff(earlier_tries, self.jitter.next()),
+                due: now + backoff(what.earlier_tries, self.jitter.next()),
             });
         } else if self.demand.retries == 0 {
             tally.refused += 1;
         } else {
-            let tries = earlier_tries + 1;
+            tally.given_up_busy += 1;
+            let tries = what.earlier_tries + 1;
             let text = format!("all {tries} tries were answered {}", quoted(BUSY));
-            self.fail(ledger, Kind::Busy, sequence, &text);
+            self.fail(ledger, Kind::Busy, what.sequence, &text);
         }
     }
 
@@ -288,13 +332,16 @@ impl Client {
                 .doubts
                 .remove(place)
                 .expect("a position is within the list");
-            let sequence = doubt.sequence;
+            let Doubt {
+                sequence, intended, ..
+            } = doubt;
             let (kind, text) = doubt.answered(now);
             self.last_answered = Some(sequence);
+            ledger.failed(self.sender, kind, intended, now);
             return self.fail(ledger, kind, sequence, &text);
         }
         if let Some(place) = self.place_in_flight(line, expectations) {
-            return self.on_overtaking(place, now, ledger);
+            return self.on_overtaking(place, line, now, ledger);
         }
         let owner = expectations.whose(line, self.id);
         if let Some(sequence) = self.repeated(line, owner, expectations) {
@@ -305,7 +352,7 @@ impl Client {
             Some(owner) if owner.client != self.id => {
                 let sender = expectations.sender(owner.client);
                 let text = format!("got the answer to {sender} frame {}", owner.sequence);
-                self.on_replaced(Kind::Foreign, text, line, ledger);
+                self.on_replaced(Kind::Foreign, text, line, now, ledger);
             }
             _ if self.in_flight.is_empty() => {
                 let text = format!("got {} when no answer was due", quoted(line));
@@ -314,7 +361,7 @@ impl Client {
             _ => {
                 let front = self.in_flight[0].what;
                 let text = difference(expectations.answer(self.frame(front)), line);
-                self.on_replaced(Kind::Altered, text, line, ledger);
+                self.on_replaced(Kind::Altered, text, line, now, ledger);
             }
         }
     }
@@ -334,14 +381,14 @@ impl Client {
     }
 
     /// The frame in flight at `place` was answered before the ones in front of it.
-    fn on_overtaking(&mut self, place: usize, now: Instant, ledger: &mut Ledger) {
+    fn on_overtaking(&mut self, place: usize, line: &[u8], now: Instant, ledger: &mut Ledger) {
         let by = self.in_flight[place].what.sequence;
         for _ in 0..place {
-            let overtaken = self.pop_front().what.sequence;
-            self.doubt(Doubt::overtaken(overtaken, by), ledger);
+            let overtaken = self.pop_front(now, ledger).what;
+            self.doubt(Doubt::overtaken(overtaken, by), now, ledger);
         }
-        let answered = self.pop_front();
-        self.verify(answered, now, ledger);
+        let answered = self.pop_front(now, ledger);
+        self.verify(&answered, line, now, ledger);
     }
 
     /// The frame of this client that had been answered before and that `line` answers again.
@@ -363,12 +410,20 @@ impl Client {
     }
 
     /// A line that is not the answer of the frame whose answer is due came in its place.
-    fn on_replaced(&mut self, kind: Kind, text: String, line: &[u8], ledger: &mut Ledger) {
+    fn on_replaced(
+        &mut self,
+        kind: Kind,
+        text: String,
+        line: &[u8],
+        now: Instant,
+        ledger: &mut Ledger,
+    ) {
         if self.in_flight.is_empty() {
             return self.on_extra(kind, &text, ledger);
         }
-        let sequence = self.pop_front().what.sequence;
-        self.doubt(Doubt::replaced(sequence, kind, text, quoted(line)), ledger);
+        let what = self.pop_front(now, ledger).what;
+        let doubt = Doubt::replaced(what, kind, text, quoted(line));
+        self.doubt(doubt, now, ledger);
     }
 
     /// A line that takes no frame's place.
@@ -385,7 +440,7 @@ impl Client {
     /// Whether an answer is due and nothing has come for `timeout`.
     pub(crate) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
         self.in_flight.front().is_some_and(|front| {
-            now.saturating_duration_since(front.written.max(self.heard)) >= timeout
+            now.saturating_duration_since(front.times().written.max(self.heard)) >= timeout
         })
     }
 
@@ -399,9 +454,9 @@ impl Client {
         self.heard = now;
         self.silent_timeouts += 1;
         while !self.in_flight.is_empty() {
-            let front = self.pop_front();
-            let doubt = Doubt::overdue(front.what.sequence, timeout, front.written);
-            self.doubt(doubt, ledger);
+            let front = self.pop_front(now, ledger);
+            let doubt = Doubt::overdue(front.what, timeout, front.times().written);
+            self.doubt(doubt, now, ledger);
         }
         if self.silent_timeouts < MAX_SILENT_TIMEOUTS || self.is_done() {
             return Next::Continue;
@@ -410,13 +465,14 @@ impl Client {
         self.on_end(
             &format!("given up after {silence} s without an answer"),
             b"",
+            now,
             ledger,
         );
         Next::Abandon
     }
 
     /// The connection has ended because of `cause`, with `rest` after the last whole line.
-    pub(crate) fn on_end(&mut self, cause: &str, rest: &[u8], ledger: &mut Ledger) {
+    pub(crate) fn on_end(&mut self, cause: &str, rest: &[u8], now: Instant, ledger: &mut Ledger) {
         let missing = self.outstanding();
         if missing > 0 {
             let first = self.first_outstanding();
@@ -429,41 +485,44 @@ impl Client {
             }
             let place = format_args!("{} frame {first}", self.sender);
             ledger.failures.add(Kind::Missing, missing, place, &text);
-            self.forget_outstanding();
+            self.forget_outstanding(now, ledger);
         } else if !rest.is_empty() {
             let text = format!("got half a line, {}, when no answer was due", quoted(rest));
             self.on_extra(Kind::Unexpected, &text, ledger);
         }
-        self.settle_doubts(ledger);
+        self.settle_doubts(now, ledger);
     }
 
     /// There is no connection, or the server would not have it.
-    pub(crate) fn on_refused(&mut self, cause: &str, ledger: &mut Ledger) {
+    pub(crate) fn on_refused(&mut self, cause: &str, now: Instant, ledger: &mut Ledger) {
         let lost = self.outstanding().max(1);
         let place = format_args!("{}", self.sender);
         ledger.failures.add(Kind::Refused, lost, place, cause);
-        self.forget_outstanding();
-        self.settle_doubts(ledger);
+        self.forget_outstanding(now, ledger);
+        self.settle_doubts(now, ledger);
     }
 
     /// Nothing more can come: what is in doubt is decided.
-    pub(crate) fn settle_doubts(&mut self, ledger: &mut Ledger) {
+    pub(crate) fn settle_doubts(&mut self, now: Instant, ledger: &mut Ledger) {
         while let Some(doubt) = self.doubts.pop_front() {
-            self.settle(doubt, ledger);
+            self.settle(doubt, now, ledger);
         }
     }
 
-    fn settle(&self, doubt: Doubt, ledger: &mut Ledger) {
-        let sequence = doubt.sequence;
+    fn settle(&self, doubt: Doubt, now: Instant, ledger: &mut Ledger) {
+        let Doubt {
+            sequence, intended, ..
+        } = doubt;
         let (kind, text) = doubt.unanswered();
+        ledger.failed(self.sender, kind, intended, now);
         self.fail(ledger, kind, sequence, &text);
     }
 
-    fn doubt(&mut self, doubt: Doubt, ledger: &mut Ledger) {
+    fn doubt(&mut self, doubt: Doubt, now: Instant, ledger: &mut Ledger) {
         if self.doubts.len() == MAX_DOUBTS
             && let Some(oldest) = self.doubts.pop_front()
         {
-            self.settle(oldest, ledger);
+            self.settle(oldest, now, ledger);
         }
         self.doubts.push_back(doubt);
     }
@@ -474,7 +533,7 @@ impl Client {
             Some(frames) => frames - self.next_sequence,
             None => 0,
         };
-        (self.in_flight.len() + self.retries.len()) as u64 + u64::from(unsent)
+        self.under_way() as u64 + u64::from(unsent)
     }
 
     fn first_outstanding(&self) -> u32 {
@@ -483,19 +542,34 @@ impl Client {
         in_flight.chain(retries).min().unwrap_or(self.next_sequence)
     }
 
-    fn forget_outstanding(&mut self) {
-        self.in_flight.clear();
-        self.written_frames = 0;
-        self.retries.clear();
+    fn forget_outstanding(&mut self, now: Instant, ledger: &mut Ledger) {
+        while !self.in_flight.is_empty() {
+            let lost = self.pop_front(now, ledger).what;
+            ledger.failed(self.sender, Kind::Missing, lost.intended, now);
+        }
+        for retry in self.retries.drain(..) {
+            ledger.failed(self.sender, Kind::Missing, retry.what.intended, now);
+        }
+        for intended in self.offered.drain(..) {
+            ledger.unsent_due(self.sender, intended, now);
+        }
+        if let Some(frames) = self.demand.frames {
+            ledger.tally(self.sender).unsent += u64::from(frames - self.next_sequence);
+            self.next_sequence = frames;
+        }
         self.stopped = true;
-        self.next_sequence = self.demand.frames.unwrap_or(self.next_sequence);
     }
 
-    fn pop_front(&mut self) -> InFlight {
+    fn pop_front(&mut self, now: Instant, ledger: &mut Ledger) -> InFlight {
         self.written_frames = self.written_frames.saturating_sub(1);
-        self.in_flight
+        let front = self
+            .in_flight
             .pop_front()
-            .expect("the caller has seen a frame in flight")
+            .expect("the caller has seen a frame in flight");
+        if let Some(written) = front.written {
+            ledger.left(self.sender, written, now);
+        }
+        front
     }
 
     fn frame_of(&self, sequence: u32) -> Frame {
@@ -509,18 +583,6 @@ impl Client {
         let place = format_args!("{} frame {sequence}", self.sender);
         ledger.failures.add(kind, 1, place, text);
     }
-}
-
-/// How long to wait before the next try: doubling, and with "equal jitter" (half of it is fixed,
-/// half random), so that clients that were refused together do not come back together.
-///
-/// M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-fn backoff(earlier_tries: u32, random: u64) -> Duration {
-    let longest = FIRST_BACKOFF
-        .saturating_mul(1 << earlier_tries.min(16))
-        .min(LONGEST_BACKOFF);
-    let half = longest / 2;
-    half + half.mul_f64(random as f64 / u64::MAX as f64)
 }
 
 #[cfg(test)]

@@ -89,6 +89,8 @@ pub(crate) struct Connection {
     partial: Vec<u8>,
     /// The retry that the driver has a timer for.
     pub(crate) timer: Option<Instant>,
+    /// It is in the driver's ring of connections with room (open loop).
+    pub(crate) is_ready: bool,
 }
 
 impl Connection {
@@ -107,6 +109,7 @@ impl Connection {
             half_closed: false,
             partial: Vec::new(),
             timer: None,
+            is_ready: false,
         }
     }
 
@@ -169,7 +172,8 @@ impl Connection {
     /// It could not be made.
     pub(crate) fn on_connect_failed(&mut self, error: &io::Error, desk: &mut Desk) {
         let text = format!("connecting failed: {error}");
-        self.client.on_refused(&text, &mut desk.ledger);
+        self.client
+            .on_refused(&text, Instant::now(), &mut desk.ledger);
         self.close();
     }
 
@@ -180,6 +184,11 @@ impl Connection {
             self.progress = now;
             self.pump(now, desk);
         }
+    }
+
+    /// Whether it can be offered one more frame.
+    pub(crate) fn has_room(&self) -> bool {
+        self.phase == Phase::Running && self.client.has_room()
     }
 
     /// Something has become possible.
@@ -202,7 +211,7 @@ impl Connection {
             return;
         }
         loop {
-            self.fill_outbox(now, &mut desk.expectations);
+            self.fill_outbox(now, desk);
             if self.outbox.is_empty() {
                 break;
             }
@@ -256,11 +265,16 @@ impl Connection {
 
     /// Ends it where it is, because the run is interrupted.
     pub(crate) fn abort(&mut self, desk: &mut Desk) {
-        self.client.settle_doubts(&mut desk.ledger);
+        self.client.settle_doubts(Instant::now(), &mut desk.ledger);
         self.close();
     }
 
-    fn fill_outbox(&mut self, now: Instant, expectations: &mut Expectations) {
+    fn fill_outbox(&mut self, now: Instant, desk: &mut Desk) {
+        let Desk {
+            expectations,
+            ledger,
+            ..
+        } = desk;
         while self.outbox.len() - self.outbox_start < OUTBOX_BYTES && !self.ends_stream {
             let Some(what) = self.client.next_try(now) else {
                 break;
@@ -269,7 +283,8 @@ impl Connection {
             let ending = expectations.append_request(frame, &mut self.outbox);
             self.ends_stream = ending == Ending::Eof;
             let end_offset = self.sent_bytes + (self.outbox.len() - self.outbox_start) as u64;
-            self.client.queued(what, end_offset, self.ends_stream, now);
+            self.client
+                .queued(what, end_offset, self.ends_stream, now, ledger);
         }
     }
 
@@ -291,7 +306,8 @@ impl Connection {
                 }
                 self.sent_bytes += count as u64;
                 self.progress = now;
-                self.client.written_up_to(self.sent_bytes, now);
+                self.client
+                    .written_up_to(self.sent_bytes, now, &mut desk.ledger);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
@@ -386,7 +402,9 @@ impl Connection {
     }
 
     fn end(&mut self, cause: &str, desk: &mut Desk) {
-        self.client.on_end(cause, &self.partial, &mut desk.ledger);
+        let now = Instant::now();
+        self.client
+            .on_end(cause, &self.partial, now, &mut desk.ledger);
         self.close();
     }
 

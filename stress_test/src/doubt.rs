@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::client::Try;
 use crate::failure::Kind;
 
 /// One frame in doubt.
@@ -14,6 +15,8 @@ use crate::failure::Kind;
 pub(crate) struct Doubt {
     /// Which frame of its client.
     pub(crate) sequence: u32,
+    /// When it was meant to be sent.
+    pub(crate) intended: Instant,
     cause: Cause,
 }
 
@@ -32,22 +35,27 @@ enum Cause {
 }
 
 impl Doubt {
-    /// The answer to frame `by` came instead of the one to `sequence`.
-    pub(crate) fn overtaken(sequence: u32, by: u32) -> Self {
-        let cause = Cause::Overtaken { by };
-        Self { sequence, cause }
+    /// The answer to frame `by` came instead of the one to `what`.
+    pub(crate) fn overtaken(what: Try, by: u32) -> Self {
+        Self::new(what, Cause::Overtaken { by })
     }
 
     /// `line` (in quotes) came instead, a failure of `kind` that `text` tells.
-    pub(crate) fn replaced(sequence: u32, kind: Kind, text: String, line: String) -> Self {
-        let cause = Cause::Replaced { kind, text, line };
-        Self { sequence, cause }
+    pub(crate) fn replaced(what: Try, kind: Kind, text: String, line: String) -> Self {
+        Self::new(what, Cause::Replaced { kind, text, line })
     }
 
     /// Nothing came within `timeout` of `written`.
-    pub(crate) fn overdue(sequence: u32, timeout: Duration, written: Instant) -> Self {
-        let cause = Cause::Overdue { timeout, written };
-        Self { sequence, cause }
+    pub(crate) fn overdue(what: Try, timeout: Duration, written: Instant) -> Self {
+        Self::new(what, Cause::Overdue { timeout, written })
+    }
+
+    fn new(what: Try, cause: Cause) -> Self {
+        Self {
+            sequence: what.sequence,
+            intended: what.intended,
+            cause,
+        }
     }
 
     /// What it was, now that the frame's own answer has come after all.

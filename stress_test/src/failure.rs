@@ -34,13 +34,15 @@ pub(crate) enum Kind {
     Refused,
     /// A connection that did not end cleanly after its last answer.
     Unclosed,
+    /// Due in an open loop, and never sent: no client had room for it.
+    Unsent,
     /// The spawned server itself.
     Server,
 }
 
 impl Kind {
     /// Every kind, in the order of the report.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Swapped,
         Self::Foreign,
         Self::Repeated,
@@ -50,6 +52,7 @@ impl Kind {
         Self::Busy,
         Self::Refused,
         Self::Unclosed,
+        Self::Unsent,
         Self::Server,
     ];
 }
@@ -66,6 +69,7 @@ impl fmt::Display for Kind {
             Self::Busy => "busy",
             Self::Refused => "refused",
             Self::Unclosed => "unclosed",
+            Self::Unsent => "unsent",
             Self::Server => "server",
         })
     }

@@ -18,6 +18,8 @@ use crate::plan::Limits;
 
 /// The answer (counted from 0 on each connection) at which faults of one answer happen.
 pub(crate) const FAULTY_ANSWER: usize = 5;
+/// How long [`Fault::Stall`] lasts.
+pub(crate) const STALL: Duration = Duration::from_millis(300);
 /// Two connections that exchange answers wait this long for each other.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -48,6 +50,8 @@ pub(crate) enum Fault {
     HalfLineAtEnd,
     /// From an answer on, nothing is said any more.
     FallSilent,
+    /// An answer, and all after it, come [`STALL`] later; then all goes on as before.
+    Stall,
     /// The connection is not closed after the end of the client's stream.
     StayOpen,
     /// The connection is refused.
@@ -244,6 +248,7 @@ impl Connection {
                 return Ok(());
             }
             Fault::Drop if is_faulty => return Ok(()),
+            Fault::Stall if is_faulty => thread::sleep(STALL),
             Fault::Repeat if is_faulty => self.stream.write_all(&answer)?,
             Fault::Alter if is_faulty => {
                 let last = answer.len() - 2;

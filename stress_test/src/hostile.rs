@@ -255,7 +255,7 @@ fn append_any_bytes(length: u64, draws: &mut Draws, line: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::oracle::append_answer;
-    use crate::plan::Mix;
+    use crate::plan::{Load, Mix};
     use crate::workload::Workload;
     use crate::workload::tests::plan;
     use std::collections::HashMap;
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn every_error_of_the_protocol_is_provoked_and_no_line_holds_a_line_end() {
         let mut plan = plan(Mix::Errors);
-        plan.frames = 2000;
+        plan.load = Load::Frames(2000);
         let workload = Workload::of_clients(&plan);
         let mut counts: HashMap<&str, u32> = HashMap::new();
         for client in 0..20 {

@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 use hdrhistogram::{Counter, Histogram};
 
 /// Latencies beyond this are counted as this.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
+
+/// A percentile is known when at least so many of the sample lie above it: p99 takes 1000, p99.99
+/// takes 100,000. With fewer it is not a property of the server but of the luck of the run.
+pub(crate) const SAMPLES_ABOVE: f64 = 10.0;
 
 /// Latencies of many requests, to a microsecond or 0.1 %, whichever is more.
 #[derive(Debug)]
@@ -17,6 +21,10 @@ pub(crate) struct Latencies {
     histogram: Histogram<u64>,
     longest: Duration,
     shortest: Duration,
+    sum: Duration,
+    unanswered: u64,
+    /// Of the unanswered ones; a percentile from here on is a lower bound.
+    youngest_unanswered: Duration,
 }
 
 impl Latencies {
@@ -27,6 +35,9 @@ impl Latencies {
             histogram: histogram.expect("3 digits and an hour are within what a histogram can do"),
             longest: Duration::ZERO,
             shortest: Duration::MAX,
+            sum: Duration::ZERO,
+            unanswered: 0,
+            youngest_unanswered: Duration::MAX,
         }
     }
 
@@ -35,6 +46,59 @@ impl Latencies {
         self.histogram.saturating_record(latency.as_micros() as u64);
         self.longest = self.longest.max(latency);
         self.shortest = self.shortest.min(latency);
+        self.sum = self.sum.saturating_add(latency);
+    }
+
+    /// Adds a request that was given up at the age of `age`: its latency is at least that.
+    pub(crate) fn record_unanswered(&mut self, age: Duration) {
+        self.record(age);
+        self.unanswered += 1;
+        self.youngest_unanswered = self.youngest_unanswered.min(age);
+    }
+
+    /// How many there are, unanswered ones included.
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// How many of them are ages of unanswered requests.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.unanswered
+    }
+
+    /// Whether `latency`, a percentile or the longest, is only known to be at least that.
+    pub(crate) fn is_lower_bound(&self, latency: Duration) -> bool {
+        // The histogram rounds, by less than two parts in a thousand.
+        self.unanswered > 0 && latency.mul_f64(1.002) >= self.youngest_unanswered
+    }
+
+    /// The mean, exactly; of none, it is zero.
+    pub(crate) fn mean(&self) -> Duration {
+        Duration::from_secs_f64(self.sum.as_secs_f64() / self.count().max(1) as f64)
+    }
+
+    /// Percentiles in rising order with their latencies, finer towards the end: what a plot of the
+    /// whole distribution needs. It ends at the last percentile that is known.
+    pub(crate) fn curve(&self) -> Vec<(f64, Duration)> {
+        let mut curve = Vec::new();
+        let mut above = 100.0_f64;
+        // Ten steps for each tenfold of rarity.
+        while self.knows(100.0 - above) && above > 1e-6 {
+            let percent = 100.0 - above;
+            curve.push((percent, self.percentile(percent)));
+            above /= 10_f64.powf(0.1);
+        }
+        curve
+    }
+
+    /// The latency that `percent` of them do not exceed, if the sample is large enough.
+    pub(crate) fn known_percentile(&self, percent: f64) -> Option<Duration> {
+        self.knows(percent).then(|| self.percentile(percent))
+    }
+
+    fn knows(&self, percent: f64) -> bool {
+        // The sum of the parts may be off by a rounding error, 10 of 1000 must not be.
+        self.count() as f64 * (100.0 - percent) / 100.0 >= SAMPLES_ABOVE * (1.0 - 1e-9)
     }
 
     /// The latency that `percent` of them do not exceed.
@@ -144,6 +208,38 @@ mod tests {
     fn no_latencies_have_no_shortest() {
         assert_eq!(Latencies::new().shortest(), Duration::ZERO);
         assert_eq!(Latencies::new().percentile(99.0), Duration::ZERO);
+        assert_eq!(Latencies::new().mean(), Duration::ZERO);
+        assert!(Latencies::new().curve().is_empty());
+    }
+
+    #[test]
+    fn a_percentile_is_known_when_ten_samples_lie_above_it() {
+        let mut latencies = Latencies::new();
+        for _ in 0..999 {
+            latencies.record(Duration::from_millis(1));
+        }
+        assert!(latencies.known_percentile(50.0).is_some());
+        assert_eq!(latencies.known_percentile(99.0), None);
+        latencies.record(Duration::from_millis(1));
+        assert!(latencies.known_percentile(99.0).is_some());
+        assert_eq!(latencies.known_percentile(99.9), None);
+        let (last, _) = latencies.curve().pop().expect("a curve");
+        assert!((98.0..=99.0).contains(&last), "{last}");
+    }
+
+    #[test]
+    fn from_the_youngest_unanswered_request_on_percentiles_are_lower_bounds() {
+        let mut latencies = Latencies::new();
+        for ms in 1..=90 {
+            latencies.record(Duration::from_millis(ms));
+        }
+        for _ in 0..10 {
+            latencies.record_unanswered(Duration::from_millis(95));
+        }
+        assert_eq!((latencies.count(), latencies.unanswered()), (100, 10));
+        assert!(!latencies.is_lower_bound(latencies.percentile(90.0)));
+        assert!(latencies.is_lower_bound(latencies.percentile(91.0)));
+        assert!(latencies.is_lower_bound(latencies.longest()));
     }
 
     #[test]

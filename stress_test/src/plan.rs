@@ -71,13 +71,74 @@ pub(crate) struct Limits {
     pub(crate) max_sleep_ms: u32,
 }
 
+/// When requests are due in an open loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arrivals {
+    /// At random, each independent of the others: gaps of an exponential distribution.
+    Poisson,
+    /// One every 1/rate seconds.
+    Uniform,
+}
+
+impl fmt::Display for Arrivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Poisson => "poisson",
+            Self::Uniform => "uniform",
+        })
+    }
+}
+
+/// What decides when the ordinary clients send, and when they have sent enough.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Load {
+    /// Closed loop: a client sends as soon as it has room, so many frames each.
+    Frames(u32),
+    /// Closed loop: a client sends as soon as it has room, for so long.
+    Duration(Duration),
+    /// Open loop: requests are due at times that do not depend on the server.
+    Rate(OpenLoop),
+}
+
+/// The timetable of an open loop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct OpenLoop {
+    /// Requests per second, of all clients together; above 0.
+    pub(crate) rate: f64,
+    /// How they are spread.
+    pub(crate) arrivals: Arrivals,
+    /// Requests are due for so long.
+    pub(crate) duration: Duration,
+}
+
+impl Load {
+    /// How many frames each client sends, where that is known beforehand.
+    pub(crate) fn frames(self) -> Option<u32> {
+        match self {
+            Self::Frames(frames) => Some(frames),
+            Self::Duration(_) | Self::Rate(_) => None,
+        }
+    }
+
+    /// After how long no new request is due, where that is known beforehand.
+    pub(crate) fn duration(self) -> Option<Duration> {
+        match self {
+            Self::Frames(_) => None,
+            Self::Duration(duration) => Some(duration),
+            Self::Rate(open) => Some(open.duration),
+        }
+    }
+}
+
 /// One run, complete.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// Ordinary clients, each one connection.
     pub(crate) clients: u32,
-    /// Requests of each ordinary client.
-    pub(crate) frames: u32,
+    /// When these send, and how much.
+    pub(crate) load: Load,
+    /// What becomes of requests due before this is verified, but not measured.
+    pub(crate) warmup: Duration,
     /// Requests that an ordinary client keeps under way at most, those waiting for a retry included.
     pub(crate) max_inflight: usize,
     /// What the ordinary clients ask for.

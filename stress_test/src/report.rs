@@ -1,148 +1,154 @@
 //! The report on stdout: what was done, how long it took, how fair it was, and the verdict.
 //!
-//! Knows figures and words; decides nothing but pass or fail.
+//! Knows words and units; every figure and the verdict come from `results`.
 //!
 //! Rule: the last line is the verdict, and it can be read without the others.
 
 use std::fmt;
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
 
-use crate::driver::{Ended, Outcome};
-use crate::ledger::Tally;
-use crate::measure::{Latencies, jains_index};
-use crate::plan::Plan;
-
-/// What the run comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Every answer was right.
-    Pass,
-    /// Some were not, or did not come.
-    Fail,
-    /// Stopped by a signal; nothing was wrong until then.
-    InterruptedClean,
-    /// Stopped by a signal; something had been wrong already.
-    InterruptedFailing,
-}
-
-impl Verdict {
-    /// The verdict on `outcome`.
-    pub(crate) fn of(outcome: &Outcome) -> Self {
-        let interrupted = matches!(outcome.ended, Ended::Interrupted);
-        match (interrupted, outcome.ledger.failures.total()) {
-            (false, 0) => Self::Pass,
-            (false, _) => Self::Fail,
-            (true, 0) => Self::InterruptedClean,
-            (true, _) => Self::InterruptedFailing,
-        }
-    }
-}
+use crate::results::{Distribution, LedgerFigures, LoadFigures, Percentile, RunResult, Verdict};
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pass => "PASS",
             Self::Fail => "FAIL",
+            Self::GeneratorLimited => "GENERATOR-LIMITED",
             Self::InterruptedClean => "INTERRUPTED (no failure so far)",
             Self::InterruptedFailing => "INTERRUPTED (FAIL so far)",
         })
     }
 }
 
-/// Writes the report of `outcome`: all of it, or with `brief` the failures and the verdict only.
-pub(crate) fn write(
-    out: &mut impl Write,
-    plan: &Plan,
-    target: &str,
-    outcome: &Outcome,
-    brief: bool,
-) -> io::Result<()> {
+/// Writes the report of `result`: all of it, or with `brief` the failures and the verdict only.
+pub(crate) fn write(out: &mut impl Write, result: &RunResult, brief: bool) -> io::Result<()> {
     if !brief {
-        write_load(out, plan, target)?;
-        write_figures(out, plan, outcome)?;
+        write_load(out, result)?;
+        write_answers(out, result)?;
+        write_account(out, result)?;
+        write_generator(out, result)?;
     }
-    write_failures(out, outcome)?;
-    writeln!(out, "{}", verdict_line(plan, outcome))
+    write_failures(out, result)?;
+    writeln!(out, "{}", verdict_line(result))
 }
 
-fn write_load(out: &mut impl Write, plan: &Plan, target: &str) -> io::Result<()> {
-    writeln!(out, "target      {target}")?;
+fn write_load(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let load = &result.load;
+    writeln!(out, "target      {}", result.target)?;
     writeln!(
         out,
-        "load        {} clients x {} frames, {} in flight each, mix {}, payload {}, sleep {} ms",
-        plan.clients, plan.frames, plan.max_inflight, plan.mix, plan.payload, plan.sleep_ms
+        "load        {}, {} in flight each, mix {}, payload {}, sleep {} ms",
+        load_in_words(load),
+        load.max_inflight,
+        load.mix,
+        load.payload,
+        load.sleep_ms
     )?;
-    if plan.hogs > 0 {
+    if load.warmup_s > 0.0 {
+        let warmup = load.warmup_s;
         writeln!(
             out,
-            "            {} hogs, {} in flight each, mix {}",
-            plan.hogs, plan.hog_inflight, plan.hog_mix
+            "            the first {warmup} s verified, not measured"
         )?;
     }
+    if load.hogs > 0 {
+        writeln!(out, "            {} hogs beside them", load.hogs)?;
+    }
+    let seed = load.seed;
     writeln!(
         out,
-        "seed        {} (repeat this run with --seed {0})",
-        plan.seed
+        "seed        {seed} (repeat this run with --seed {seed})"
     )
 }
 
-fn write_figures(out: &mut impl Write, plan: &Plan, outcome: &Outcome) -> io::Result<()> {
-    let Outcome { start, ledger, .. } = outcome;
-    write_tally(out, "answers", &ledger.clients, *start)?;
-    write_shares(out, outcome)?;
-    if plan.hogs > 0 {
-        write_tally(out, "hogs", &ledger.hogs, *start)?;
+/// How many clients do how much: what the report begins with, and the verdict.
+pub(crate) fn load_in_words(load: &LoadFigures) -> String {
+    let clients = load.clients;
+    match (load.rate_per_s, load.frames, load.duration_s) {
+        (Some(rate), _, Some(seconds)) => {
+            let arrivals = load.arrivals.as_deref().unwrap_or_default();
+            format!("{rate} requests/s ({arrivals}) for {seconds} s over {clients} clients")
+        }
+        (_, Some(frames), _) => format!("{clients} clients x {frames} frames"),
+        (_, _, Some(seconds)) => format!("{clients} clients for {seconds} s"),
+        _ => format!("{clients} clients"),
     }
-    Ok(())
 }
 
-fn write_tally(out: &mut impl Write, name: &str, tally: &Tally, start: Instant) -> io::Result<()> {
-    let rate = rate(tally, start);
-    let seconds = active(tally, start).as_secs_f64();
-    let verified = tally.verified;
+fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let verified = result.ledger.ok + result.ledger.expected_errors;
     writeln!(
         out,
-        "{name:<11} {verified} verified in {seconds:.3} s, {rate:.0} frames/s"
+        "answers     {verified} verified in {:.3} s, {:.0} frames/s",
+        result.elapsed_s, result.throughput_per_s
     )?;
-    if verified > 0 {
-        write_latencies(out, "latency", &tally.latencies)?;
-    }
-    if tally.busy_answers > 0 {
-        let (busy, refused) = (tally.busy_answers, tally.busy_answers - tally.retries);
-        let retried = tally.retries;
+    write_distribution(out, "latency", &result.latency)?;
+    write_distribution(out, "service", &result.service)?;
+    write_distribution(out, "send lag", &result.send_lag)?;
+    if result.busy.answers > 0 {
+        let (busy, retried) = (result.busy.answers, result.busy.retried);
+        let refused = busy - retried;
         writeln!(
             out,
             "  busy      {busy} answers, {retried} retried, {refused} final"
         )?;
-        write_latencies(out, "refusal", &tally.busy_latencies)?;
+        write_distribution(out, "refusal", &result.busy.latency)?;
+    }
+    write_fairness(out, result)?;
+    if let Some(hogs) = &result.hogs {
+        writeln!(
+            out,
+            "hogs        {} verified, {:.0} frames/s, {} busy",
+            hogs.verified, hogs.throughput_per_s, hogs.busy
+        )?;
+        write_distribution(out, "latency", &hogs.latency)?;
     }
     Ok(())
 }
 
-fn write_latencies(out: &mut impl Write, name: &str, latencies: &Latencies) -> io::Result<()> {
-    let at = |percent| Milliseconds(latencies.percentile(percent));
+fn write_distribution(
+    out: &mut impl Write,
+    name: &str,
+    distribution: &Distribution,
+) -> io::Result<()> {
+    if distribution.count == 0 {
+        return Ok(());
+    }
+    let at = |percent| ShownPercentile(distribution.percentile(percent));
+    let last = at(99.99).0.filter(|percentile| percentile.is_lower_bound);
+    let at_least = if distribution.unanswered > 0 || last.is_some() {
+        ">="
+    } else {
+        ""
+    };
     writeln!(
         out,
-        "  {name:<9} min {}  p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
-        Milliseconds(latencies.shortest()),
+        "  {name:<9} min {}  p50 {}  p90 {}  p99 {}  p99.9 {}  p99.99 {}  max {at_least}{}",
+        Milliseconds::of(distribution.min_us),
         at(50.0),
         at(90.0),
         at(99.0),
         at(99.9),
-        Milliseconds(latencies.longest()),
-    )
+        at(99.99),
+        Milliseconds::of(distribution.max_us),
+    )?;
+    if distribution.unanswered > 0 {
+        writeln!(
+            out,
+            "            {} of {} got no answer and count as at least their age",
+            distribution.unanswered, distribution.count
+        )?;
+    }
+    Ok(())
 }
 
-fn write_shares(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
-    let shares = &outcome.shares;
-    let mut p99s: Vec<Duration> = shares.iter().filter_map(|share| share.p99()).collect();
-    p99s.sort_unstable();
-    let rates = shares
-        .iter()
-        .map(|share| share.accepted_rate(outcome.start));
-    let index = jains_index(&rates.collect::<Vec<_>>());
-    if let (Some(least), Some(most), Some(index)) = (p99s.first(), p99s.last(), index) {
+fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let fairness = &result.fairness;
+    let p99s = &fairness.p99s_us;
+    if let (Some(least), Some(most), Some(index)) =
+        (p99s.first(), p99s.last(), fairness.jains_index)
+    {
         let median = p99s[p99s.len() / 2];
         writeln!(
             out,
@@ -155,75 +161,171 @@ fn write_shares(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
     Ok(())
 }
 
-fn write_failures(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
-    let failures = &outcome.ledger.failures;
-    for line in failures.first() {
-        writeln!(out, "{line}")?;
+/// The two sums that must come out: every frame has one end, and Little's law.
+fn write_account(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    writeln!(out, "ledger      {}", ledger_in_words(&result.ledger))?;
+    let little = &result.little;
+    let holds = if little.holds {
+        "holds"
+    } else {
+        "DOES NOT HOLD"
+    };
+    writeln!(
+        out,
+        "Little      {:.2} in flight = {:.0}/s x {} ({holds})",
+        little.in_flight,
+        little.rate_per_s,
+        Milliseconds(little.stay_us)
+    )
+}
+
+fn ledger_in_words(ledger: &LedgerFigures) -> String {
+    let LedgerFigures {
+        planned,
+        sent,
+        unsent,
+        ok,
+        expected_errors,
+        busy,
+        wrong,
+        missing,
+        under_way,
+        balances,
+    } = ledger;
+    let mut text = format!("planned {planned} = sent {sent}");
+    if *unsent > 0 {
+        text += &format!(" + unsent {unsent}");
     }
-    if failures.is_cut() {
-        writeln!(
-            out,
-            "(the first {} failures; the rest is counted)",
-            failures.first().len()
-        )?;
+    text += &format!(
+        "; sent = {ok} OK + {expected_errors} expected errors + {busy} busy + {wrong} wrong \
+         + {missing} missing"
+    );
+    if *under_way > 0 {
+        text += &format!(" + {under_way} under way");
+    }
+    text + if *balances {
+        " (balances)"
+    } else {
+        " (DOES NOT BALANCE)"
+    }
+}
+
+fn write_generator(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let generator = &result.generator;
+    let cpu = match generator.cpu_percent {
+        Some(percent) => format!("{percent:.0} % of a core"),
+        None => "too short a run to tell its share of a core".to_owned(),
+    };
+    write!(out, "generator   {cpu}")?;
+    if let Some(lag) = &generator.own_lag {
+        let p99 = ShownPercentile(lag.percentile(99.0));
+        let longest = Milliseconds::of(lag.max_us);
+        write!(out, ", own lag p99 {p99}  max {longest}")?;
+    }
+    writeln!(out)?;
+    if let Some(why) = &generator.limited {
+        writeln!(out, "            generator-limited: {why}")?;
     }
     Ok(())
 }
 
-fn verdict_line(plan: &Plan, outcome: &Outcome) -> String {
-    let verdict = Verdict::of(outcome);
-    let tally = &outcome.ledger.clients;
-    let failures = &outcome.ledger.failures;
+fn write_failures(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let failures = &result.failures;
+    for line in &failures.first {
+        writeln!(out, "{line}")?;
+    }
+    if failures.is_cut {
+        writeln!(
+            out,
+            "(the first {} failures; the rest is counted)",
+            failures.first.len()
+        )?;
+    }
+    for text in &result.thresholds_broken {
+        writeln!(out, "--fail-if {text}")?;
+    }
+    Ok(())
+}
+
+fn verdict_line(result: &RunResult) -> String {
+    let ledger = &result.ledger;
     let mut refused = String::new();
-    if tally.refused > 0 {
-        refused = format!(" + {} refused as busy", tally.refused);
+    if ledger.busy > 0 {
+        refused = format!(" + {} refused as busy", ledger.busy);
     }
-    let mut kinds: Vec<String> = Vec::new();
-    for (kind, count) in failures.by_kind() {
-        kinds.push(format!("{count} {kind}"));
-    }
-    let mut by_kind = String::new();
-    if !kinds.is_empty() {
-        by_kind = format!(" ({})", kinds.join(", "));
-    }
-    let hogs = match plan.hogs {
-        0 => String::new(),
-        1 => format!(" (and 1 hog: {} verified)", outcome.ledger.hogs.verified),
-        hogs => format!(
-            " (and {hogs} hogs: {} verified)",
-            outcome.ledger.hogs.verified
-        ),
+    let hogs = match (&result.hogs, result.load.hogs) {
+        (None, _) => String::new(),
+        (Some(hogs), 1) => format!(" (and 1 hog: {} verified)", hogs.verified),
+        (Some(hogs), count) => format!(" (and {count} hogs: {} verified)", hogs.verified),
     };
     format!(
-        "{verdict}: {} clients x {} frames = {} verified{refused}{hogs}, {} failures{by_kind}, \
-         {:.0} frames/s, p50 {}, p99 {}",
-        plan.clients,
-        plan.frames,
-        tally.verified,
-        failures.total(),
-        rate(tally, outcome.start),
-        Milliseconds(tally.latencies.percentile(50.0)),
-        Milliseconds(tally.latencies.percentile(99.0)),
+        "{}: {} = {} verified{refused}{hogs}, {} failures{}, {:.0} frames/s, p50 {}, p99 {}",
+        result.verdict,
+        load_in_words(&result.load),
+        ledger.ok + ledger.expected_errors,
+        result.failures.total,
+        kinds(result),
+        result.throughput_per_s,
+        ShownPercentile(result.latency.percentile(50.0)),
+        ShownPercentile(result.latency.percentile(99.0)),
     )
 }
 
-/// From the first request of the run to the last answer of this group.
-fn active(tally: &Tally, start: Instant) -> Duration {
-    tally
-        .last_answer
-        .map_or(Duration::ZERO, |last| last.saturating_duration_since(start))
+fn kinds(result: &RunResult) -> String {
+    let by_kind = result.failures.by_kind.iter();
+    let mut kinds: Vec<String> = by_kind
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    if !result.ledger.balances {
+        kinds.push("the ledger does not balance".to_owned());
+    }
+    let was_finished = matches!(result.verdict, Verdict::Pass | Verdict::Fail);
+    if was_finished && !result.little.holds {
+        kinds.push("Little's law does not hold".to_owned());
+    }
+    let thresholds = result.thresholds_broken.len();
+    if thresholds > 0 {
+        kinds.push(format!("{thresholds} of --fail-if"));
+    }
+    if result.verdict == Verdict::GeneratorLimited {
+        kinds.push("the figures are this program's limit, not the server's".to_owned());
+    }
+    if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", kinds.join(", "))
+    }
 }
 
-fn rate(tally: &Tally, start: Instant) -> f64 {
-    tally.verified as f64 / active(tally, start).as_secs_f64().max(1e-6)
+struct ShownPercentile<'a>(Option<&'a Percentile>);
+
+impl fmt::Display for ShownPercentile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(percentile) if percentile.us.is_some() => {
+                if percentile.is_lower_bound {
+                    f.write_str(">=")?;
+                }
+                Milliseconds::of(percentile.us).fmt(f)
+            }
+            _ => f.write_str("n/a"),
+        }
+    }
 }
 
-/// A duration in milliseconds with three digits that mean something.
-struct Milliseconds(Duration);
+/// Microseconds as milliseconds with three digits that mean something.
+pub(crate) struct Milliseconds(pub(crate) f64);
+
+impl Milliseconds {
+    /// A figure that has to be there, or 0.
+    pub(crate) fn of(us: Option<f64>) -> Self {
+        Self(us.unwrap_or_default())
+    }
+}
 
 impl fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.0.as_secs_f64() * 1000.0;
+        let ms = self.0 / 1000.0;
         let decimals = match ms {
             ms if ms < 1.0 => 3,
             ms if ms < 10.0 => 2,
@@ -235,53 +337,76 @@ impl fmt::Display for Milliseconds {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
-    use crate::failure::{Failures, Kind};
-    use crate::ledger::Ledger;
+    use crate::driver::{Effort, Ended, Outcome};
+    use crate::failure::{Failures, Kind, Sender};
+    use crate::ledger::{Ledger, Times};
     use crate::measure::Share;
-    use crate::plan::Mix;
+    use crate::plan::{Load, Mix};
     use crate::workload::tests::plan;
 
-    fn outcome(ended: Ended) -> Outcome {
+    /// 3000 answers of 10 us to 30 ms, one each millisecond.
+    pub(crate) fn outcome() -> Outcome {
         let start = Instant::now();
-        let mut ledger = Ledger::new(Failures::new(false));
+        let mut ledger = Ledger::new(Failures::new(false), start);
         let mut share = Share::new();
-        for n in 1..=300u64 {
+        for n in 1..=3000u64 {
             let latency = Duration::from_micros(n * 10);
             let now = start + Duration::from_millis(n);
-            ledger.clients.verified += 1;
-            ledger.clients.latencies.record(latency);
-            ledger.clients.last_answer = Some(now);
+            // The measured window begins before all of them.
+            let written = now.checked_sub(latency).unwrap_or(start).max(start);
+            let sender = Sender::Client(0);
+            ledger.clients.sent += 1;
+            ledger.clients.occupancy.enter(now);
+            ledger.left(sender, now, now);
+            let times = Times {
+                intended: written,
+                written,
+            };
+            ledger.verified(sender, times, false, now);
             share.record(latency, now);
         }
         Outcome {
-            ended,
+            ended: Ended::Finished,
             start,
             ledger,
             shares: vec![share],
+            planned: 3000,
+            effort: Effort {
+                cpu: Duration::from_millis(300),
+                elapsed: Duration::from_secs(3),
+                own_lag: None,
+            },
         }
+    }
+
+    pub(crate) fn result(outcome: &Outcome) -> RunResult {
+        let mut plan = plan(Mix::Echo);
+        plan.load = Load::Frames(1000);
+        RunResult::of(&plan, "here", outcome)
     }
 
     fn report(outcome: &Outcome, brief: bool) -> String {
         let mut out = Vec::new();
-        write(&mut out, &plan(Mix::Echo), "here", outcome, brief).expect("a Vec takes it all");
+        write(&mut out, &result(outcome), brief).expect("a Vec takes it all");
         String::from_utf8(out).expect("the report is text")
     }
 
     #[test]
     fn a_pass_is_one_line_with_the_figures() {
-        let report = report(&outcome(Ended::Finished), true);
         assert_eq!(
-            report,
-            "PASS: 3 clients x 100 frames = 300 verified (and 1 hog: 0 verified), 0 failures, \
-             1000 frames/s, p50 1.50 ms, p99 2.97 ms\n"
+            report(&outcome(), true),
+            "PASS: 3 clients x 1000 frames = 3000 verified (and 1 hog: 0 verified), 0 failures, \
+             1000 frames/s, p50 15.0 ms, p99 29.7 ms\n"
         );
     }
 
     #[test]
     fn a_fail_counts_by_kind_and_shows_the_first_in_full() {
-        let mut outcome = outcome(Ended::Finished);
+        let mut outcome = outcome();
         let failures = &mut outcome.ledger.failures;
         failures.add(
             Kind::Missing,
@@ -296,43 +421,87 @@ mod tests {
             "{report}"
         );
         assert!(
-            report.contains("\nFAIL: 3 clients x 100 frames = 300 verified"),
+            report.contains("\nFAIL: 3 clients x 1000 frames = 3000 verified"),
             "{report}"
         );
         assert!(
-            report.contains("21 failures (1 swapped, 20 missing)"),
+            report.contains("21 failures (20 missing, 1 swapped)"),
             "{report}"
         );
     }
 
     #[test]
     fn an_interrupted_run_says_how_it_stood() {
-        let mut outcome = outcome(Ended::Interrupted);
-        assert_eq!(Verdict::of(&outcome), Verdict::InterruptedClean);
+        let mut outcome = outcome();
+        outcome.ended = Ended::Interrupted;
+        assert_eq!(result(&outcome).verdict, Verdict::InterruptedClean);
         outcome
             .ledger
             .failures
             .add(Kind::Altered, 1, format_args!("client 0"), "x");
-        assert_eq!(Verdict::of(&outcome), Verdict::InterruptedFailing);
+        assert_eq!(result(&outcome).verdict, Verdict::InterruptedFailing);
         assert!(report(&outcome, true).contains("INTERRUPTED (FAIL so far): "));
     }
 
     #[test]
-    fn the_full_report_names_load_latencies_busy_and_fairness() {
-        let mut outcome = outcome(Ended::Finished);
+    fn the_full_report_names_load_latencies_busy_fairness_and_account() {
+        let mut outcome = outcome();
+        outcome.planned += 2;
+        outcome.ledger.clients.sent += 2;
         outcome.ledger.clients.busy_answers = 5;
         outcome.ledger.clients.refused = 2;
         outcome.ledger.clients.retries = 3;
         let report = report(&outcome, false);
         for text in [
             "seed        7 ",
-            "p99.9 ",
+            "p99.9 n/a  p99.99 n/a  max 30.0 ms",
             "Jain's index of accepted work 1.0000",
             "  busy      5 answers, 3 retried, 2 final",
-            "300 verified + 2 refused as busy",
+            "3000 verified + 2 refused as busy",
             "hogs        0 verified",
+            "planned 3002 = sent 3002; sent = 3000 OK + 0 expected errors + 2 busy + 0 wrong \
+             + 0 missing (balances)",
+            "generator   10 % of a core",
         ] {
             assert!(report.contains(text), "no {text:?} in:\n{report}");
         }
+    }
+
+    #[test]
+    fn a_ledger_that_does_not_balance_fails_the_run() {
+        let mut outcome = outcome();
+        outcome.ledger.clients.sent += 1;
+        outcome.planned += 1;
+        assert_eq!(result(&outcome).verdict, Verdict::Fail);
+        assert!(report(&outcome, false).contains("(DOES NOT BALANCE)"));
+    }
+
+    #[test]
+    fn a_run_against_littles_law_fails() {
+        let mut outcome = outcome();
+        for _ in 0..1000 {
+            outcome.ledger.clients.occupancy.enter(outcome.start);
+        }
+        let end = outcome.start + Duration::from_secs(10);
+        outcome.ledger.left(Sender::Client(0), outcome.start, end);
+        assert_eq!(result(&outcome).verdict, Verdict::Fail);
+        assert!(report(&outcome, true).contains("(Little's law does not hold)"));
+    }
+
+    #[test]
+    fn percentiles_that_unanswered_requests_reach_are_lower_bounds() {
+        let mut outcome = outcome();
+        for _ in 0..100 {
+            let (sender, intended) = (Sender::Client(0), outcome.start);
+            let now = intended + Duration::from_millis(50);
+            outcome.ledger.clients.sent += 1;
+            outcome.ledger.failed(sender, Kind::Missing, intended, now);
+        }
+        let report = report(&outcome, false);
+        assert!(report.contains("p99 >=50.0 ms"), "{report}");
+        assert!(
+            report.contains("100 of 3100 got no answer and count as at least their age"),
+            "{report}"
+        );
     }
 }

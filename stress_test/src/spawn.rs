@@ -120,6 +120,11 @@ impl SpawnedServer {
         self.address
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Stops it with SIGTERM, and if that takes too long (in a `hurry`, sooner) with SIGKILL. Says what was wrong with its
     /// end, if anything was: that it had ended before, did not stop, or did not exit with 0.
     pub(crate) fn stop(mut self, hurry: bool) -> anyhow::Result<Option<String>> {

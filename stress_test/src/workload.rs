@@ -42,7 +42,11 @@ pub(crate) struct Workload {
 impl Workload {
     /// The requests of the ordinary clients of `plan`.
     pub(crate) fn of_clients(plan: &Plan) -> Self {
-        Self::new(plan, plan.mix, plan.frames.checked_sub(1))
+        Self::new(
+            plan,
+            plan.mix,
+            plan.load.frames().and_then(|frames| frames.checked_sub(1)),
+        )
     }
 
     /// The requests of the hogs of `plan`.
@@ -220,6 +224,7 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::plan::Load;
     use std::collections::HashSet;
     use std::time::Duration;
 
@@ -227,7 +232,8 @@ pub(crate) mod tests {
     pub(crate) fn plan(mix: Mix) -> Plan {
         Plan {
             clients: 3,
-            frames: 100,
+            load: Load::Frames(100),
+            warmup: Duration::ZERO,
             max_inflight: 4,
             mix,
             hogs: 1,

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::failure::Failures;
+use crate::measure::Latencies;
 use crate::oracle::Ending;
-use crate::plan::{Mix, Plan, Span};
+use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Span};
 use crate::workload::tests::plan;
 
 /// A client, and a server that says what the test says.
@@ -20,7 +21,7 @@ impl Bench {
         let mut plan = plan(Mix::Echo);
         plan.payload = Span { min: 20, max: 40 };
         plan.max_inflight = max_inflight;
-        plan.frames = frames;
+        plan.load = Load::Frames(frames);
         Self::with(&plan)
     }
 
@@ -28,7 +29,8 @@ impl Bench {
         let now = Instant::now();
         let expectations = Expectations::new(plan);
         let demand = Demand {
-            frames: Some(plan.frames),
+            frames: plan.load.frames(),
+            paced: matches!(plan.load, Load::Rate(_)),
             max_inflight: plan.max_inflight,
             retries: plan.retries,
             last_frame_alone: expectations.last_frame_may_end_the_stream(1),
@@ -36,7 +38,7 @@ impl Bench {
         Self {
             client: Client::new(1, Sender::Client(1), demand, plan.seed, now),
             expectations,
-            ledger: Ledger::new(Failures::new(false)),
+            ledger: Ledger::new(Failures::new(false), now),
             now,
             sent: Vec::new(),
         }
@@ -49,9 +51,11 @@ impl Bench {
             let frame = self.client.frame(what);
             let ending = self.expectations.append_request(frame, &mut Vec::new());
             let offset = self.sent.len() as u64;
+            let ends_stream = ending == Ending::Eof;
+            let ledger = &mut self.ledger;
             self.client
-                .queued(what, offset, ending == Ending::Eof, self.now);
-            self.client.written_up_to(offset, self.now);
+                .queued(what, offset, ends_stream, self.now, ledger);
+            self.client.written_up_to(offset, self.now, ledger);
             self.sent.push(what);
         }
         self.sent[before..]
@@ -90,7 +94,9 @@ impl Bench {
 
     /// Ends the connection and returns what was wrong.
     fn failures(mut self) -> Vec<String> {
-        self.client.on_end("closed", b"", &mut self.ledger);
+        self.client
+            .on_end("closed", b"", self.now, &mut self.ledger);
+        self.ledger.clients.assert_balanced();
         self.ledger.failures.first().to_vec()
     }
 }
@@ -131,14 +137,6 @@ fn a_refused_frame_is_sent_again_after_its_backoff_and_answered_in_its_new_place
     assert_eq!(bench.ledger.clients.busy_answers, 1);
     assert_eq!(bench.ledger.clients.verified, 3);
     assert!(bench.failures().is_empty());
-}
-
-#[test]
-fn the_backoff_doubles_up_to_a_second_with_half_of_it_random() {
-    let ms = |tries, random| backoff(tries, random).as_millis();
-    assert_eq!((ms(0, 0), ms(0, u64::MAX)), (5, 10));
-    assert_eq!((ms(3, 0), ms(3, u64::MAX)), (40, 80));
-    assert_eq!((ms(100, 0), ms(100, u64::MAX)), (500, 1000));
 }
 
 #[test]
@@ -254,7 +252,9 @@ fn the_end_of_the_connection_loses_all_that_is_outstanding() {
     bench.answer(0);
     bench.send();
     assert_eq!(bench.say(BUSY), Next::Continue);
-    bench.client.on_end("closed", b"OK c1", &mut bench.ledger);
+    bench
+        .client
+        .on_end("closed", b"OK c1", bench.now, &mut bench.ledger);
     assert!(bench.client.is_done());
     assert_eq!(bench.ledger.failures.total(), 99);
     let text =
@@ -265,7 +265,7 @@ fn the_end_of_the_connection_loses_all_that_is_outstanding() {
 #[test]
 fn a_frame_that_may_end_the_stream_waits_for_all_others() {
     let mut plan = plan(Mix::Errors);
-    plan.frames = 3;
+    plan.load = Load::Frames(3);
     let mut bench = Bench::with(&plan);
     assert_eq!(bench.send(), [0, 1]);
     bench.answer(0);
@@ -275,24 +275,113 @@ fn a_frame_that_may_end_the_stream_waits_for_all_others() {
 }
 
 #[test]
-fn latency_counts_from_the_last_byte_written() {
+fn service_time_counts_from_the_last_byte_written_and_latency_from_the_intention() {
     let mut bench = Bench::new(2, 2);
     for end_offset in [100, 200] {
         let what = bench.client.next_try(bench.now).expect("a frame");
         let frame = bench.client.frame(what);
         bench.expectations.append_request(frame, &mut Vec::new());
-        bench.client.queued(what, end_offset, false, bench.now);
+        let ledger = &mut bench.ledger;
+        bench
+            .client
+            .queued(what, end_offset, false, bench.now, ledger);
     }
     bench.wait(50);
-    bench.client.written_up_to(199, bench.now);
+    bench
+        .client
+        .written_up_to(199, bench.now, &mut bench.ledger);
     bench.wait(50);
-    bench.client.written_up_to(200, bench.now);
+    bench
+        .client
+        .written_up_to(200, bench.now, &mut bench.ledger);
     bench.wait(10);
     bench.answer(0);
     bench.answer(1);
-    let latencies = &bench.ledger.clients.latencies;
-    assert_eq!(latencies.longest(), Duration::from_millis(60));
-    assert_eq!(latencies.shortest(), Duration::from_millis(10));
+    let tally = &bench.ledger.clients;
+    let ms = |latencies: &Latencies| {
+        let (shortest, longest) = (latencies.shortest(), latencies.longest());
+        (shortest.as_millis(), longest.as_millis())
+    };
+    assert_eq!(ms(&tally.service), (10, 60));
+    assert_eq!(ms(&tally.send_lag), (50, 100));
+    assert_eq!(ms(&tally.latencies), (110, 110));
+    assert!(tally.occupancy.little().holds());
+}
+
+fn paced(max_inflight: usize) -> Bench {
+    let mut plan = plan(Mix::Echo);
+    plan.payload = Span { min: 20, max: 40 };
+    plan.max_inflight = max_inflight;
+    plan.retries = 1;
+    plan.load = Load::Rate(OpenLoop {
+        rate: 10.0,
+        arrivals: Arrivals::Uniform,
+        duration: Duration::from_secs(1),
+    });
+    Bench::with(&plan)
+}
+
+#[test]
+fn a_paced_client_sends_what_it_is_offered_and_counts_from_when_that_was_due() {
+    let mut bench = paced(2);
+    assert!(bench.send().is_empty());
+    let due = bench.now;
+    bench.wait(700);
+    bench.client.offer(due);
+    assert!(bench.client.has_room());
+    bench.client.offer(due);
+    assert!(!bench.client.has_room());
+    assert_eq!(bench.send(), [0, 1]);
+    bench.wait(5);
+    bench.answer(0);
+    assert!(bench.client.has_room());
+    let tally = &bench.ledger.clients;
+    assert_eq!(tally.latencies.longest(), Duration::from_millis(705));
+    assert_eq!(tally.service.longest(), Duration::from_millis(5));
+    bench.client.stop();
+    assert!(!bench.client.is_done());
+    bench.answer(1);
+    assert!(bench.client.is_done());
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn a_retried_frame_keeps_the_time_that_it_was_due() {
+    let mut bench = paced(1);
+    bench.client.offer(bench.now);
+    assert_eq!(bench.send(), [0]);
+    bench.wait(100);
+    assert_eq!(bench.say(BUSY), Next::Continue);
+    bench.wait(10);
+    assert_eq!(bench.send(), [0]);
+    bench.wait(3);
+    bench.answer(0);
+    let tally = &bench.ledger.clients;
+    assert_eq!(tally.latencies.longest(), Duration::from_millis(113));
+    assert_eq!(tally.service.longest(), Duration::from_millis(3));
+    assert_eq!(tally.busy_latencies.longest(), Duration::from_millis(100));
+    assert_eq!((tally.sent, tally.retries), (1, 1));
+}
+
+#[test]
+fn what_gets_no_answer_stays_in_the_latencies_as_at_least_its_age() {
+    let mut bench = paced(3);
+    for _ in 0..3 {
+        bench.client.offer(bench.now);
+        bench.wait(100);
+    }
+    bench.send();
+    bench.answer(0);
+    bench.wait(700);
+    bench
+        .client
+        .on_end("closed", b"", bench.now, &mut bench.ledger);
+    let tally = &bench.ledger.clients;
+    assert_eq!((tally.verified, tally.missing), (1, 2));
+    assert_eq!(tally.latencies.unanswered(), 2);
+    assert_eq!(tally.latencies.count(), 3);
+    assert_eq!(tally.latencies.longest(), Duration::from_millis(900));
+    tally.assert_balanced();
 }
 
 #[test]
@@ -304,6 +393,6 @@ fn a_server_that_says_nonsense_only_costs_bounded_memory() {
         assert!(bench.client.doubts.len() <= MAX_DOUBTS);
     }
     assert!(bench.client.is_done());
-    bench.client.settle_doubts(&mut bench.ledger);
+    bench.client.settle_doubts(bench.now, &mut bench.ledger);
     assert_eq!(bench.ledger.failures.total(), 1000);
 }

@@ -115,7 +115,7 @@ fn ctrl_c_after_a_failure_exits_1() {
 ///
 /// Other programs write both: a descriptor of this process, open for writing, would be inherited by
 /// what other tests start at this moment, and a file that is open for writing cannot be executed.
-fn folder_with_server(script: Option<&str>) -> tempfile::TempDir {
+pub(crate) fn folder_with_server(script: Option<&str>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let shell = |command: &str| {
         let mut shell = Command::new("sh");
@@ -236,7 +236,7 @@ fn ctrl_c_leaves_no_spawned_server_behind() {
     );
 }
 
-fn interrupt(id: u32) {
+pub(crate) fn interrupt(id: u32) {
     let id = i32::try_from(id).ok().and_then(Pid::from_raw);
     kill_process(id.expect("a child has an id"), Signal::INT).expect("it can be signalled");
 }

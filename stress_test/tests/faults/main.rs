@@ -16,4 +16,7 @@ mod plan;
 
 mod answers;
 mod command;
+mod measuring;
+mod schema;
+mod series;
 mod support;

@@ -1,0 +1,142 @@
+//! The page around the plots: one file that needs no script, no network and no other file.
+//!
+//! Knows HTML and colours; not what is shown.
+//!
+//! Rule: every text that comes from outside is escaped.
+
+use std::fmt::Write;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--paper:#fff;--grid:#e4e7eb;--edge:#8c959f;\
+--band:#f6f8fa;--c0:#0072b2;--c1:#d55e00;--c2:#007f5f;--c3:#a64d79;--c4:#8a6d00;--c5:#5b4fc7}\n\
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9da7b3;--paper:#0d1117;--grid:#262c36;\
+--edge:#6e7681;--band:#161b22;--c0:#58a6ff;--c1:#ff9a57;--c2:#3fd0a4;--c3:#f08cc0;--c4:#e3c04d;--c5:#b3a6ff}}\n\
+*{box-sizing:border-box}\n\
+body{margin:0 auto;padding:1rem;max-width:960px;background:var(--paper);color:var(--ink);\
+font:15px/1.5 system-ui,sans-serif}\n\
+h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0}h2{font-size:1.2rem;margin:2.2rem 0 .4rem;\
+border-bottom:1px solid var(--grid);padding-bottom:.2rem}p{margin:.5rem 0}\n\
+figure{margin:1.4rem 0 .4rem}figcaption{font-weight:600}\n\
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.1rem 1rem;margin:.3rem 0;padding:0;\
+font-size:13px;color:var(--soft)}.legend li{display:flex;align-items:center;gap:.35rem}\n\
+svg.wide,svg.narrow{display:block;width:100%;height:auto}svg.narrow{display:none}\n\
+svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg text.label{fill:var(--ink)}\n\
+svg text.halo{fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:4px}\n\
+svg path{fill:none}.grid{stroke:var(--grid)}.axis{stroke:var(--edge)}\n\
+.line{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.ideal{stroke:var(--edge);stroke-width:1.5;\
+stroke-dasharray:6 4}.mark{stroke:var(--ink);stroke-dasharray:2 3}\n\
+.c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}\
+.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}\n\
+.line.c1{stroke-dasharray:9 3}.line.c2{stroke-dasharray:3 3}.line.c4{stroke-dasharray:9 3 2 3}.line.spread{stroke-dasharray:none}\n\
+circle{fill:var(--paper);stroke-width:2}\n\
+details{margin:.2rem 0 1.2rem}summary{cursor:pointer;color:var(--soft);font-size:13px}\n\
+.scroll{overflow:auto;max-height:26rem;border:1px solid var(--grid);border-radius:4px;margin-top:.3rem}\n\
+table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}\n\
+th,td{padding:.2rem .5rem;text-align:right;white-space:nowrap}\
+th{position:sticky;top:0;background:var(--band);font-weight:600}\
+td:first-child,th:first-child{text-align:left}tr:nth-child(even) td{background:var(--band)}\n\
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:.6rem 0}\
+dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n\
+.verdict{display:inline-block;padding:.1rem .6rem;border-radius:4px;border:1px solid currentColor;\
+font-weight:600}.good{color:var(--c2)}.bad{color:var(--c1)}\n\
+@media(max-width:600px){body{padding:.7rem}svg.wide{display:none}svg.narrow{display:block}\
+dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}";
+
+/// More rows than this are folded away until they are asked for.
+const OPEN_ROWS: usize = 40;
+
+/// The page `title` with `body`.
+pub(crate) fn page(title: &str, body: &str) -> String {
+    let title = escape(title);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n\
+         <h1>{title}</h1>\n{body}</body>\n</html>\n"
+    )
+}
+
+/// A table with its head.
+pub(crate) fn table(summary: &str, head: &[&str], rows: &[Vec<String>]) -> String {
+    let open = if rows.len() <= OPEN_ROWS { " open" } else { "" };
+    let mut html = format!(
+        "<details{open}><summary>{}</summary><div class=\"scroll\"><table>\n<thead><tr>",
+        escape(summary)
+    );
+    for cell in head {
+        let _infallible = write!(html, "<th>{}</th>", escape(cell));
+    }
+    html += "</tr></thead>\n<tbody>\n";
+    for row in rows {
+        html += "<tr>";
+        for cell in row {
+            let _infallible = write!(html, "<td>{}</td>", escape(cell));
+        }
+        html += "</tr>\n";
+    }
+    html + "</tbody>\n</table></div></details>\n"
+}
+
+/// Names and what they stand for.
+pub(crate) fn list(entries: &[(&str, String)]) -> String {
+    let mut html = "<dl>\n".to_owned();
+    for (name, text) in entries {
+        let _infallible = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(text));
+    }
+    html + "</dl>\n"
+}
+
+/// The verdict, in its colour.
+pub(crate) fn verdict(text: &str, is_good: bool) -> String {
+    let class = if is_good { "good" } else { "bad" };
+    format!("<p class=\"verdict {class}\">{}</p>\n", escape(text))
+}
+
+/// A heading.
+pub(crate) fn heading(text: &str) -> String {
+    format!("<h2>{}</h2>\n", escape(text))
+}
+
+/// A paragraph.
+pub(crate) fn paragraph(text: &str) -> String {
+    format!("<p>{}</p>\n", escape(text))
+}
+
+/// `text` as it can stand in HTML, in attributes too.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            character => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_needs_nothing_else() {
+        let page = page("a <b>", "");
+        assert!(page.contains("<title>a &lt;b&gt;</title>"));
+        for text in ["<script", "http", "url(", "src=", "<link"] {
+            assert!(!page.contains(text), "{text}");
+        }
+        assert!(page.contains("prefers-color-scheme:dark"));
+    }
+
+    #[test]
+    fn cells_are_escaped_and_long_tables_folded() {
+        let row = vec!["<x>".to_owned()];
+        let short = table("figures", &["a"], std::slice::from_ref(&row));
+        assert!(short.contains("&lt;x&gt;") && short.contains("<details open>"));
+        let long = table("figures", &["a"], &vec![row; 41]);
+        assert!(long.contains("<details><summary>"));
+    }
+}

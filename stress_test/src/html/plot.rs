@@ -1,0 +1,374 @@
+//! A plot as inline SVG: axes, lines, dots with their spread.
+//!
+//! Knows numbers and labels; not what they mean.
+//!
+//! Rule: drawn twice, wide and narrow, so that its text keeps its size; the page shows the one that
+//! fits. Colours are the page's, so that they follow light and dark.
+
+use std::fmt::Write;
+
+use super::page::escape;
+use super::scale::Scale;
+
+/// One plot.
+#[derive(Debug)]
+pub(crate) struct Plot {
+    /// What stands above it.
+    pub(crate) title: String,
+    /// The horizontal axis.
+    pub(crate) x: Axis,
+    /// The vertical axis.
+    pub(crate) y: Axis,
+    /// What is drawn, in the order of its legend.
+    pub(crate) series: Vec<Series>,
+    /// Vertical lines: where, and what they are.
+    pub(crate) marks: Vec<(f64, String)>,
+}
+
+/// One axis.
+#[derive(Debug)]
+pub(crate) struct Axis {
+    /// What it shows, with its unit.
+    pub(crate) label: String,
+    /// Powers of ten are equally far from each other.
+    pub(crate) is_log: bool,
+    /// Where the labels stand, if not at round numbers.
+    pub(crate) ticks: Option<Vec<(f64, String)>>,
+}
+
+/// One line of a plot.
+#[derive(Debug)]
+pub(crate) struct Series {
+    /// What the legend says.
+    pub(crate) name: String,
+    /// How it is drawn.
+    pub(crate) look: Look,
+    /// Its points, from left to right.
+    pub(crate) points: Vec<Point>,
+}
+
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// A line with dots.
+    Dots,
+    /// A line alone.
+    Line,
+    /// A thin dashed line without a colour of its own: what would be ideal.
+    Ideal,
+}
+
+/// One point.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Point {
+    /// Where.
+    pub(crate) x: f64,
+    /// How much; where that is not a number, the line is broken.
+    pub(crate) y: f64,
+    /// The smallest and the largest of what `y` is the median of.
+    pub(crate) spread: Option<(f64, f64)>,
+}
+
+impl Point {
+    /// A point without spread.
+    pub(crate) fn new(x: f64, y: f64) -> Self {
+        Self { x, y, spread: None }
+    }
+}
+
+impl Axis {
+    /// From zero or the smallest value on, in equal steps.
+    pub(crate) fn linear(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            is_log: false,
+            ticks: None,
+        }
+    }
+
+    /// In powers of ten.
+    pub(crate) fn log(label: &str) -> Self {
+        Self {
+            is_log: true,
+            ..Self::linear(label)
+        }
+    }
+
+    /// In powers, with labels of its own.
+    pub(crate) fn with_ticks(label: &str, ticks: Vec<(f64, String)>) -> Self {
+        Self {
+            ticks: Some(ticks),
+            ..Self::log(label)
+        }
+    }
+}
+
+/// Width and height, and what of them is left for labels.
+struct Size {
+    class: &'static str,
+    width: f64,
+    height: f64,
+    ticks: usize,
+}
+
+const WIDE: Size = Size {
+    class: "wide",
+    width: 760.0,
+    height: 340.0,
+    ticks: 8,
+};
+const NARROW: Size = Size {
+    class: "narrow",
+    width: 360.0,
+    height: 280.0,
+    ticks: 5,
+};
+const LEFT: f64 = 52.0;
+const RIGHT: f64 = 18.0;
+const TOP: f64 = 26.0;
+const BOTTOM: f64 = 42.0;
+/// What a character of a label takes, generously.
+const CHARACTER: f64 = 6.8;
+
+impl Plot {
+    /// Whether there is anything to draw.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mut points = self.series.iter().flat_map(|series| &series.points);
+        points.all(|point| !point.y.is_finite())
+    }
+
+    /// The plot with its legend.
+    pub(crate) fn render(&self) -> String {
+        let mut html = format!("<figure><figcaption>{}</figcaption>\n", escape(&self.title));
+        html += &self.legend();
+        for size in [WIDE, NARROW] {
+            html += &self.svg(&size);
+        }
+        html + "</figure>\n"
+    }
+
+    fn legend(&self) -> String {
+        let mut html = "<ul class=\"legend\">".to_owned();
+        for (class, series) in self.classes().zip(&self.series) {
+            let name = escape(&series.name);
+            let _infallible = write!(
+                html,
+                "<li><svg width=\"26\" height=\"10\" aria-hidden=\"true\"><path class=\"{class}\" \
+                 d=\"M1 5H25\"/></svg>{name}</li>"
+            );
+        }
+        html + "</ul>\n"
+    }
+
+    /// The colour of each series; what is ideal takes none.
+    fn classes(&self) -> impl Iterator<Item = String> {
+        let mut colour = 0;
+        self.series.iter().map(move |series| match series.look {
+            Look::Ideal => "ideal".to_owned(),
+            Look::Dots | Look::Line => {
+                colour += 1;
+                format!("line c{}", (colour - 1) % 6)
+            }
+        })
+    }
+
+    fn svg(&self, size: &Size) -> String {
+        let (x, y) = self.scales(size);
+        let Size {
+            class,
+            width,
+            height,
+            ..
+        } = size;
+        let mut svg = format!(
+            "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+             aria-label=\"{}\">\n",
+            escape(&self.title)
+        );
+        self.draw_axes(&mut svg, size, &x, &y);
+        for (place, text) in &self.marks {
+            let at = x.place(*place);
+            // Beside the line, on the side that has room.
+            let (anchor, shift) = if at > width / 2.0 {
+                ("end", -5.0)
+            } else {
+                ("start", 5.0)
+            };
+            let _infallible = writeln!(
+                svg,
+                "<path class=\"mark\" d=\"M{at:.1} {TOP}V{:.1}\"/><text class=\"halo\" \
+                 x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+                height - BOTTOM,
+                at + shift,
+                TOP + 12.0,
+                escape(text)
+            );
+        }
+        for (class, series) in self.classes().zip(&self.series) {
+            draw_series(&mut svg, &class, series, &x, &y);
+        }
+        svg + "</svg>\n"
+    }
+
+    fn scales(&self, size: &Size) -> (Scale, Scale) {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let xs = points()
+            .map(|point| point.x)
+            .chain(self.marks.iter().map(|mark| mark.0));
+        let ys = points().flat_map(|point| {
+            let (low, high) = point.spread.unwrap_or((point.y, point.y));
+            [low, point.y, high]
+        });
+        let right = size.width - RIGHT;
+        let bottom = size.height - BOTTOM;
+        let x = Scale::new(self.x.is_log, xs, (LEFT, right));
+        let y = Scale::new(self.y.is_log, ys, (bottom, TOP));
+        // Labels of the ticks belong inside; lines that start at zero show proportions.
+        let x = match &self.x.ticks {
+            Some(_) => x,
+            None => x.rounded(size.ticks),
+        };
+        let y = if self.y.is_log {
+            y.padded()
+        } else {
+            y.with_zero()
+        };
+        (x, y.rounded(6))
+    }
+
+    fn draw_axes(&self, svg: &mut String, size: &Size, x: &Scale, y: &Scale) {
+        let (right, bottom) = (size.width - RIGHT, size.height - BOTTOM);
+        for (value, label) in y.ticks(6) {
+            let at = y.place(value);
+            let _infallible = writeln!(
+                svg,
+                "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/><text x=\"{}\" y=\"{:.1}\" \
+                 text-anchor=\"end\">{label}</text>",
+                LEFT - 6.0,
+                at + 4.0
+            );
+        }
+        let ticks = self.x.ticks.clone().unwrap_or_else(|| x.ticks(size.ticks));
+        let mut free_from = f64::NEG_INFINITY;
+        for (value, label) in ticks {
+            let at = x.place(value);
+            let half = label.chars().count() as f64 * CHARACTER / 2.0;
+            let _infallible = write!(svg, "<path class=\"grid\" d=\"M{at:.1} {TOP}V{bottom}\"/>");
+            // A label that would run into the one before it is left out.
+            let middle = at.min(size.width - half);
+            if middle - half >= free_from {
+                let _infallible = writeln!(
+                    svg,
+                    "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                    bottom + 16.0,
+                    escape(&label)
+                );
+                free_from = middle + half + 4.0;
+            }
+        }
+        let _infallible = writeln!(
+            svg,
+            "<path class=\"axis\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>\
+             <text class=\"label\" x=\"4\" y=\"14\">{}</text>\
+             <text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            escape(&self.y.label),
+            f64::midpoint(LEFT, right),
+            size.height - 6.0,
+            escape(&self.x.label)
+        );
+    }
+}
+
+fn draw_series(svg: &mut String, class: &str, series: &Series, x: &Scale, y: &Scale) {
+    let mut line = String::new();
+    let mut is_begun = false;
+    for point in &series.points {
+        if point.y.is_finite() {
+            let (at, height) = (x.place(point.x), y.place(point.y));
+            // A line of no length shows a point that stands alone.
+            let (letter, dot) = if is_begun { ('L', "") } else { ('M', "l0 0") };
+            let _infallible = write!(line, "{letter}{at:.1} {height:.1}{dot}");
+        }
+        is_begun = point.y.is_finite();
+    }
+    let _infallible = writeln!(svg, "<path class=\"{class}\" d=\"{line}\"/>");
+    let known = |point: &&Point| point.y.is_finite();
+    for point in series.points.iter().filter(known) {
+        let (at, height) = (x.place(point.x), y.place(point.y));
+        if let Some((low, high)) = point.spread {
+            let (low, high) = (y.place(low), y.place(high));
+            let (left, right) = (at - 4.0, at + 4.0);
+            let _infallible = writeln!(
+                svg,
+                "<path class=\"{class} spread\" d=\"M{at:.1} {low:.1}V{high:.1}M{left:.1} {low:.1}H{right:.1}\
+                 M{left:.1} {high:.1}H{right:.1}\"/>"
+            );
+        }
+        if series.look == Look::Dots {
+            let _infallible = writeln!(
+                svg,
+                "<circle class=\"{}\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"3.5\"/>",
+                class.replace("line", "dot")
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plot() -> Plot {
+        Plot {
+            title: "A < B".to_owned(),
+            x: Axis::log("workers"),
+            y: Axis::linear("answers/s"),
+            series: vec![
+                Series {
+                    name: "ideal".to_owned(),
+                    look: Look::Ideal,
+                    points: vec![Point::new(1.0, 100.0), Point::new(8.0, 800.0)],
+                },
+                Series {
+                    name: "measured & more".to_owned(),
+                    look: Look::Dots,
+                    points: vec![Point {
+                        x: 1.0,
+                        y: 99.0,
+                        spread: Some((98.0, 99.5)),
+                    }],
+                },
+            ],
+            marks: vec![(4.0, "here".to_owned())],
+        }
+    }
+
+    #[test]
+    fn a_plot_is_drawn_for_wide_and_narrow_pages_with_legend_and_units() {
+        let html = plot().render();
+        for text in [
+            "A &lt; B",
+            "measured &amp; more",
+            "class=\"wide\"",
+            "class=\"narrow\"",
+            "answers/s",
+            "workers",
+            "<circle class=\"dot c0\"",
+            "class=\"ideal\"",
+            ">here<",
+        ] {
+            assert!(html.contains(text), "no {text} in {html}");
+        }
+        assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
+    }
+
+    #[test]
+    fn nothing_is_drawn_outside() {
+        let html = plot().svg(&NARROW);
+        let numbers = html.split("cx=\"").skip(1);
+        for number in numbers {
+            let at: f64 = number.split('"').next().unwrap_or("").parse().expect("cx");
+            assert!((LEFT..=NARROW.width - RIGHT).contains(&at), "{at}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! How many requests were in flight, counted in two ways that must agree.
+//!
+//! Knows when requests enter and leave; not which ones, and not what came of them.
+//!
+//! Rule: Little's law, `L = lambda * W`, is an identity for a system that begins and ends empty:
+//! where it does not hold, a request was lost from the account or a clock was read wrongly.
+
+use std::time::{Duration, Instant};
+
+/// The law holds if both sides agree to this share of the larger one.
+const TOLERANCE: f64 = 0.01;
+/// Or to so many requests in flight.
+const TOLERATED_REQUESTS: f64 = 0.01;
+
+/// The account of what is in flight.
+#[derive(Debug)]
+pub(crate) struct Occupancy {
+    inside: u64,
+    /// When `inside` last changed.
+    changed: Option<Instant>,
+    /// When the first request entered.
+    began: Option<Instant>,
+    /// The integral of `inside` over time, in request-seconds.
+    area_s: f64,
+    left: u64,
+    /// The sum of the times that each request was inside.
+    stays: Duration,
+}
+
+impl Occupancy {
+    /// Nothing is in flight.
+    pub(crate) fn new() -> Self {
+        Self {
+            inside: 0,
+            changed: None,
+            began: None,
+            area_s: 0.0,
+            left: 0,
+            stays: Duration::ZERO,
+        }
+    }
+
+    /// A request enters.
+    pub(crate) fn enter(&mut self, now: Instant) {
+        self.advance(now);
+        self.began.get_or_insert(now);
+        self.inside += 1;
+    }
+
+    /// A request that entered at `entered` leaves.
+    pub(crate) fn leave(&mut self, entered: Instant, now: Instant) {
+        self.advance(now);
+        self.inside = self.inside.saturating_sub(1);
+        self.left += 1;
+        self.stays += now.saturating_duration_since(entered);
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let since = self.changed.unwrap_or(now);
+        if now >= since {
+            self.area_s += self.inside as f64 * (now - since).as_secs_f64();
+            self.changed = Some(now);
+        }
+    }
+
+    /// Both sides of the law.
+    pub(crate) fn little(&self) -> Little {
+        let seconds = match (self.began, self.changed) {
+            (Some(began), Some(changed)) => (changed - began).as_secs_f64(),
+            _ => 0.0,
+        };
+        let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
+        Little {
+            in_flight: per_second(self.area_s),
+            rate: per_second(self.left as f64),
+            stay_s: self.stays.as_secs_f64() / (self.left.max(1)) as f64,
+        }
+    }
+}
+
+/// Little's law, for one run.
+///
+/// J. D. C. Little, "A Proof for the Queuing Formula: L = lambda W", Operations Research 9 (3),
+/// 1961.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Little {
+    /// `L`: requests in flight, on average over time.
+    pub(crate) in_flight: f64,
+    /// `lambda`: requests that left per second.
+    pub(crate) rate: f64,
+    /// `W`: how long one was in flight, on average over requests, in seconds.
+    pub(crate) stay_s: f64,
+}
+
+impl Little {
+    /// `lambda * W`.
+    pub(crate) fn product(self) -> f64 {
+        self.rate * self.stay_s
+    }
+
+    /// Whether both sides agree.
+    pub(crate) fn holds(self) -> bool {
+        let larger = self.in_flight.max(self.product());
+        let tolerated = TOLERATED_REQUESTS.max(TOLERANCE * larger);
+        (self.in_flight - self.product()).abs() <= tolerated
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: Instant, ms: u64) -> Instant {
+        start + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn both_sides_of_the_law_agree_when_all_have_left() {
+        let start = Instant::now();
+        let mut occupancy = Occupancy::new();
+        for (enters, leaves) in [(0, 30), (30, 50), (50, 100)] {
+            occupancy.enter(at(start, enters));
+            occupancy.enter(at(start, enters));
+            occupancy.leave(at(start, enters), at(start, leaves));
+            occupancy.leave(at(start, enters), at(start, leaves));
+        }
+        let little = occupancy.little();
+        assert!((little.in_flight - 2.0).abs() < 1e-9, "{little:?}");
+        assert!((little.rate - 60.0).abs() < 1e-9, "{little:?}");
+        assert!(little.holds(), "{little:?}");
+    }
+
+    #[test]
+    fn a_request_that_is_lost_from_the_account_shows() {
+        let start = Instant::now();
+        let mut occupancy = Occupancy::new();
+        occupancy.enter(start);
+        occupancy.enter(start);
+        occupancy.leave(start, at(start, 10));
+        occupancy.enter(at(start, 1000));
+        occupancy.leave(at(start, 1000), at(start, 1010));
+        assert!(!occupancy.little().holds(), "{:?}", occupancy.little());
+    }
+
+    #[test]
+    fn nothing_at_all_is_no_contradiction() {
+        assert!(Occupancy::new().little().holds());
+    }
+}

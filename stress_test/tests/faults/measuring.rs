@@ -1,0 +1,251 @@
+//! What is measured: the open loop, thresholds, the JSON file, and that the account is shown.
+//!
+//! Knows the figures of a run as they stand in the JSON file.
+//!
+//! Rule: no tight times; what is asserted holds on a machine that has other things to do.
+
+use serde_json::Value;
+
+use crate::faulty_server::{Fault, FaultyServer, STALL};
+use crate::schema;
+use crate::support::{Report, against, run, server, stress_test};
+
+/// Runs with `flags` and `--json`, and returns the report with what is in the file.
+fn run_json(server: &FaultyServer, flags: &[&str]) -> (Report, Value) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("run.json");
+    let name = file.to_str().expect("the folder has a plain name");
+    let report = run(against(server, &[flags, &["--json", name]].concat()));
+    let text = std::fs::read_to_string(&file).expect("the file was written");
+    (report, serde_json::from_str(&text).expect("it is JSON"))
+}
+
+#[track_caller]
+pub(crate) fn assert_valid(json: &Value) {
+    let mut errors = schema::errors(json);
+    // That none of run, sweep and ramp matches says little; what is wrong with the kind it is does.
+    if !errors.is_empty() {
+        let kind = json["kind"].as_str().unwrap_or_default();
+        errors = schema::errors_as(kind, json);
+    }
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+fn figure(json: &Value, pointer: &str) -> f64 {
+    let figure = json.pointer(pointer).and_then(Value::as_f64);
+    figure.unwrap_or_else(|| panic!("no {pointer} in {json:#}"))
+}
+
+/// Place of a percentile in a distribution.
+const P50: &str = "/percentiles/0/us";
+const P90: &str = "/percentiles/2/us";
+
+#[test]
+fn the_json_file_of_a_closed_loop_follows_the_schema() {
+    let flags = ["--clients", "4", "--mix", "errors", "--hogs", "1"];
+    let (report, json) = run_json(&server(Fault::None), &flags);
+    report.assert_passes("4 clients x 100 frames = 400 verified");
+    assert_valid(&json);
+    assert_eq!(json["verdict"], "PASS");
+    let ledger = |name| figure(&json, &format!("/ledger/{name}"));
+    assert_eq!((ledger("planned"), ledger("sent")), (400.0, 400.0));
+    assert_eq!(ledger("ok") + ledger("expected_errors"), 400.0);
+    assert!(ledger("ok") > 50.0 && ledger("expected_errors") > 50.0);
+    assert_eq!(json["ledger"]["balances"], true);
+    assert_eq!(json["little"]["holds"], true, "{json:#}");
+}
+
+#[test]
+fn the_schema_is_strict() {
+    let (_, json) = run_json(&server(Fault::None), &["--clients", "1"]);
+    assert_valid(&json);
+    let wrong: [fn(&mut Value); 5] = [
+        |json| json["ledger"]["planned"] = Value::from("many"),
+        |json| json["latency"]["percentiles"][0]["us"] = Value::from(-1),
+        |json| json["schema"] = Value::from("reactor-pool/stress_test/2"),
+        |json| json["verdict"] = Value::from("GOOD"),
+        |json| {
+            json["ledger"]
+                .as_object_mut()
+                .expect("an object")
+                .remove("ok");
+        },
+    ];
+    for (number, change) in wrong.into_iter().enumerate() {
+        let mut json = json.clone();
+        change(&mut json);
+        assert!(!schema::errors(&json).is_empty(), "change {number}");
+        assert!(
+            !schema::errors_as("run", &json).is_empty(),
+            "change {number}"
+        );
+    }
+}
+
+#[test]
+fn an_open_loop_sends_as_many_as_its_rate_says() {
+    let flags = ["--clients", "8", "--rate", "1k", "--arrivals", "uniform"];
+    let flags = [&flags[..], &["--duration", "0.5", "--max-inflight", "64"]].concat();
+    let (report, json) = run_json(&server(Fault::None), &flags);
+    // Whether the generator kept up is the machine's business.
+    assert!(matches!(report.code, Some(0 | 5)), "{report}");
+    assert_valid(&json);
+    assert_eq!(figure(&json, "/ledger/planned"), 500.0);
+    assert_eq!(figure(&json, "/latency/count"), 500.0);
+    assert_eq!(figure(&json, "/generator/own_lag/count"), 500.0);
+    assert!(
+        report
+            .stdout
+            .contains("1000 requests/s (uniform) for 0.5 s over 8 clients")
+    );
+}
+
+#[test]
+fn a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhile() {
+    let flags = ["--clients", "1", "--rate", "500", "--duration", "1"];
+    let flags = [&flags[..], &["--arrivals", "uniform"]].concat();
+    let (report, json) = run_json(&server(Fault::Stall), &flags);
+    let (latency, service) = (
+        figure(&json, &format!("/latency{P90}")),
+        figure(&json, &format!("/service{P90}")),
+    );
+    // Of 500 requests, one was under way while the server stalled, and 150 were due.
+    assert!(latency > 100_000.0, "{report}");
+    assert!(service < latency / 2.0, "{report}");
+    assert!(
+        figure(&json, "/service/max_us") >= STALL.as_micros() as f64,
+        "{report}"
+    );
+}
+
+#[test]
+fn a_closed_loop_hides_the_stall_which_is_why_there_is_an_open_one() {
+    let flags = ["--clients", "1", "--duration", "1"];
+    let (report, json) = run_json(&server(Fault::Stall), &flags);
+    assert!(
+        figure(&json, &format!("/latency{P90}")) < 100_000.0,
+        "{report}"
+    );
+}
+
+#[test]
+fn what_could_not_be_sent_is_a_failure_and_stays_in_the_latencies() {
+    let flags = ["--clients", "1", "--rate", "1k", "--duration", "0.5"];
+    let flags = [&flags[..], &["--arrivals", "uniform", "--timeout", "3"]].concat();
+    let (report, json) = run_json(&server(Fault::FallSilent), &flags);
+    assert_eq!(report.code, Some(1), "{report}");
+    let ledger = |name| figure(&json, &format!("/ledger/{name}"));
+    assert_eq!(ledger("planned"), 500.0, "{report}");
+    assert_eq!(ledger("sent") + ledger("unsent"), 500.0, "{report}");
+    assert!(ledger("unsent") > 400.0, "{report}");
+    assert_eq!(figure(&json, "/latency/count"), 500.0, "{report}");
+    assert!(
+        figure(&json, &format!("/latency{P50}")) > 1_000_000.0,
+        "{report}"
+    );
+    assert_eq!(json["latency"]["percentiles"][0]["is_lower_bound"], true);
+    assert!(
+        report
+            .stdout
+            .contains(" got no answer and count as at least their age")
+    );
+}
+
+#[test]
+fn refusals_have_latencies_of_their_own() {
+    let flags = ["--clients", "2", "--rate", "400", "--duration", "0.5"];
+    let (report, json) = run_json(&server(Fault::BusyAlways), &flags);
+    assert!(matches!(report.code, Some(0 | 5)), "{report}");
+    assert_eq!(figure(&json, "/latency/count"), 0.0);
+    let refused = figure(&json, "/busy/latency/count");
+    assert!(refused > 50.0, "{report}");
+    assert_eq!(refused, figure(&json, "/ledger/busy"));
+}
+
+#[test]
+fn what_was_due_in_the_warmup_is_not_measured() {
+    let flags = ["--clients", "2", "--rate", "400", "--arrivals", "uniform"];
+    let flags = [&flags[..], &["--duration", "0.5", "--warmup", "0.25"]].concat();
+    let (report, json) = run_json(&server(Fault::None), &flags);
+    assert_eq!(figure(&json, "/ledger/planned"), 200.0, "{report}");
+    assert_eq!(figure(&json, "/latency/count"), 100.0, "{report}");
+}
+
+#[test]
+fn a_threshold_that_is_met_exits_4_and_says_the_figure() {
+    let server = server(Fault::None);
+    let report = run(against(
+        &server,
+        &["--clients", "4", "--fail-if", "max>0us"],
+    ));
+    // Unless the machine is so busy that the generator is the limit.
+    assert!(matches!(report.code, Some(4 | 5)), "{report}");
+    assert!(
+        report.stdout.contains("--fail-if max>0us: it is "),
+        "{report}"
+    );
+    let report = run(against(
+        &server,
+        &["--clients", "4", "--fail-if", "max>1000s"],
+    ));
+    assert!(matches!(report.code, Some(0 | 5)), "{report}");
+    let report = run(against(
+        &server,
+        &["--clients", "4", "--fail-if", "p99.99>1000s"],
+    ));
+    assert!(matches!(report.code, Some(4 | 5)), "{report}");
+    assert!(report.stdout.contains("p99.99>1000s: n/a"), "{report}");
+}
+
+#[test]
+fn a_wrong_answer_outweighs_a_threshold() {
+    let server = server(Fault::Alter);
+    let report = run(against(
+        &server,
+        &["--clients", "1", "--fail-if", "max>0us"],
+    ));
+    assert_eq!(report.code, Some(1), "{report}");
+}
+
+#[test]
+fn the_ledger_tells_wrong_from_missing() {
+    for (fault, wrong, missing) in [
+        (Fault::Alter, 1.0, 0.0),
+        (Fault::Drop, 0.0, 1.0),
+        (Fault::Swap, 1.0, 0.0),
+        (Fault::Cut, 0.0, 4.0),
+    ] {
+        let flags = ["--clients", "1", "--frames", "50", "--max-inflight", "4"];
+        let flags = [&flags[..], &["--payload", "20..40"]].concat();
+        let (report, json) = run_json(&server(fault), &flags);
+        let ledger = |name| figure(&json, &format!("/ledger/{name}"));
+        assert_eq!(ledger("wrong"), wrong, "{report}");
+        assert!(ledger("missing") <= missing, "{report}");
+        assert!(missing == 0.0 || ledger("missing") > 0.0, "{report}");
+        assert_eq!(json["ledger"]["balances"], true, "{report}");
+        assert_eq!(json["little"]["holds"], true, "{report}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_said_before_the_run() {
+    let report = run(stress_test(&["--json", "/nowhere/at/all.json"]));
+    report.assert_complains(2, &["--json", "/nowhere/at/all.json"]);
+}
+
+#[test]
+fn a_rate_beyond_the_generator_is_the_generators_limit_not_the_servers() {
+    let flags = ["--clients", "4", "--rate", "5M", "--duration", "0.2"];
+    let flags = [&flags[..], &["--max-inflight", "100000", "--timeout", "60"]].concat();
+    let (report, json) = run_json(&server(Fault::None), &flags);
+    assert_eq!(report.code, Some(5), "{report}");
+    assert_valid(&json);
+    assert!(
+        report.verdict().starts_with("GENERATOR-LIMITED: "),
+        "{report}"
+    );
+    assert!(
+        report.stdout.contains("generator-limited: its "),
+        "{report}"
+    );
+}

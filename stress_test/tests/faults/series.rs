@@ -1,0 +1,275 @@
+//! The commands beside the run: selftest, sweep, ramp and report.
+//!
+//! Knows their tables and their JSON; of the server that they start only that it is the double.
+//!
+//! Rule: the runs are as short as they can be; how fast the double is, is nobody's promise.
+
+use std::fs;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::command::{folder_with_server, interrupt};
+use crate::faulty_server::{Fault, FaultyServer};
+use crate::measuring::assert_valid;
+use crate::support::{Report, program, run, run_while, server, stress_test};
+
+/// A folder in which `server` says that it is `double`, and notes its arguments.
+fn folder_with(double: &FaultyServer) -> tempfile::TempDir {
+    let script = format!(
+        "echo \"$@\" >> arguments\n\
+         echo addr={} >&2\n\
+         trap 'exit 0' TERM\n\
+         while :; do sleep 0.02; done\n",
+        double.address()
+    );
+    folder_with_server(Some(&script))
+}
+
+const SHORT: [&str; 7] = [
+    "sweep",
+    "--max-line",
+    "2000",
+    "--duration",
+    "0.3",
+    "--warmup",
+    "0.1",
+];
+
+fn sweep(folder: &tempfile::TempDir, flags: &[&str]) -> (Report, Value) {
+    let flags = [&SHORT, flags, &["--json", "sweep.json"]].concat();
+    let mut command = program(&folder.path().join("stress_test"), &flags);
+    command.current_dir(folder.path());
+    let report = run(command);
+    let text = fs::read_to_string(folder.path().join("sweep.json")).expect("the file was written");
+    (report, serde_json::from_str(&text).expect("it is JSON"))
+}
+
+#[test]
+fn selftest_shows_that_every_check_fires() {
+    let report = run(stress_test(&["selftest"]));
+    assert_eq!(report.code, Some(0), "{report}");
+    assert!(report.verdict().starts_with("PASS: "), "{report}");
+    assert!(report.stdout.contains("1 swapped"), "{report}");
+    assert!(!report.stdout.contains("FAIL"), "{report}");
+}
+
+#[test]
+fn a_sweep_measures_every_combination_in_every_round() {
+    let double = server(Fault::None);
+    let folder = folder_with(&double);
+    let flags = ["--workers", "1,2", "--mix", "sleep,echo", "--rounds", "2"];
+    let (report, json) = sweep(&folder, &[&flags[..], &["--sleep-ms", "1"]].concat());
+    assert_eq!(report.code, Some(0), "{report}");
+    assert!(
+        report
+            .verdict()
+            .starts_with("PASS: 4 cells, 8 runs, 0 failures"),
+        "{report}"
+    );
+    assert_valid(&json);
+    let cells = json["cells"].as_array().expect("a list");
+    assert_eq!(cells.len(), 4);
+    for cell in cells {
+        assert_eq!(cell["rounds"], 2, "{cell:#}");
+        assert!(
+            cell["throughput_per_s"]["median"].as_f64() > Some(0.0),
+            "{cell:#}"
+        );
+        assert!(
+            cell["server_memory_bytes"]["max"].as_f64() > Some(0.0),
+            "{cell:#}"
+        );
+    }
+    assert_eq!(cells[1]["ideal_per_s"], 2000.0, "2 workers x 1000 / 1 ms");
+    assert_eq!(cells[2]["ideal_per_s"], Value::Null, "ECHO has none");
+    let arguments = fs::read_to_string(folder.path().join("arguments")).expect("the script ran");
+    let with = |workers: &str| {
+        arguments
+            .lines()
+            .filter(|line| line.contains(workers))
+            .count()
+    };
+    assert_eq!(
+        (with("--workers 1 "), with("--workers 2 ")),
+        (4, 4),
+        "{arguments}"
+    );
+}
+
+#[test]
+fn a_wrong_answer_in_any_cell_fails_the_sweep() {
+    let double = server(Fault::Alter);
+    let flags = [
+        "--workers",
+        "1",
+        "--mix",
+        "echo",
+        "--rounds",
+        "1",
+        "--clients",
+        "1",
+    ];
+    let (report, json) = sweep(&folder_with(&double), &flags);
+    assert_eq!(report.code, Some(1), "{report}");
+    assert!(report.stdout.contains(": altered: "), "{report}");
+    assert_valid(&json);
+}
+
+#[test]
+fn ctrl_c_keeps_what_the_sweep_has_measured() {
+    let double = server(Fault::None);
+    let folder = folder_with(&double);
+    let flags = ["--workers", "1", "--mix", "echo", "--rounds", "100"];
+    let mut command = program(
+        &folder.path().join("stress_test"),
+        &[&SHORT[..], &flags].concat(),
+    );
+    command.current_dir(folder.path());
+    let mut interrupted: Option<Instant> = None;
+    let report = run_while(command, |id| {
+        let starts = fs::read_to_string(folder.path().join("arguments")).unwrap_or_default();
+        if interrupted.is_none() && starts.lines().count() >= 3 {
+            interrupted = Some(Instant::now());
+            interrupt(id);
+        }
+    });
+    assert_eq!(report.code, Some(130), "{report}");
+    assert!(
+        report
+            .verdict()
+            .starts_with("INTERRUPTED (no failure so far): 1 cells, "),
+        "{report}"
+    );
+    assert!(!report.verdict().contains(" 0 runs"), "{report}");
+}
+
+#[test]
+fn a_report_is_one_page_of_runs_and_sweeps_that_needs_nothing_else() {
+    let double = server(Fault::None);
+    let folder = folder_with(&double);
+    let flags = ["--workers", "1,2", "--mix", "sleep", "--rounds", "1"];
+    let (report, _) = sweep(&folder, &[&flags[..], &["--sleep-ms", "1"]].concat());
+    assert_eq!(report.code, Some(0), "{report}");
+    let in_folder = |flags: &[&str]| {
+        let mut command = program(&folder.path().join("stress_test"), flags);
+        command.current_dir(folder.path());
+        run(command)
+    };
+    let port = double.address().port().to_string();
+    let flags = ["--port", &port, "--max-line", "2000", "--json", "run.json"];
+    assert_eq!(in_folder(&flags).code, Some(0));
+    let report = in_folder(&["report", "run.json", "sweep.json", "-o", "page.html"]);
+    assert_eq!(report.code, Some(0), "{report}");
+    let page = fs::read_to_string(folder.path().join("page.html")).expect("it was written");
+    for text in [
+        "Run: run",
+        "Percentiles of latency and service time",
+        "Sweep: sweep",
+        "sleep: throughput against workers",
+        "sleep: share of the ideal",
+        "sleep: latency against workers",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    for text in ["<script", "http", "NaN", "inf ", "src="] {
+        assert!(!page.contains(text), "{text}");
+    }
+    let report = in_folder(&["report", "arguments"]);
+    report.assert_complains(1, &["arguments", "not a result of stress_test"]);
+    let report = in_folder(&["report", "nothing.json"]);
+    report.assert_complains(1, &["nothing.json", "cannot read it"]);
+}
+
+/// A ramp of one client against `double`.
+fn ramp(double: &FaultyServer, flags: &[&str]) -> (Report, Value) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("ramp.json");
+    let port = double.address().port().to_string();
+    let name = file.to_str().expect("the folder has a plain name");
+    let flags = [
+        &[
+            "ramp",
+            "--max-line",
+            "2000",
+            "--port",
+            &port,
+            "--json",
+            name,
+        ],
+        &[
+            "--duration",
+            "0.5",
+            "--warmup",
+            "0",
+            "--arrivals",
+            "uniform",
+        ][..],
+        &["--clients", "1"],
+        flags,
+    ];
+    let report = run(stress_test(&flags.concat()));
+    let text = fs::read_to_string(&file).expect("the file was written");
+    (report, serde_json::from_str(&text).expect("it is JSON"))
+}
+
+#[test]
+fn a_ramp_goes_up_as_far_as_it_may() {
+    let flags = [
+        "--start",
+        "20",
+        "--max-rate",
+        "40",
+        "--slo",
+        "p50<100ms,busy<1%",
+    ];
+    let (report, json) = ramp(&server(Fault::None), &flags);
+    assert_valid(&json);
+    assert_eq!(report.code, Some(0), "{report}");
+    assert_eq!(json["highest_rate_per_s"], 40.0, "{report}");
+    assert_eq!(json["lowest_broken_per_s"], Value::Null, "{report}");
+    assert_eq!(json["steps"].as_array().map(Vec::len), Some(2), "{report}");
+    assert!(
+        report
+            .verdict()
+            .starts_with("PASS: 40 requests/s holds p50<100ms"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_ramp_on_which_nothing_holds_exits_4() {
+    let flags = ["--start", "4", "--max-rate", "4", "--slo", "busy<1%"];
+    let (report, json) = ramp(&server(Fault::BusyAlways), &flags);
+    assert_valid(&json);
+    assert_eq!(report.code, Some(4), "{report}");
+    assert_eq!(json["highest_rate_per_s"], Value::Null, "{report}");
+    assert!(
+        report.stdout.contains("busy<1%: it is 100.000 %"),
+        "{report}"
+    );
+    assert!(report.verdict().starts_with("FAIL: no rate"), "{report}");
+}
+
+#[test]
+fn a_wrong_answer_ends_the_ramp() {
+    let flags = ["--start", "40", "--slo", "busy<1%"];
+    let (report, json) = ramp(&server(Fault::Alter), &flags);
+    assert_valid(&json);
+    assert_eq!(report.code, Some(1), "{report}");
+    assert!(report.stderr.contains(": altered: "), "{report}");
+}
+
+#[test]
+fn flags_of_a_run_do_not_go_with_another_command() {
+    run(stress_test(&["--clients", "5", "selftest"])).assert_complains(2, &["selftest"]);
+    run(stress_test(&["sweep", "--workers", "0"])).assert_complains(2, &["--workers", "1 to 1024"]);
+    run(stress_test(&["sweep", "--warmup", "2"])).assert_complains(2, &["--warmup", "2 s"]);
+}
+
+#[test]
+fn an_environment_variable_of_a_run_does_not_stop_another_command() {
+    let mut command = stress_test(&["selftest", "--help"]);
+    command.env("STRESS_TEST_PORT", "5");
+    assert_eq!(run(command).code, Some(0));
+}
