@@ -4,8 +4,9 @@
 //!
 //! Rule: what is wrong is said in one line that names the flag and what is allowed.
 
-use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::builder::{BoolishValueParser, EnumValueParser, PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
 use reactor_pool::config::{self, Config, Limit, QueueOrder};
 use std::time::Duration;
@@ -80,7 +81,11 @@ impl Args {
         };
         let millis = |limit| Duration::from_millis(number(limit));
         let seconds = |limit| Duration::from_secs(number(limit));
-        let refuse_at_once = matches.get_flag("reject-when-full");
+        // The command line wins over the environment, also where two flags say the same thing.
+        let from = |flag| matches.value_source(flag);
+        let overruled = from("reject-when-full") == Some(ValueSource::EnvVariable)
+            && from("busy-timeout") == Some(ValueSource::CommandLine);
+        let refuse_at_once = matches.get_flag("reject-when-full") && !overruled;
         let config = Config {
             workers: number(config::WORKERS) as usize,
             queue: number(config::QUEUE) as usize,
@@ -126,6 +131,7 @@ fn command() -> Command {
         .long("reject-when-full")
         .env("REACTOR_POOL_REJECT_WHEN_FULL")
         .action(ArgAction::SetTrue)
+        .value_parser(BoolishValueParser::new())
         .help("The same as --busy-timeout 0: a full queue refuses at once");
     let log_format = Arg::new("log-format")
         .long("log-format")

@@ -71,10 +71,6 @@ impl<'a> ResponseLine<'a> {
     pub fn reserve(&mut self, bytes: usize) {
         self.bytes.reserve(bytes);
     }
-
-    pub(crate) fn error(&mut self, error: crate::wire::ErrorLine<'_>) {
-        error.append_to(self.bytes);
-    }
 }
 
 impl io::Write for ResponseLine<'_> {

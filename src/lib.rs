@@ -18,11 +18,15 @@
 //! | [`engine`] | all connections as pure state: framing, order, turns for slots, bounds, deadlines | `config`, `stats`, `task`, `wire` |
 //! | `reactor` | the event loop: poll, listener, sockets, signals | `engine`, `pool` and all below |
 //! | [`pool`] | work queue, workers, response queue | `handler`, `task`, `wire`, `config`, `stats` |
+//! | [`Server`], [`Handler`] | the library's front: bind, run, stop; what an embedder implements | all; nothing |
 //! | [`operations`] | ECHO, SLEEP, HASH: the handler of the `server` command | `handler`, `wire` |
 //! | [`config`], [`stats`], [`task`], [`wire`] | limits, counters, what crosses threads, the words on the wire | nearly nothing |
 //!
 //! Only the reactor's thread touches sockets and the engine; only the two queues are shared.
 //! docs/architecture.md follows one request all the way; docs/protocol.md says what the wire promises.
+//!
+//! The modules [`engine`], [`pool`], [`task`] and [`wire`] are public for the tests and for readers; only what
+//! stands at the root, [`config`], [`operations`] and [`stats`] keep their shape between versions.
 //!
 //! A server with a handler of your own:
 //!
@@ -57,3 +61,4 @@ pub use engine::Owed;
 pub use handler::{Handler, ResponseLine};
 pub use reactor::{Ending, Stopper};
 pub use server::{Server, Summary};
+pub use stats::QueueStats;

@@ -21,7 +21,7 @@ pub struct Operations {
 impl Handler for Operations {
     fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
         if request.is_empty() {
-            return response.error(ErrorLine::EmptyRequest);
+            return refuse(ErrorLine::EmptyRequest, response);
         }
         let (name, argument) = match memchr(b' ', request) {
             Some(space) => (&request[..space], &request[space + 1..]),
@@ -37,17 +37,26 @@ impl Handler for Operations {
                     std::thread::sleep(Duration::from_millis(n));
                     write!(response, "OK {n}").expect("a response line takes every write");
                 }
-                None => response.error(ErrorLine::SleepRange {
-                    max_sleep: self.max_sleep,
-                }),
+                None => refuse(
+                    ErrorLine::SleepRange {
+                        max_sleep: self.max_sleep,
+                    },
+                    response,
+                ),
             }
         } else if name.eq_ignore_ascii_case(b"HASH") {
             response.push(OK);
             push_hex(&Sha256::digest(argument), response);
         } else {
-            response.error(ErrorLine::UnknownOp(name));
+            refuse(ErrorLine::UnknownOp(name), response);
         }
     }
+}
+
+fn refuse(error: ErrorLine<'_>, response: &mut ResponseLine<'_>) {
+    let mut text = Vec::new();
+    error.append_to(&mut text);
+    response.push(&text);
 }
 
 /// Milliseconds from ASCII digits with spaces and tabs around them, however many leading zeros.

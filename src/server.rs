@@ -6,9 +6,10 @@
 
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::pool::{Pool, QueueStats, WorkQueue};
+use crate::pool::{Pool, WorkQueue};
 use crate::reactor::{Ending, Reactor, Stopper, bind};
-use crate::stats::Stats;
+use crate::stats::{QueueStats, Stats};
+use crate::task::Task;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -44,8 +45,10 @@ use tracing::{info, warn};
 pub struct Server {
     reactor: Reactor,
     pool: Pool,
-    queue: Arc<WorkQueue<crate::task::Task>>,
+    queue: Arc<WorkQueue<Task>>,
     address: SocketAddr,
+    workers: usize,
+    queue_slots: usize,
 }
 
 impl fmt::Debug for Server {
@@ -87,7 +90,6 @@ impl Server {
         let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
         let reactor = Reactor::new(&config, listener, Arc::clone(&queue))?;
         let pool = Pool::start(config.workers, handler, &queue, reactor.responses())?;
-        info!(addr = %address, workers = config.workers, queue = config.queue, "listening");
         if !address.ip().is_loopback() {
             warn!(addr = %address, "reachable from other hosts, without encryption or passwords");
         }
@@ -96,6 +98,8 @@ impl Server {
             pool,
             queue,
             address,
+            workers: config.workers,
+            queue_slots: config.queue,
         })
     }
 
@@ -119,22 +123,26 @@ impl Server {
     }
 
     /// Serves until it is stopped. Workers that still run a request when the drain timeout has
-    /// passed are left behind.
+    /// passed are left behind, and what is still queued then is not run.
     ///
     /// # Errors
     /// When polling fails, which is no matter of any single connection.
     pub fn run(mut self) -> io::Result<Summary> {
+        let (workers, queue) = (self.workers, self.queue_slots);
+        info!(addr = %self.address, workers, queue, "listening");
         let ending = self.reactor.run()?;
-        self.queue.close();
-        if ending == Ending::Drained {
-            self.pool.join();
-        }
         let stats = self.reactor.engine().stats().clone();
+        if ending == Ending::Drained && stats.submitted.now == 0 {
+            self.pool.join();
+        } else {
+            self.pool.abandon();
+        }
         self.reactor.log_stats();
+        let queue = self.queue.stats();
         Ok(Summary {
             ending,
             stats,
-            queue: self.queue.stats(),
+            queue,
         })
     }
 }

@@ -4,7 +4,6 @@
 //!
 //! Rule: a counter only grows, a gauge has its peak beside it, a time is in nanoseconds.
 
-use crate::pool::QueueStats;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 use tracing::info;
@@ -36,6 +35,17 @@ impl Gauge {
     pub(crate) fn note_peak(&mut self) {
         self.peak = self.peak.max(self.now);
     }
+}
+
+/// What the queue has been through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Tasks in it now, and the most that there have been.
+    pub queued: Gauge,
+    /// Times that a thread found the queue's lock taken.
+    pub lock_waits: u64,
+    /// What those threads waited, together.
+    pub lock_wait_time: Duration,
 }
 
 /// Durations, to two significant digits, at most an hour each.

@@ -2,7 +2,7 @@
 //!
 //! Knows no buffers and no time: it appends to what it is handed.
 //!
-//! Rule: the words are those of docs/protocol.md, byte for byte, each without its LF.
+//! Rule: the words are those of docs/protocol.md, byte for byte.
 
 /// What an `OK` line begins with.
 pub const OK: &[u8] = b"OK ";

@@ -449,6 +449,22 @@ fn a_standard_error_that_fails_changes_nothing_for_clients() {
 // ---- many at once -------------------------------------------------------------------------------
 
 #[test]
+fn urgent_data_in_the_stream_holds_up_no_request_behind_it() {
+    for _ in 0..20 {
+        let server = Server::start(&[]);
+        let mut client = server.connect();
+        // Stopped, so that it finds all three at once, and its read stops at the urgent mark.
+        server.signal("STOP");
+        client.send("ECHO a\n");
+        client.send_urgent(b'!');
+        client.send("ECHO b\n");
+        server.signal("CONT");
+        client.expect("OK a");
+        client.expect("OK b");
+    }
+}
+
+#[test]
 fn slow_senders_do_not_slow_anybody_else() {
     let server = Server::start(&["--workers", "2"]);
     // Two hundred lines that never end, each near the limit.

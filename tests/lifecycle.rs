@@ -197,6 +197,29 @@ fn a_stop_does_not_wait_for_connections_that_were_reset() {
 }
 
 #[test]
+fn a_request_that_runs_for_a_client_that_has_gone_does_not_outlast_the_drain_timeout() {
+    let mut server = Server::start(&["--workers", "1", "--drain-timeout", "1"]);
+    let mut gone = server.occupy(1, 9000);
+    gone.remove(0).reset();
+    server.barrier();
+    server.signal("TERM");
+    // Nobody waits for its answer, so nothing is lost.
+    assert_eq!(server.wait_for_exit(ms(6000)).code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_is_heard_while_a_request_runs_for_a_client_that_has_gone() {
+    let mut server = Server::start(&["--workers", "1"]);
+    let mut gone = server.occupy(1, 9000);
+    gone.remove(0).reset();
+    server.barrier();
+    server.signal("TERM");
+    server.wait_until_refusing(DEADLINE);
+    server.signal("TERM");
+    assert_eq!(server.wait_for_exit(ms(6000)).code(), Some(1));
+}
+
+#[test]
 fn a_second_signal_ends_the_server_at_once_with_1() {
     for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {
         let mut server = Server::start(&[]);

@@ -5,7 +5,7 @@
 //! Rule: one slot per connection per round, and who has gone longest without a slot comes first.
 
 use crate::task::ConnectionId;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// When a connection last had its turn, as a count of turns. No two are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,14 +13,13 @@ pub(super) struct Turn(u64);
 
 /// The connections that have a request waiting for a slot.
 ///
-/// Whoever has had a turn goes behind all others, so the round stays sorted by last turn at no
-/// cost. A connection that joins is put where its last turn belongs, not behind: one that was refused
-/// and asks again would otherwise start over each time, and those that happen to ask first after
-/// each wave of refusals would get every slot.
+/// A connection that joins is put where its last turn belongs, not behind all others: one that was
+/// refused and asks again would otherwise start over each time, and those that happen to ask first
+/// after each wave of refusals would get every slot. O(log n) for each operation.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     /// Each connection once, by last turn; the next to get a slot first.
-    round: VecDeque<(Turn, ConnectionId)>,
+    round: BTreeMap<Turn, ConnectionId>,
     turns: u64,
     /// Those that joined the round since [`Admission::newcomer`] last said so; some may have left it.
     newcomers: Vec<ConnectionId>,
@@ -37,30 +36,25 @@ impl Admission {
         Turn(self.turns)
     }
 
-    /// A connection that had nothing waiting now has. Logarithmic to find its place, and linear, with
-    /// the factor of a memory move, to make room there; whoever asks regularly belongs to the end.
+    /// A connection has something waiting: it had nothing, or it has just had its turn.
     pub(super) fn join(&mut self, last: Turn, id: ConnectionId) {
-        let place = self.round.partition_point(|(other, _)| *other < last);
-        self.round.insert(place, (last, id));
+        self.round.insert(last, id);
+    }
+
+    /// A connection that had nothing waiting now has: somebody will have to watch its deadline.
+    pub(super) fn join_new(&mut self, last: Turn, id: ConnectionId) {
+        self.join(last, id);
         self.newcomers.push(id);
     }
 
-    /// Whose turn it is. It has left the round, and comes back by [`Admission::stay`].
+    /// Whose turn it is. It has left the round, and comes back by [`Admission::join`].
     pub(super) fn next(&mut self) -> Option<ConnectionId> {
-        self.round.pop_front().map(|(_, id)| id)
-    }
-
-    /// A connection that has just had its turn has more waiting: it goes behind all others.
-    pub(super) fn stay(&mut self, last: Turn, id: ConnectionId) {
-        debug_assert!(self.round.back().is_none_or(|(other, _)| *other < last));
-        self.round.push_back((last, id));
+        self.round.pop_first().map(|(_, id)| id)
     }
 
     /// A connection has nothing waiting any more, without having had its turn.
     pub(super) fn leave(&mut self, last: Turn) {
-        if let Ok(place) = self.round.binary_search_by_key(&last, |(other, _)| *other) {
-            self.round.remove(place);
-        }
+        self.round.remove(&last);
     }
 
     /// The next connection that began to wait: somebody has to watch its deadline, unless it has
@@ -71,7 +65,7 @@ impl Admission {
 
     /// Who is in the round, in its order.
     pub(super) fn members(&self) -> impl Iterator<Item = ConnectionId> {
-        self.round.iter().map(|(_, id)| *id)
+        self.round.values().copied()
     }
 }
 
@@ -91,7 +85,7 @@ mod tests {
             let next = admission.next().expect("somebody waits");
             got.push(next.serial());
             last[next.slot()] = admission.new_turn();
-            admission.stay(last[next.slot()], next);
+            admission.join(last[next.slot()], next);
         }
         got
     }

@@ -28,9 +28,15 @@ impl Engine {
                 self.arm(id, now);
             }
         }
+        // Each connection once: what a refusal lets it frame is offered to the queue before it can be
+        // refused in its turn.
+        let mut due = Vec::new();
         while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, id));
             self.connections[id.slot()].armed = None;
+            due.push(id);
+        }
+        for id in due {
             self.look_at_deadlines(id, now);
             self.arm(id, now);
         }

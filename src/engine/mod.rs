@@ -55,7 +55,17 @@ pub struct Removed {
     pub has_submitted: bool,
 }
 
-/// The state of all connections. Every method takes O(1), but for what says otherwise.
+/// What is framed and not answered, or answered and not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owed {
+    /// Requests without an answer.
+    pub requests: usize,
+    /// Answer bytes that no socket has taken.
+    pub bytes: usize,
+}
+
+/// The state of all connections. Methods take O(1) or O(log n) in the connections, but for what says
+/// otherwise; a budget that is free again attends all that it had paused.
 ///
 /// Ids of connections that have gone are answered as "nothing there": a response that comes late
 /// is dropped, an event that comes late is ignored.
@@ -377,7 +387,7 @@ impl Engine {
         connection.last_slot_at = now;
         connection.last_turn = self.admission.new_turn();
         if connection.order.waiting() > 0 {
-            self.admission.stay(connection.last_turn, id);
+            self.admission.join(connection.last_turn, id);
         } else if connection.read_pause != ReadPause::None {
             self.settled(id, true);
         }
@@ -443,7 +453,7 @@ impl Engine {
     fn settled(&mut self, id: ConnectionId, had_waiting: bool) {
         let connection = &mut self.connections[id.slot()];
         if !had_waiting && connection.order.waiting() > 0 {
-            self.admission.join(connection.last_turn, id);
+            self.admission.join_new(connection.last_turn, id);
         }
         let (before, after) = (connection.counted_bytes, connection.buffered_bytes());
         connection.counted_bytes = after;
@@ -519,15 +529,6 @@ impl Engine {
             .count();
         assert!(attended <= self.attention.len());
     }
-}
-
-/// What is framed and not answered, or answered and not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owed {
-    /// Requests without an answer.
-    pub requests: usize,
-    /// Answer bytes that no socket has taken.
-    pub bytes: usize,
 }
 
 fn find(connections: &mut Slab<Connection>, id: ConnectionId) -> Option<&mut Connection> {

@@ -8,7 +8,7 @@
 use super::sync::{Condvar, Mutex, MutexGuard};
 use super::turns::Turns;
 use crate::config::QueueOrder;
-use crate::stats::Gauge;
+use crate::stats::{Gauge, QueueStats};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -36,17 +36,6 @@ struct State<T> {
     peak: usize,
     lock_waits: u64,
     lock_wait_time: Duration,
-}
-
-/// What the queue has been through.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct QueueStats {
-    /// Tasks in it now, and the most that there have been.
-    pub queued: Gauge,
-    /// Times that a thread found the queue's lock taken.
-    pub lock_waits: u64,
-    /// What those threads waited, together.
-    pub lock_wait_time: Duration,
 }
 
 /// What [`WorkQueue::pop`] hands out.
@@ -141,6 +130,16 @@ impl<T> WorkQueue<T> {
     pub fn close(&self) {
         self.lock().closed = true;
         self.takeable.notify_all();
+    }
+
+    /// Ends the queue and empties it: no worker takes another task.
+    pub fn abandon(&self) -> Vec<T> {
+        let mut state = self.lock();
+        state.closed = true;
+        let abandoned = std::iter::from_fn(|| state.tasks.pop()).collect();
+        drop(state);
+        self.takeable.notify_all();
+        abandoned
     }
 
     /// What the queue has been through so far.
@@ -292,6 +291,15 @@ mod tests {
         for worker in workers {
             assert_eq!(worker.join().expect("no panic"), None);
         }
+    }
+
+    #[test]
+    fn an_abandoned_queue_hands_out_nothing_more() {
+        let queue = fair(8);
+        push(&queue, 0, 1);
+        push(&queue, 1, 2);
+        assert_eq!(queue.abandon(), [1, 2]);
+        assert_eq!(queue.pop(), None);
     }
 
     #[test]

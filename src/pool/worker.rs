@@ -9,6 +9,7 @@ use crate::handler::{Handler, ResponseLine};
 use crate::task::{Outcome, Response, Task};
 use crate::wire::ErrorLine;
 use memchr::memchr;
+use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,10 +17,17 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 use tracing::{error, trace};
 
-/// The running workers.
+/// The running workers. Dropped, they end with what is queued, and nobody waits for them.
 #[derive(Debug)]
 pub struct Pool {
     threads: Vec<JoinHandle<()>>,
+    queue: Arc<WorkQueue<Task>>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }
 
 impl Pool {
@@ -36,6 +44,7 @@ impl Pool {
         let handler = Arc::new(handler);
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
+            queue: Arc::clone(queue),
         };
         for number in 0..workers {
             let (handler, tasks) = (Arc::clone(&handler), Arc::clone(queue));
@@ -47,7 +56,6 @@ impl Pool {
             {
                 Ok(thread) => pool.threads.push(thread),
                 Err(cause) => {
-                    queue.close();
                     pool.join();
                     let error = format!("cannot start worker {} of {workers}: {cause}", number + 1);
                     return Err(io::Error::new(cause.kind(), error));
@@ -57,14 +65,20 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Waits until every worker has ended: after [`WorkQueue::close`], and after the longest
-    /// request that runs.
-    pub fn join(self) {
-        for thread in self.threads {
+    /// Closes the queue and waits until every worker has ended: for as long as the longest request that
+    /// is queued or runs.
+    pub fn join(mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
             thread
                 .join()
                 .expect("a worker catches the panics of its handler");
         }
+    }
+
+    /// Takes the queued tasks away and leaves the workers to end by themselves.
+    pub fn abandon(self) {
+        drop(self.queue.abandon());
     }
 }
 
@@ -105,7 +119,8 @@ fn run<H: Handler>(worker: usize, handler: &H, task: Task) -> Response {
         Ok(()) => Outcome::Error,
         Err(panic) => {
             error!(conn = %connection, seq = %sequence, worker,
-                message = panic_message(&*panic), "the handler panicked");
+                panic = panic_text(&*panic), "the handler panicked");
+            drop_panic(panic);
             Outcome::Internal
         }
     };
@@ -132,10 +147,23 @@ fn micros(from: Instant, to: Instant) -> u64 {
     to.saturating_duration_since(from).as_micros() as u64
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What a panic says, fit for a line of the log: it may hold bytes of the client.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    const SHOWN_CHARS: usize = 200;
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied())
-        .unwrap_or("not a text")
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("not a text");
+    text.chars()
+        .take(SHOWN_CHARS)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+/// Drops what a panic carried. That may panic in turn, and what such a panic carries is kept for good.
+fn drop_panic(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +199,6 @@ mod tests {
                 .expect("every task gets a response");
             responses.drain(|response| got.push(response));
         }
-        queue.close();
         pool.join();
         got.sort_by_key(|response| response.sequence);
         let text = |line| String::from_utf8(line).expect("ASCII");

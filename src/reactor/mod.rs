@@ -38,6 +38,17 @@ const READS_PER_TURN: usize = 4;
 const ACCEPTS_PER_TURN: usize = 64;
 const EVENTS_PER_POLL: usize = 1024;
 
+/// Urgent data too, for what it does to reads ([`Socket::note`]).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const INTERESTS: Interest = Interest::READABLE
+    .add(Interest::WRITABLE)
+    .add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const INTERESTS: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+// A token holds a whole connection id.
+const _: () = assert!(usize::BITS >= 64, "64-bit targets only");
+
 /// Asks a running server to stop, from any thread.
 #[derive(Debug, Clone)]
 pub struct Stopper {
@@ -48,7 +59,7 @@ pub struct Stopper {
 impl Stopper {
     /// Does what SIGTERM does: the server answers what it has framed, then ends.
     pub fn stop(&self) {
-        // Release, with the acquire in `Reactor::is_asked_to_stop`; the announcement makes it look.
+        // Release, with the acquire in `Reactor::note_stop`; the announcement makes it look.
         self.asked.store(true, Ordering::Release);
         self.responses.announce();
     }
@@ -72,6 +83,7 @@ pub(crate) struct Reactor {
     /// None once the server is stopping.
     listener: Option<Listener>,
     signals: Option<Signals>,
+    signalled: bool,
     sockets: Sockets,
     buffer: Box<[u8]>,
     engine: Engine,
@@ -106,6 +118,7 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
             listener: Some(listener),
             signals: None,
+            signalled: false,
             sockets: Sockets::default(),
             buffer: vec![0; READ_CHUNK_BYTES].into(),
             engine: Engine::new(config.clone()),
@@ -213,8 +226,9 @@ impl Reactor {
                         listener.set_ready();
                     }
                 }
-                // Both are looked at in every turn.
-                WAKER | SIGNALS => {}
+                // What it announces is looked for in every turn.
+                WAKER => {}
+                SIGNALS => self.signalled = true,
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
                     // An event may outlive its connection within one batch; ids are never reused.
@@ -227,11 +241,55 @@ impl Reactor {
         }
     }
 
+    fn accept(&mut self, now: Instant) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &mut self.listener else {
+                return;
+            };
+            if !self.engine.may_accept() {
+                return;
+            }
+            match listener.accept(now) {
+                Accepted::Connection(stream, peer) => self.open(stream, peer, now),
+                Accepted::Nothing => return,
+                Accepted::Exhausted => {
+                    self.engine.stats_mut().accept_pauses += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Instant) {
+        if let Err(cause) = set_options(&stream) {
+            // The peer may have gone already; the first read will tell.
+            debug!(%peer, %cause, "socket options not set");
+        }
+        let id = self.engine.accept(now);
+        let token = Token(id.bits() as usize);
+        if let Err(cause) = self.poll.registry().register(&mut stream, token, INTERESTS) {
+            warn!(%peer, %cause, "connection not served");
+            self.engine.remove(id, now, "not registered");
+            return;
+        }
+        debug!(conn = %id, %peer, "opened");
+        self.sockets.insert(id, stream);
+    }
+
+    fn collect(&mut self, now: Instant) {
+        let engine = &mut self.engine;
+        self.responses
+            .drain(|response| engine.completed(response, now));
+    }
+
     /// After the drain in `collect`, which ends the announcement that a [`Stopper`] relies on: looked
     /// at before, a stop asked for in between would be seen by nobody.
     fn note_stop(&mut self, now: Instant) {
         if self.stop_asked.swap(false, Ordering::Acquire) {
             self.stop("asked", now);
+        }
+        if !std::mem::take(&mut self.signalled) {
+            return;
         }
         let Some(signals) = &mut self.signals else {
             return;
@@ -268,76 +326,6 @@ impl Reactor {
         info!(why, unanswered = requests, unsent_bytes = bytes, "stopping");
     }
 
-    fn report(&mut self, now: Instant) {
-        if self.next_stats.is_some_and(|at| at <= now) {
-            self.log_stats();
-            self.next_stats = Some(now + self.stats_interval);
-        }
-    }
-
-    fn see_whether_drained(&mut self, now: Instant) {
-        let Some(by) = self.drain_by else { return };
-        if self.ending.is_some() {
-            return;
-        }
-        if self.engine.is_empty() {
-            self.ending = Some(Ending::Drained);
-        } else if now >= by {
-            let owed = self.engine.owed();
-            let nothing = Owed {
-                requests: 0,
-                bytes: 0,
-            };
-            self.ending = Some(if owed == nothing {
-                Ending::Drained
-            } else {
-                Ending::TimedOut(owed)
-            });
-        }
-    }
-
-    fn accept(&mut self, now: Instant) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &mut self.listener else {
-                return;
-            };
-            if !self.engine.may_accept() {
-                return;
-            }
-            match listener.accept(now) {
-                Accepted::Connection(stream, peer) => self.open(stream, peer, now),
-                Accepted::Nothing => return,
-                Accepted::Exhausted => {
-                    self.engine.stats_mut().accept_pauses += 1;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn open(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Instant) {
-        if let Err(cause) = set_options(&stream) {
-            // The peer may have gone already; the first read will tell.
-            debug!(%peer, %cause, "socket options not set");
-        }
-        let id = self.engine.accept(now);
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let token = Token(id.bits() as usize);
-        if let Err(cause) = self.poll.registry().register(&mut stream, token, both) {
-            warn!(%peer, %cause, "connection not served");
-            self.engine.remove(id, now, "not registered");
-            return;
-        }
-        debug!(conn = %id, %peer, "opened");
-        self.sockets.insert(id, stream);
-    }
-
-    fn collect(&mut self, now: Instant) {
-        let engine = &mut self.engine;
-        self.responses
-            .drain(|response| engine.completed(response, now));
-    }
-
     /// Looks after each connection that needs it once; what comes up meanwhile waits for the next turn.
     fn attend(&mut self, now: Instant) {
         for _ in 0..self.engine.attention_len() {
@@ -345,7 +333,7 @@ impl Reactor {
                 return;
             };
             if let Err(cause) = self.serve(id, now) {
-                self.lose(id, &cause);
+                self.lose(id, &cause, now);
             }
         }
     }
@@ -378,7 +366,7 @@ impl Reactor {
                     self.engine.shut_down(id, now);
                 }
                 Step::Close { why } => {
-                    self.close(id, why);
+                    self.close(id, why, now);
                     return Ok(());
                 }
             }
@@ -395,15 +383,45 @@ impl Reactor {
         }
     }
 
-    /// The socket reported an error: a reset, mostly.
-    fn lose(&mut self, id: ConnectionId, cause: &io::Error) {
-        self.engine.stats_mut().lost += 1;
-        self.close(id, &cause.to_string());
+    fn report(&mut self, now: Instant) {
+        if self.next_stats.is_some_and(|at| at <= now) {
+            self.log_stats();
+            self.next_stats = Some(now + self.stats_interval);
+        }
     }
 
-    fn close(&mut self, id: ConnectionId, why: &str) {
+    fn see_whether_drained(&mut self, now: Instant) {
+        let Some(by) = self.drain_by else { return };
+        if self.ending.is_some() {
+            return;
+        }
+        // A request may still run for a client that has gone: time for it, while signals are heard.
+        let is_running = self.engine.stats().submitted.now > 0;
+        if self.engine.is_empty() && !is_running {
+            self.ending = Some(Ending::Drained);
+        } else if now >= by {
+            let owed = self.engine.owed();
+            let nothing = Owed {
+                requests: 0,
+                bytes: 0,
+            };
+            self.ending = Some(if owed == nothing {
+                Ending::Drained
+            } else {
+                Ending::TimedOut(owed)
+            });
+        }
+    }
+
+    /// The socket reported an error: a reset, mostly.
+    fn lose(&mut self, id: ConnectionId, cause: &io::Error, now: Instant) {
+        self.engine.stats_mut().lost += 1;
+        self.close(id, &cause.to_string(), now);
+    }
+
+    fn close(&mut self, id: ConnectionId, why: &str, now: Instant) {
         self.sockets.remove(id);
-        let removed = self.engine.remove(id, Instant::now(), why);
+        let removed = self.engine.remove(id, now, why);
         if removed.is_some_and(|removed| removed.has_submitted) {
             let withdrawn = self.queue.discard(id.slot(), |task| task.connection == id);
             self.engine.withdrawn(withdrawn.len());

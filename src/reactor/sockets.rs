@@ -21,8 +21,9 @@ pub(super) struct Socket {
     stream: TcpStream,
     readable: bool,
     writable: bool,
-    /// The end of the stream has been announced: read until it comes, short reads or not.
-    read_closed: bool,
+    /// A short read says nothing here: the end of the stream has been announced, or urgent data, at
+    /// whose mark a read stops although there is more (tcp(7)).
+    short_reads_mislead: bool,
     /// The poll announced an error, which waits in the socket.
     failed: bool,
 }
@@ -47,7 +48,7 @@ impl Sockets {
             stream,
             readable: false,
             writable: true,
-            read_closed: false,
+            short_reads_mislead: false,
             failed: false,
         };
         let before = self.0[id.slot()].replace(socket);
@@ -75,7 +76,7 @@ impl Socket {
     pub(super) fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable() || event.is_read_closed();
         self.writable |= event.is_writable();
-        self.read_closed |= event.is_read_closed();
+        self.short_reads_mislead |= event.is_read_closed() || event.is_priority();
         self.failed |= event.is_error();
     }
 
@@ -105,7 +106,7 @@ impl Socket {
                 Ok(count) => {
                     // A short read has emptied the socket: what comes next is a new edge (epoll(7),
                     // question 9), so the read that would only say so is saved.
-                    self.readable = count == buffer.len() || self.read_closed;
+                    self.readable = count == buffer.len() || self.short_reads_mislead;
                     return Ok(ReadOutcome::Bytes(count));
                 }
                 Err(cause) if cause.kind() == ErrorKind::WouldBlock => {

@@ -531,6 +531,12 @@ impl Client {
             .expect("the server takes the bytes");
     }
 
+    /// Sends a byte out of band; the server does not take it for data.
+    pub(crate) fn send_urgent(&mut self, byte: u8) {
+        let sent = SockRef::from(&self.stream).send_out_of_band(&[byte]);
+        assert_eq!(sent.expect("the socket takes it"), 1);
+    }
+
     /// The sending side by itself, for a thread that writes while this one reads.
     pub(crate) fn writer(&self) -> TcpStream {
         self.stream

@@ -244,7 +244,7 @@ impl Oracle {
             Phase::Over => return,
             Phase::Serving | Phase::Ending { by: None } => {}
         }
-        while self.busy_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.busy_deadline().is_some_and(|deadline| deadline <= now) {
             while self.busy_deadline().is_some_and(|deadline| deadline <= now) {
                 let sequence = self.first(&State::Waiting).expect("it has a deadline");
                 self.place(sequence).state = State::Answered(answers::BUSY.to_vec());

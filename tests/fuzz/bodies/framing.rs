@@ -1,0 +1,107 @@
+//! Bytes and a split: however the bytes arrive, the engine frames what the reference cuts.
+//!
+//! Knows the engine's door for bytes and the reference; no time passes here.
+//!
+//! Rule: after each piece the answers are those to exactly what has come so far, none late.
+
+use super::Input;
+use super::reference::{Cut, answer_of_the_loop, cut};
+use reactor_pool::Config;
+use reactor_pool::engine::{Engine, Step};
+use reactor_pool::task::{ConnectionId, Outcome, Response};
+use std::time::Instant;
+
+/// Longer streams only take longer.
+const LONGEST_STREAM_BYTES: usize = 2000;
+
+/// Checks one input: two bytes of limits, four lengths of pieces that take turns, then the stream.
+/// Returns how many frames it had.
+pub(crate) fn check(data: &[u8]) -> usize {
+    let mut input = Input(data);
+    let config = Config {
+        max_line: 1 + input.byte_or_zero() % 24,
+        max_inflight: 1 + input.byte_or_zero() % 8,
+        ..Config::default()
+    };
+    let lengths = [(); 4].map(|()| 1 + input.byte_or_zero() % 40);
+    let stream = input.take(LONGEST_STREAM_BYTES);
+
+    let mut pieces = Vec::new();
+    let mut rest = stream;
+    for length in lengths.into_iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    arrive(&config, &pieces);
+    arrive(&config, &[stream]);
+    cut(stream, true, config.max_line).len()
+}
+
+/// One connection whose stream arrives in `pieces`, with workers that answer `OK ` and the line.
+fn arrive(config: &Config, pieces: &[&[u8]]) {
+    let mut engine = Engine::new(config.clone());
+    let now = Instant::now();
+    let id = engine.accept(now);
+    let (mut come, mut output) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        assert_eq!(engine.step(id, true), Step::Read, "nothing is in the way");
+        engine.received(id, piece, now);
+        engine.check_invariants();
+        come.extend_from_slice(piece);
+        answer_all(&mut engine, id, now, &mut output);
+        compare(&output, &come, false, config);
+    }
+    engine.received_end(id, now);
+    answer_all(&mut engine, id, now, &mut output);
+    compare(&output, &come, true, config);
+    assert!(matches!(engine.step(id, false), Step::Close { .. }));
+}
+
+fn answer_all(engine: &mut Engine, id: ConnectionId, now: Instant, output: &mut Vec<u8>) {
+    loop {
+        let unsent = engine.unsent(id).to_vec();
+        engine.sent(id, unsent.len(), now);
+        output.extend_from_slice(&unsent);
+        let Some((_, task)) = engine.next_task(now) else {
+            break;
+        };
+        let response = Response {
+            connection: id,
+            sequence: task.sequence,
+            line: answer(&task.line),
+            outcome: Outcome::Ok,
+            queued_at: now,
+            started_at: now,
+            finished_at: now,
+        };
+        engine.completed(response, now);
+        engine.check_invariants();
+    }
+}
+
+fn answer(line: &[u8]) -> Vec<u8> {
+    [b"OK ", line, b"\n"].concat()
+}
+
+#[track_caller]
+fn compare(output: &[u8], come: &[u8], ended: bool, config: &Config) {
+    let expected: Vec<u8> = cut(come, ended, config.max_line)
+        .iter()
+        .flat_map(|cut| match cut {
+            Cut::Line(line) => answer(line),
+            other => answer_of_the_loop(other, config.max_line).expect("it is no line"),
+        })
+        .collect();
+    assert!(
+        output == expected,
+        "max_line {}, after {:?}: got {:?}, expected {:?}",
+        config.max_line,
+        come.escape_ascii().to_string(),
+        output.escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
+    );
+}

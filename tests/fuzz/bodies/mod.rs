@@ -1,0 +1,35 @@
+//! The bodies of the fuzz targets, as plain functions: bytes in, a panic where a promise is broken.
+//!
+//! Knows nothing of who makes the bytes up: libFuzzer, a seeded generator, or a kept input.
+//!
+//! Rule: whatever the bytes are, they mean some life of a connection; no input is refused.
+
+// Each target compiles this module for itself, and uses its own part of it.
+#![allow(dead_code)]
+
+pub(crate) mod connection;
+pub(crate) mod framing;
+pub(crate) mod reference;
+
+/// The input, taken from the front.
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Input<'a> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    /// The next byte, or zero.
+    pub(crate) fn byte_or_zero(&mut self) -> usize {
+        usize::from(self.byte().unwrap_or(0))
+    }
+
+    /// The next `count` bytes, or as many as there are.
+    pub(crate) fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}
