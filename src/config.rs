@@ -101,6 +101,15 @@ pub const MAX_INFLIGHT: Limit = Limit {
     unit: "requests",
     reason: "Requests of one connection, framed and not yet answered; more stay in its socket",
 };
+/// Quick requests of one connection that travel together.
+pub const MAX_RUN: Limit = Limit {
+    flag: "max-run",
+    default: 32,
+    min: 1,
+    max: 1000,
+    unit: "requests",
+    reason: "Quick requests of one connection that a worker takes at a time; 1 takes each by itself",
+};
 /// Longest SLEEP.
 pub const MAX_SLEEP: Limit = Limit {
     flag: "max-sleep",
@@ -181,6 +190,8 @@ pub struct Config {
     pub max_line: usize,
     /// Requests of one connection in flight; see [`MAX_INFLIGHT`].
     pub max_inflight: usize,
+    /// Quick requests of one connection that travel together; see [`MAX_RUN`].
+    pub max_run: usize,
     /// Connections served at a time; see [`MAX_CONNECTIONS`].
     pub max_connections: usize,
     /// Bytes buffered for all connections; see [`MAX_BUFFERED`].
@@ -202,6 +213,7 @@ impl Default for Config {
             busy_timeout: Duration::from_millis(BUSY_TIMEOUT.default),
             max_line: MAX_LINE.default as usize,
             max_inflight: MAX_INFLIGHT.default as usize,
+            max_run: MAX_RUN.default as usize,
             max_connections: MAX_CONNECTIONS.default as usize,
             max_buffered: MAX_BUFFERED.default as usize,
             idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
@@ -222,6 +234,7 @@ impl Config {
         BUSY_TIMEOUT.check(self.busy_timeout.as_millis())?;
         MAX_LINE.check(self.max_line as u128)?;
         MAX_INFLIGHT.check(self.max_inflight as u128)?;
+        MAX_RUN.check(self.max_run as u128)?;
         MAX_CONNECTIONS.check(self.max_connections as u128)?;
         MAX_BUFFERED.check(self.max_buffered as u128)?;
         IDLE_TIMEOUT.check(u128::from(self.idle_timeout.as_secs()))?;

@@ -5,7 +5,9 @@
 //! Rule: a handler may block, burn CPU or panic; it harms only the worker that runs it, and that
 //! only for as long as it runs.
 
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Answers requests. One handler serves all workers at once.
 ///
@@ -37,6 +39,22 @@ pub trait Handler: Send + Sync + 'static {
     /// with the same handler: what it guards must bear being left in the middle. So does a client whose
     /// handler pushed an LF, because a second line would be taken for the next response.
     fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>);
+
+    /// Whether `request` is answered within microseconds and never blocks: it costs less than its way
+    /// to a worker and back.
+    ///
+    /// Quick requests that follow each other on a connection travel together, and one worker
+    /// answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of them and
+    /// 4 KiB. Every other request travels alone, can run beside its neighbours, and gets its
+    /// turn among those of other connections one by one. The default calls none quick, which is
+    /// never wrong, only slower for small requests.
+    ///
+    /// The event loop asks, for each request: look at a few bytes, and answer. A slow request that is
+    /// called quick holds up those behind it, as any request holds its worker; a panic counts as no.
+    fn is_quick(&self, request: &[u8]) -> bool {
+        let _ = request;
+        false
+    }
 }
 
 impl<F> Handler for F
@@ -81,5 +99,35 @@ impl io::Write for ResponseLine<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Runs a part of a handler; a panic of it comes back as its text.
+///
+/// A handler is told in its contract that it is used again after a panic.
+pub(crate) fn catch<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic_text(&*panic);
+        drop_panic(panic);
+        text
+    })
+}
+
+/// What a panic says, fit for a line of the log: it may hold bytes of the client.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    const SHOWN_CHARS: usize = 200;
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("not a text");
+    text.chars()
+        .take(SHOWN_CHARS)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+/// Drops what a panic carried. That may panic in turn, and what such a panic carries is kept for good.
+fn drop_panic(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
     }
 }

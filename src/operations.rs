@@ -51,6 +51,12 @@ impl Handler for Operations {
             refuse(ErrorLine::UnknownOp(name), response);
         }
     }
+
+    /// All that is short, but SLEEP: hashing a kilobyte takes a few microseconds.
+    fn is_quick(&self, request: &[u8]) -> bool {
+        const QUICK_BYTES: usize = 1024;
+        request.len() <= QUICK_BYTES && !matches!(request.first(), Some(b's' | b'S'))
+    }
 }
 
 fn refuse(error: ErrorLine<'_>, response: &mut ResponseLine<'_>) {
@@ -139,5 +145,16 @@ mod tests {
         answers(b" ECHO x", b"ERR unknown op ");
         answers(b"ECHO\tx", b"ERR unknown op ECHO?X");
         answers(b"quit now", b"ERR unknown op QUIT");
+    }
+
+    #[test]
+    fn what_sleeps_or_is_long_is_not_quick() {
+        let operations = Operations { max_sleep: 5 };
+        for quick in [&b""[..], b"ECHO a", b"HASH a", b" ", b"quit", &[b'x'; 1024]] {
+            assert!(operations.is_quick(quick), "{}", quick.escape_ascii());
+        }
+        for slow in [&b"SLEEP 1"[..], b"sleep 0", &[b'x'; 1025]] {
+            assert!(!operations.is_quick(slow), "{}", slow.escape_ascii());
+        }
     }
 }

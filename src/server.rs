@@ -5,7 +5,7 @@
 //! Rule: the thread that calls [`Server::run`] is the reactor.
 
 use crate::config::Config;
-use crate::handler::Handler;
+use crate::handler::{Handler, catch};
 use crate::pool::{Pool, WorkQueue};
 use crate::reactor::{Ending, Reactor, Stopper, bind};
 use crate::stats::{QueueStats, Stats};
@@ -88,8 +88,13 @@ impl Server {
         let listener = bind(host, port)?;
         let address = listener.local_addr()?;
         let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
-        let reactor = Reactor::new(&config, listener, Arc::clone(&queue))?;
-        let pool = Pool::start(config.workers, handler, &queue, reactor.responses())?;
+        let handler = Arc::new(handler);
+        let is_quick = {
+            let handler = Arc::clone(&handler);
+            Box::new(move |line: &[u8]| catch(|| handler.is_quick(line)).unwrap_or(false))
+        };
+        let reactor = Reactor::new(&config, is_quick, listener, Arc::clone(&queue))?;
+        let pool = Pool::start(config.workers, &handler, &queue, reactor.responses())?;
         if !address.ip().is_loopback() {
             warn!(addr = %address, "reachable from other hosts, without encryption or passwords");
         }

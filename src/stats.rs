@@ -23,13 +23,13 @@ impl Gauge {
         self.note_peak();
     }
 
-    pub(crate) fn up(&mut self) {
-        self.now += 1;
+    pub(crate) fn up(&mut self, count: usize) {
+        self.now += count as u64;
         self.note_peak();
     }
 
-    pub(crate) fn down(&mut self) {
-        self.now -= 1;
+    pub(crate) fn down(&mut self, count: usize) {
+        self.now -= count as u64;
     }
 
     pub(crate) fn note_peak(&mut self) {
@@ -40,7 +40,7 @@ impl Gauge {
 /// What the queue has been through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueStats {
-    /// Tasks in it now, and the most that there have been.
+    /// Requests in it now, and the most that there have been.
     pub queued: Gauge,
     /// Times that a thread found the queue's lock taken.
     pub lock_waits: u64,
@@ -60,9 +60,10 @@ impl Default for Times {
 }
 
 impl Times {
-    pub(crate) fn record(&mut self, from: Instant, to: Instant) {
-        self.0
-            .saturating_record(to.saturating_duration_since(from).as_nanos() as u64);
+    /// The same time for each of `count` requests.
+    pub(crate) fn record(&mut self, from: Instant, to: Instant, count: usize) {
+        let nanos = to.saturating_duration_since(from).as_nanos() as u64;
+        self.0.saturating_record_n(nanos, count as u64);
     }
 
     /// How many were recorded.
@@ -135,9 +136,9 @@ pub struct Stats {
 
     /// From framed to queued.
     pub waiting_time: Times,
-    /// From queued to started.
+    /// From queued to started; for requests that travel together, to the start of the first.
     pub queued_time: Times,
-    /// From started to finished.
+    /// From started to finished; of requests that travel together, each has its share of the time.
     pub working_time: Times,
     /// From framed until the last byte of the response was written.
     pub written_time: Times,

@@ -1,9 +1,10 @@
-//! What crosses threads: a request on its way to a worker, and its response on the way back.
+//! What crosses threads: requests on their way to a worker, and their responses on the way back.
 //!
 //! Knows nothing of sockets, of the queues or of what a request means.
 //!
 //! Rule: an id is never used twice, so a late response cannot meet a stranger (promise 6).
 
+use memchr::memchr_iter;
 use std::fmt;
 use std::time::Instant;
 
@@ -63,53 +64,84 @@ impl fmt::Debug for ConnectionId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Sequence(pub u64);
 
+impl Sequence {
+    /// The places of a run of `requests` that begins here.
+    pub fn run(self, requests: usize) -> impl Iterator<Item = Sequence> {
+        (self.0..self.0 + requests as u64).map(Sequence)
+    }
+}
+
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// One request line on its way to a worker.
+/// A run of request lines on its way to a worker, which answers them one after the other.
+///
+/// Lines share a task only where they follow each other on one connection and the handler calls
+/// each of them quick ([`crate::Handler::is_quick`]); any other line is a task of its own.
 #[derive(Debug)]
 pub struct Task {
-    /// Whose request it is.
+    /// Whose requests they are.
     pub connection: ConnectionId,
-    /// Its place in that connection's order.
-    pub sequence: Sequence,
-    /// The request line without its ending.
-    pub line: Vec<u8>,
-    /// When it got its queue slot.
+    /// The place of the first one in that connection's order; the others follow it.
+    pub first: Sequence,
+    /// How many requests they are.
+    pub requests: usize,
+    /// The request lines, each ended by one LF.
+    pub lines: Vec<u8>,
+    /// The handler calls them quick.
+    pub is_quick: bool,
+    /// When they got their queue slots.
     pub queued_at: Instant,
 }
 
-/// One response line on its way back to the loop.
+/// The responses to the requests of one [`Task`] on their way back to the loop.
 #[derive(Debug)]
 pub struct Response {
-    /// Whose response it is.
+    /// Whose responses they are.
     pub connection: ConnectionId,
-    /// The place that it fills.
-    pub sequence: Sequence,
-    /// The response line, its LF included.
-    pub line: Vec<u8>,
-    /// How the request fared.
-    pub outcome: Outcome,
-    /// When it got its queue slot.
+    /// The place of the first one; the others follow it.
+    pub first: Sequence,
+    /// The response lines, each ended by one LF.
+    pub lines: Vec<u8>,
+    /// How many they are, by how the requests fared.
+    pub outcomes: Outcomes,
+    /// When the requests got their queue slots.
     pub queued_at: Instant,
-    /// When a worker took it.
+    /// When a worker took them.
     pub started_at: Instant,
-    /// When the worker was done.
+    /// When the worker was done with the last one.
     pub finished_at: Instant,
 }
 
-/// How a request fared at its worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+/// How requests fared at their worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcomes {
     /// The handler answered, and its line begins with `OK`.
-    Ok,
+    pub ok: usize,
     /// The handler answered with another line.
-    Error,
+    pub error: usize,
     /// The handler panicked, or wrote more than one line.
-    Internal,
+    pub internal: usize,
+}
+
+impl Outcomes {
+    /// All of them.
+    pub fn requests(&self) -> usize {
+        self.ok + self.error + self.internal
+    }
+}
+
+/// The lines in `lines`, each of which one LF ends, without it.
+pub fn split_lines(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr_iter(b'\n', lines).map(move |lf| {
+        let line = &lines[start..lf];
+        start = lf + 1;
+        line
+    })
 }
 
 #[cfg(test)]
@@ -122,5 +154,12 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!((a.slot(), a.serial()), (3, 7));
         assert_eq!(ConnectionId::from_bits(b.bits()), b);
+    }
+
+    #[test]
+    fn lines_are_what_stands_before_each_lf() {
+        let got: Vec<&[u8]> = split_lines(b"one\n\ntwo\r\n").collect();
+        assert_eq!(got, [&b"one"[..], b"", b"two\r"]);
+        assert_eq!(split_lines(b"").count(), 0);
     }
 }

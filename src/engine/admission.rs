@@ -30,6 +30,11 @@ impl Admission {
         self.round.is_empty()
     }
 
+    /// Connections in the round.
+    pub(super) fn len(&self) -> usize {
+        self.round.len()
+    }
+
     /// A turn later than all before: for a connection that has just got a slot, or just arrived.
     pub(super) fn new_turn(&mut self) -> Turn {
         self.turns += 1;

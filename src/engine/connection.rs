@@ -4,6 +4,7 @@
 //!
 //! Rule: every bound of promise 5 is held here, by not framing and not reading.
 
+use super::Rules;
 use super::admission::Turn;
 use super::framing::{Frame, Framer};
 use super::order::Order;
@@ -163,7 +164,7 @@ impl Connection {
     }
 
     /// Frames what was read just now.
-    pub(super) fn receive(&mut self, chunk: &[u8], config: &Config, now: Instant) -> Framed {
+    pub(super) fn receive(&mut self, chunk: &[u8], rules: &Rules, now: Instant) -> Framed {
         debug_assert!(
             self.unframed.is_empty(),
             "a connection with unframed bytes is not read"
@@ -171,33 +172,36 @@ impl Connection {
         self.bytes_in += chunk.len() as u64;
         let mut framed = Framed::default();
         let mut rest = chunk;
-        self.frame(&mut rest, config, now, &mut framed);
+        self.frame(&mut rest, rules, now, &mut framed);
         self.unframed = rest.to_vec();
         self.unframed_from = 0;
-        self.settle(config, now, &mut framed);
+        self.settle(rules, now, &mut framed);
         framed
     }
 
     /// Moves on what can move: answers to the outbox, unframed bytes into the places that this freed.
-    pub(super) fn advance(&mut self, config: &Config, now: Instant) -> Framed {
+    pub(super) fn advance(&mut self, rules: &Rules, now: Instant) -> Framed {
         let mut framed = Framed::default();
-        self.settle(config, now, &mut framed);
+        self.settle(rules, now, &mut framed);
         framed
     }
 
-    fn settle(&mut self, config: &Config, now: Instant, framed: &mut Framed) {
+    fn settle(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) {
         loop {
             let was_empty = self.order.is_empty();
-            while let Some(response) = self.order.leave() {
-                self.outbox.push(response);
+            while let Some(responses) = self.order.leave() {
+                self.outbox.push(responses);
             }
             if !was_empty && self.order.is_empty() {
                 self.last_progress = now;
             }
+            if self.unframed.is_empty() && !self.peer_finished {
+                return;
+            }
             let places = self.order.len();
             let unframed = std::mem::take(&mut self.unframed);
             let mut rest = &unframed[self.unframed_from..];
-            self.frame(&mut rest, config, now, framed);
+            self.frame(&mut rest, rules, now, framed);
             if rest.is_empty() {
                 self.unframed_from = 0;
             } else {
@@ -211,7 +215,8 @@ impl Connection {
     }
 
     /// Opens places for the lines of `rest`, as far as the bounds allow.
-    fn frame(&mut self, rest: &mut &[u8], config: &Config, now: Instant, framed: &mut Framed) {
+    fn frame(&mut self, rest: &mut &[u8], rules: &Rules, now: Instant, framed: &mut Framed) {
+        let config = &rules.config;
         let request_limit_bytes = 2 * config.max_line;
         while self.order.len() < config.max_inflight
             && self.outbox.kept_bytes() <= UNSENT_LIMIT_BYTES
@@ -220,7 +225,8 @@ impl Connection {
             match self.framer.next(rest, room) {
                 Frame::Line(line) => {
                     framed.lines += 1;
-                    let sequence = self.order.open(line.into_owned(), now);
+                    let is_quick = config.max_run > 1 && (rules.is_quick)(&line);
+                    let sequence = self.order.open(&line, is_quick, config.max_run, now);
                     tracing::trace!(conn = %self.id, seq = %sequence, "framed");
                 }
                 Frame::TooLong => {

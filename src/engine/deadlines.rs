@@ -53,15 +53,18 @@ impl Engine {
         }
         let had_waiting = connection.order.waiting() > 0;
         while connection
-            .busy_deadline(&self.config)
+            .busy_deadline(&self.rules.config)
             .is_some_and(|deadline| deadline <= now)
         {
-            let Some(sequence) = connection.order.refuse(ErrorLine::Busy.to_line()) else {
+            let Some((first, requests)) = connection.order.refuse(&ErrorLine::Busy.to_line())
+            else {
                 break;
             };
-            self.stats.refused_busy += 1;
-            self.stats.waiting.down();
-            trace!(conn = %id, seq = %sequence, "refused: busy");
+            self.stats.refused_busy += requests as u64;
+            self.stats.waiting.down(requests);
+            for sequence in first.run(requests) {
+                trace!(conn = %id, seq = %sequence, "refused: busy");
+            }
         }
         if had_waiting {
             if connection.order.waiting() == 0 {
@@ -69,9 +72,9 @@ impl Engine {
             }
             return self.advance(id, now);
         }
-        let idle_by = connection.last_progress + self.config.idle_timeout;
+        let idle_by = connection.last_progress + self.rules.config.idle_timeout;
         let is_idle = connection.order.is_empty() && idle_by <= now;
-        if is_idle && !self.config.idle_timeout.is_zero() {
+        if is_idle && !self.rules.config.idle_timeout.is_zero() {
             self.stats.idle_closed += 1;
             if connection.outbox.is_empty() && connection.phase == Phase::Serving {
                 self.farewell(id, ErrorLine::IdleTimeout, now);
@@ -88,7 +91,7 @@ impl Engine {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
-        let Some(deadline) = connection.deadline(&self.config, now) else {
+        let Some(deadline) = connection.deadline(&self.rules.config, now) else {
             return;
         };
         match connection.armed {

@@ -15,18 +15,34 @@ mod outbox;
 
 use crate::config::Config;
 use crate::stats::Stats;
-use crate::task::{ConnectionId, Outcome, Response, Task};
+use crate::task::{ConnectionId, Response, Task};
 use crate::wire::ErrorLine;
 use admission::Admission;
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, Framed, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, ReadPause};
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::time::Instant;
 use tracing::{debug, trace};
 
 /// Connections beyond the limit that may be told so at a time; more wait in the listen backlog.
 pub const REFUSAL_RESERVE: usize = 64;
+
+/// Tells of a request line whether the handler calls it quick.
+pub type IsQuick = Box<dyn Fn(&[u8]) -> bool + Send>;
+
+/// What holds for every connection.
+struct Rules {
+    config: Config,
+    is_quick: IsQuick,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
+}
 
 /// What the reactor is to do next with one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +87,7 @@ pub struct Owed {
 /// is dropped, an event that comes late is ignored.
 #[derive(Debug)]
 pub struct Engine {
-    config: Config,
+    rules: Rules,
     connections: Slab<Connection>,
     /// Connections accepted so far.
     serial: u64,
@@ -92,9 +108,9 @@ pub struct Engine {
 
 impl Engine {
     /// An engine without connections.
-    pub fn new(config: Config) -> Engine {
+    pub fn new(config: Config, is_quick: IsQuick) -> Engine {
         Engine {
-            config,
+            rules: Rules { config, is_quick },
             connections: Slab::new(),
             serial: 0,
             refused: 0,
@@ -122,7 +138,7 @@ impl Engine {
 
     /// Whether one more connection may be accepted, be it only to be refused.
     pub fn may_accept(&self) -> bool {
-        let room = (self.config.max_connections + REFUSAL_RESERVE).min(ConnectionId::SLOTS);
+        let room = (self.rules.config.max_connections + REFUSAL_RESERVE).min(ConnectionId::SLOTS);
         !self.stopping && self.connections.len() < room
     }
 
@@ -132,11 +148,11 @@ impl Engine {
         let turn = self.admission.new_turn();
         let entry = self.connections.vacant_entry();
         let id = ConnectionId::new(self.serial, entry.key());
-        entry.insert(Connection::new(id, turn, self.config.max_line, now));
+        entry.insert(Connection::new(id, turn, self.rules.config.max_line, now));
         self.stats.accepted += 1;
-        self.stats.connections.up();
+        self.stats.connections.up(1);
         let served = self.connections.len() - 1 - self.refused;
-        if served >= self.config.max_connections {
+        if served >= self.rules.config.max_connections {
             self.refused += 1;
             self.stats.too_many += 1;
             self.connections[id.slot()].refused = true;
@@ -153,7 +169,7 @@ impl Engine {
         };
         self.stats.bytes_in += chunk.len() as u64;
         let had_waiting = connection.order.waiting() > 0;
-        let framed = connection.receive(chunk, &self.config, now);
+        let framed = connection.receive(chunk, &self.rules, now);
         self.count(framed);
         self.settled(id, had_waiting);
     }
@@ -179,42 +195,44 @@ impl Engine {
         }
     }
 
-    /// A worker is done with a request.
+    /// A worker is done with the requests of a task.
     pub fn completed(&mut self, response: Response, now: Instant) {
         let Response {
             connection: id,
-            sequence,
-            line,
-            outcome,
-            ..
+            first,
+            lines,
+            outcomes,
+            queued_at,
+            started_at,
+            finished_at,
         } = response;
-        self.stats.submitted.down();
+        let requests = outcomes.requests();
+        self.stats.submitted.down(requests);
         self.stats
             .queued_time
-            .record(response.queued_at, response.started_at);
+            .record(queued_at, started_at, requests);
+        let share = finished_at.saturating_duration_since(started_at) / requests as u32;
         self.stats
             .working_time
-            .record(response.started_at, response.finished_at);
-        match outcome {
-            Outcome::Ok => self.stats.answered_ok += 1,
-            Outcome::Error => self.stats.answered_error += 1,
-            Outcome::Internal => self.stats.answered_internal += 1,
-        }
+            .record(started_at, started_at + share, requests);
+        self.stats.answered_ok += outcomes.ok as u64;
+        self.stats.answered_error += outcomes.error as u64;
+        self.stats.answered_internal += outcomes.internal as u64;
         let Some(connection) = find(&mut self.connections, id) else {
-            self.stats.dropped += 1;
-            trace!(conn = %id, seq = %sequence, "dropped: its connection has gone");
+            self.stats.dropped += requests as u64;
+            for sequence in first.run(requests) {
+                trace!(conn = %id, seq = %sequence, "dropped: its connection has gone");
+            }
             return;
         };
-        connection.order.fill(sequence, line);
+        connection.order.fill(first, lines);
         self.advance(id, now);
     }
 
     /// The queue gave back so many requests of a removed connection.
-    pub fn withdrawn(&mut self, count: usize) {
-        self.stats.discarded += count as u64;
-        for _ in 0..count {
-            self.stats.submitted.down();
-        }
+    pub fn withdrawn(&mut self, requests: usize) {
+        self.stats.discarded += requests as u64;
+        self.stats.submitted.down(requests);
     }
 
     /// The socket took the next `count` bytes of [`Engine::unsent`].
@@ -222,13 +240,17 @@ impl Engine {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
-        self.stats.bytes_out += count as u64;
-        connection.outbox.sent(count);
+        let stats = &mut self.stats;
+        stats.bytes_out += count as u64;
         connection.last_progress = now;
-        while let Some(written) = connection.outbox.written() {
-            self.stats.written_time.record(written.framed_at, now);
-            trace!(conn = %id, seq = %written.sequence, "written");
-        }
+        connection.outbox.sent(count, |written| {
+            stats
+                .written_time
+                .record(written.framed_at, now, written.requests);
+            for sequence in written.first.run(written.requests) {
+                trace!(conn = %id, seq = %sequence, "written");
+            }
+        });
         self.advance(id, now);
     }
 
@@ -257,7 +279,7 @@ impl Engine {
         if waiting > 0 {
             self.admission.leave(connection.last_turn);
             self.stats.discarded += waiting as u64;
-            self.stats.waiting.now -= waiting as u64;
+            self.stats.waiting.down(waiting);
         }
         if let Some(at) = connection.armed {
             self.deadlines.remove(&(at, id));
@@ -266,7 +288,7 @@ impl Engine {
         self.refused -= usize::from(connection.refused);
         let counted_bytes = connection.counted_bytes;
         self.connections.remove(id.slot());
-        self.stats.connections.down();
+        self.stats.connections.down(1);
         self.recount(counted_bytes, 0);
         Some(Removed { has_submitted })
     }
@@ -283,7 +305,7 @@ impl Engine {
         for id in ids {
             let connection = &mut self.connections[id.slot()];
             if connection.phase == Phase::Serving {
-                connection.end_input(None, &self.config);
+                connection.end_input(None, &self.rules.config);
             }
             self.advance(id, now);
         }
@@ -352,7 +374,7 @@ impl Engine {
         if !readable || connection.phase != Phase::Serving || connection.peer_finished {
             return Step::Wait;
         }
-        if !connection.may_read(&self.config) {
+        if !connection.may_read(&self.rules.config) {
             connection.read_pause = ReadPause::OwnBounds;
             self.budget_paused.remove(&id);
             self.stats.read_pauses += 1;
@@ -372,18 +394,61 @@ impl Engine {
         !self.admission.is_empty()
     }
 
-    /// The request that gets the next queue slot, with the flow that takes turns for it.
-    pub fn next_task(&mut self, now: Instant) -> Option<(usize, Task)> {
-        let id = self.admission.next()?;
+    /// Gives `room` queue slots to requests that wait, as far as there are any: passes them to `push` as
+    /// tasks, with the flow that takes turns for each.
+    ///
+    /// Slots go round, one to each waiting connection. Where the room is enough for several rounds,
+    /// a connection gets its slots of all of them at once, which comes to the same.
+    pub fn submit(&mut self, mut room: usize, now: Instant, mut push: impl FnMut(usize, Task)) {
+        while room > 0 && self.has_waiting() {
+            let connections = self.admission.len();
+            let rounds = (room / connections).max(1);
+            for _ in 0..connections.min(room) {
+                room -= self.give_slots(rounds, now, &mut push);
+            }
+        }
+    }
+
+    /// Gives at most `slots` slots to the connection whose turn it is; says how many it took.
+    fn give_slots(
+        &mut self,
+        slots: usize,
+        now: Instant,
+        push: &mut impl FnMut(usize, Task),
+    ) -> usize {
+        let id = self
+            .admission
+            .next()
+            .expect("there are as many turns as connections wait");
         let connection = &mut self.connections[id.slot()];
         debug_assert_eq!(
             connection.id, id,
             "a connection leaves the round when it is removed"
         );
-        let (sequence, line, framed_at) = connection
-            .order
-            .submit()
-            .expect("a connection in the round has a waiting request");
+        let mut left = slots;
+        while left > 0
+            && let Some(run) = connection.order.submit(left)
+        {
+            left -= run.requests;
+            self.stats
+                .waiting_time
+                .record(run.framed_at, now, run.requests);
+            for sequence in run.first.run(run.requests) {
+                trace!(conn = %id, seq = %sequence, "queued");
+            }
+            let task = Task {
+                connection: id,
+                first: run.first,
+                requests: run.requests,
+                lines: run.lines,
+                is_quick: run.is_quick,
+                queued_at: now,
+            };
+            push(id.slot(), task);
+        }
+        let taken = slots - left;
+        self.stats.waiting.down(taken);
+        self.stats.submitted.up(taken);
         connection.last_slot_at = now;
         connection.last_turn = self.admission.new_turn();
         if connection.order.waiting() > 0 {
@@ -391,19 +456,7 @@ impl Engine {
         } else if connection.read_pause != ReadPause::None {
             self.settled(id, true);
         }
-        self.stats.waiting.down();
-        self.stats.submitted.up();
-        self.stats.waiting_time.record(framed_at, now);
-        trace!(conn = %id, seq = %sequence, "queued");
-        Some((
-            id.slot(),
-            Task {
-                connection: id,
-                sequence,
-                line,
-                queued_at: now,
-            },
-        ))
+        taken
     }
 
     /// Whether no connection is left.
@@ -428,7 +481,7 @@ impl Engine {
     fn advance(&mut self, id: ConnectionId, now: Instant) {
         let connection = &mut self.connections[id.slot()];
         let had_waiting = connection.order.waiting() > 0;
-        let framed = connection.advance(&self.config, now);
+        let framed = connection.advance(&self.rules, now);
         self.count(framed);
         self.settled(id, had_waiting);
     }
@@ -436,7 +489,7 @@ impl Engine {
     /// Says goodbye with an error line, and gives it a limited time to be taken.
     fn farewell(&mut self, id: ConnectionId, error: ErrorLine<'_>, now: Instant) {
         let connection = &mut self.connections[id.slot()];
-        connection.end_input(Some(now + LINGER_TIMEOUT), &self.config);
+        connection.end_input(Some(now + LINGER_TIMEOUT), &self.rules.config);
         connection.order.open_answered(error.to_line(), now);
         self.advance(id, now);
     }
@@ -457,7 +510,7 @@ impl Engine {
         }
         let (before, after) = (connection.counted_bytes, connection.buffered_bytes());
         connection.counted_bytes = after;
-        let pause_is_over = connection.pause_is_over(&self.config);
+        let pause_is_over = connection.pause_is_over(&self.rules.config);
         if pause_is_over {
             connection.read_pause = ReadPause::None;
             self.budget_paused.remove(&id);
@@ -472,7 +525,7 @@ impl Engine {
     }
 
     fn is_budget_spent(&self) -> bool {
-        self.buffered_bytes > self.config.max_buffered
+        self.buffered_bytes > self.rules.config.max_buffered
     }
 
     fn recount(&mut self, before: usize, after: usize) {
@@ -495,7 +548,7 @@ impl Engine {
     /// When a field disagrees.
     pub fn check_invariants(&self) {
         let connections = || self.connections.iter().map(|(_, connection)| connection);
-        connections().for_each(|connection| connection.check_invariants(&self.config));
+        connections().for_each(|connection| connection.check_invariants(&self.rules.config));
         let buffered: usize = connections().map(Connection::buffered_bytes).sum();
         assert_eq!(self.buffered_bytes, buffered);
         let waiting: usize = connections()

@@ -6,15 +6,25 @@
 //! there is exactly one response to each, in the order of the requests.
 
 use crate::task::Sequence;
+use memchr::memchr_iter;
 use std::collections::VecDeque;
 use std::time::Instant;
+
+/// A run never grows past so many bytes, the LFs counted; a single line may be longer.
+const RUN_BYTES: usize = 4096;
+/// What a run has room for once a second line has joined, so that it need not grow with each.
+const RUN_GROWTH_BYTES: usize = 256;
+/// An idle connection keeps no more memory for places than these take.
+const KEPT_PLACES: usize = 4;
 
 /// All places that have been opened and not yet left to the outbox.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     /// In the order of the requests; the first one is the oldest unanswered.
     places: VecDeque<Place>,
-    /// Places that have left.
+    /// Requests that have a place here.
+    requests: usize,
+    /// Requests whose place has left.
     left: u64,
     /// Bytes of the requests that have a place here.
     request_bytes: usize,
@@ -22,13 +32,16 @@ pub(super) struct Order {
     response_bytes: usize,
     /// Position in `places` of the first one that may still wait for a slot: all before it do not.
     first_waiting: usize,
-    /// Places that wait for a slot.
+    /// Requests that wait for a slot.
     waiting: usize,
 }
 
+/// The place of a run: of requests that follow each other, were framed at the same time and fare alike.
 #[derive(Debug)]
 struct Place {
-    /// Bytes of the request line.
+    first: Sequence,
+    requests: usize,
+    /// Bytes of the request lines, their endings not counted.
     request_bytes: usize,
     framed_at: Instant,
     state: State,
@@ -36,26 +49,38 @@ struct Place {
 
 #[derive(Debug)]
 enum State {
-    /// Waits for a queue slot, with its request line.
-    Waiting(Vec<u8>),
+    /// Waits for queue slots, with its request lines.
+    Waiting { lines: Vec<u8>, is_quick: bool },
     /// Queued, running, or on its way back.
     Submitted,
-    /// Answered; the response line waits for those before it.
+    /// Answered; the response lines wait for those before them.
     Answered(Vec<u8>),
 }
 
-/// A response line that leaves: its place has come to the front.
+/// Requests that got their slots.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Submitted {
+    pub(super) first: Sequence,
+    pub(super) requests: usize,
+    /// The request lines, each ended by one LF.
+    pub(super) lines: Vec<u8>,
+    pub(super) is_quick: bool,
+    pub(super) framed_at: Instant,
+}
+
+/// Response lines that leave: their place has come to the front.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Leaving {
-    pub(super) sequence: Sequence,
+    pub(super) first: Sequence,
+    pub(super) requests: usize,
     pub(super) framed_at: Instant,
-    pub(super) line: Vec<u8>,
+    pub(super) lines: Vec<u8>,
 }
 
 impl Order {
-    /// Places taken.
+    /// Requests that have a place.
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.requests
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -73,39 +98,14 @@ impl Order {
         self.request_bytes + self.response_bytes
     }
 
-    /// Places that wait for a slot.
+    /// Requests that wait for a slot.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Opens the last place, for a request that now waits for a slot.
-    pub(super) fn open(&mut self, line: Vec<u8>, framed_at: Instant) -> Sequence {
-        self.request_bytes += line.len();
-        self.waiting += 1;
-        let request_bytes = line.len();
-        self.places.push_back(Place {
-            request_bytes,
-            framed_at,
-            state: State::Waiting(line),
-        });
-        self.last()
-    }
-
-    /// Opens the last place and fills it at once: for what the loop answers itself.
-    pub(super) fn open_answered(&mut self, response: Vec<u8>, framed_at: Instant) -> Sequence {
-        self.response_bytes += response.len();
-        let state = State::Answered(response);
-        self.places.push_back(Place {
-            request_bytes: 0,
-            framed_at,
-            state,
-        });
-        self.last()
-    }
-
-    /// Places opened so far.
+    /// Requests that were given a place so far.
     pub(super) fn opened(&self) -> u64 {
-        self.last().0
+        self.left + self.requests as u64
     }
 
     /// Whether a request is queued, running, or on its way back. Linear in the places.
@@ -115,8 +115,63 @@ impl Order {
             .any(|place| matches!(place.state, State::Submitted))
     }
 
-    fn last(&self) -> Sequence {
-        Sequence(self.left + self.places.len() as u64)
+    /// Opens a place at the end for a request that now waits for a slot. A quick one joins the run before
+    /// it, if that has fewer than `max_run` requests, all quick and framed at the same time.
+    pub(super) fn open(
+        &mut self,
+        line: &[u8],
+        is_quick: bool,
+        max_run: usize,
+        framed_at: Instant,
+    ) -> Sequence {
+        let sequence = Sequence(self.opened() + 1);
+        self.requests += 1;
+        self.waiting += 1;
+        self.request_bytes += line.len();
+        if is_quick
+            && let Some(place) = self.places.back_mut()
+            && place.framed_at == framed_at
+            && place.requests < max_run
+            && let State::Waiting {
+                lines,
+                is_quick: true,
+            } = &mut place.state
+            && lines.len() + line.len() < RUN_BYTES
+        {
+            place.requests += 1;
+            place.request_bytes += line.len();
+            if lines.capacity() - lines.len() <= line.len() {
+                lines.reserve(line.len() + 1 + RUN_GROWTH_BYTES);
+            }
+            lines.extend_from_slice(line);
+            lines.push(b'\n');
+            return sequence;
+        }
+        let mut lines = Vec::with_capacity(line.len() + 1);
+        lines.extend_from_slice(line);
+        lines.push(b'\n');
+        self.places.push_back(Place {
+            first: sequence,
+            requests: 1,
+            request_bytes: line.len(),
+            framed_at,
+            state: State::Waiting { lines, is_quick },
+        });
+        sequence
+    }
+
+    /// Opens a place at the end and fills it at once: for what the loop answers itself.
+    pub(super) fn open_answered(&mut self, response: Vec<u8>, framed_at: Instant) {
+        let first = Sequence(self.opened() + 1);
+        self.requests += 1;
+        self.response_bytes += response.len();
+        self.places.push_back(Place {
+            first,
+            requests: 1,
+            request_bytes: 0,
+            framed_at,
+            state: State::Answered(response),
+        });
     }
 
     /// When the longest waiting request was framed.
@@ -125,41 +180,75 @@ impl Order {
             .map(|position| self.places[position].framed_at)
     }
 
-    /// Gives the slot to the longest waiting request: its line, to be submitted.
-    pub(super) fn submit(&mut self) -> Option<(Sequence, Vec<u8>, Instant)> {
+    /// Gives at most `slots` slots to the longest waiting requests: those of one run, or a part of it.
+    pub(super) fn submit(&mut self, slots: usize) -> Option<Submitted> {
         let position = self.find_waiting()?;
+        if self.places[position].requests > slots {
+            self.split(position, slots);
+        }
         let place = &mut self.places[position];
-        let State::Waiting(line) = std::mem::replace(&mut place.state, State::Submitted) else {
+        let State::Waiting { lines, is_quick } =
+            std::mem::replace(&mut place.state, State::Submitted)
+        else {
             unreachable!("find_waiting found a waiting place")
         };
-        self.waiting -= 1;
-        Some((
-            Sequence(self.left + 1 + position as u64),
-            line,
-            place.framed_at,
-        ))
+        self.waiting -= place.requests;
+        Some(Submitted {
+            first: place.first,
+            requests: place.requests,
+            lines,
+            is_quick,
+            framed_at: place.framed_at,
+        })
     }
 
-    /// Answers the longest waiting request with `response`: its wait for a slot is over.
-    pub(super) fn refuse(&mut self, response: Vec<u8>) -> Option<Sequence> {
-        let (sequence, _, _) = self.submit()?;
-        self.fill(sequence, response);
-        Some(sequence)
+    /// Makes two places of a waiting one: its first `requests`, and the others.
+    fn split(&mut self, position: usize, requests: usize) {
+        let place = &mut self.places[position];
+        let State::Waiting { lines, is_quick } = &mut place.state else {
+            unreachable!("only what waits is split")
+        };
+        let end = memchr_iter(b'\n', lines)
+            .nth(requests - 1)
+            .expect("each request is a line");
+        let rest = lines.split_off(end + 1);
+        let rest = Place {
+            first: Sequence(place.first.0 + requests as u64),
+            requests: place.requests - requests,
+            request_bytes: rest.len() - (place.requests - requests),
+            framed_at: place.framed_at,
+            state: State::Waiting {
+                lines: rest,
+                is_quick: *is_quick,
+            },
+        };
+        place.requests = requests;
+        place.request_bytes -= rest.request_bytes;
+        self.places.insert(position + 1, rest);
     }
 
-    /// Fills the place of a submitted request.
-    pub(super) fn fill(&mut self, sequence: Sequence, response: Vec<u8>) {
-        let position = (sequence.0 - self.left - 1) as usize;
+    /// Answers the run that has waited longest, each request with `response`: its wait is over.
+    pub(super) fn refuse(&mut self, response: &[u8]) -> Option<(Sequence, usize)> {
+        let Submitted {
+            first, requests, ..
+        } = self.submit(usize::MAX)?;
+        self.fill(first, response.repeat(requests));
+        Some((first, requests))
+    }
+
+    /// Fills the place of a submitted run, which begins with `first`.
+    pub(super) fn fill(&mut self, first: Sequence, responses: Vec<u8>) {
+        let position = self.places.partition_point(|place| place.first < first);
         let place = &mut self.places[position];
         debug_assert!(
-            matches!(place.state, State::Submitted),
-            "{sequence} is answered once"
+            place.first == first && matches!(place.state, State::Submitted),
+            "{first} is answered once"
         );
-        self.response_bytes += response.len();
-        place.state = State::Answered(response);
+        self.response_bytes += responses.len();
+        place.state = State::Answered(responses);
     }
 
-    /// The next response whose turn it is to leave.
+    /// The next responses whose turn it is to leave.
     pub(super) fn leave(&mut self) -> Option<Leaving> {
         let Some(Place {
             state: State::Answered(_),
@@ -169,21 +258,22 @@ impl Order {
             return None;
         };
         let place = self.places.pop_front().expect("it was seen just now");
-        let State::Answered(line) = place.state else {
+        let State::Answered(lines) = place.state else {
             unreachable!("it was answered just now")
         };
-        self.left += 1;
+        self.left += place.requests as u64;
+        self.requests -= place.requests;
         self.first_waiting = self.first_waiting.saturating_sub(1);
         self.request_bytes -= place.request_bytes;
-        self.response_bytes -= line.len();
+        self.response_bytes -= lines.len();
         if self.places.is_empty() {
-            // An idle connection keeps no buffer.
-            self.places = VecDeque::new();
+            self.places.shrink_to(KEPT_PLACES);
         }
         Some(Leaving {
-            sequence: Sequence(self.left),
+            first: place.first,
+            requests: place.requests,
             framed_at: place.framed_at,
-            line,
+            lines,
         })
     }
 
@@ -193,7 +283,7 @@ impl Order {
             self.first_waiting = self.places.len();
             return None;
         }
-        let is_waiting = |place: &Place| matches!(place.state, State::Waiting(_));
+        let is_waiting = |place: &Place| matches!(place.state, State::Waiting { .. });
         while !is_waiting(&self.places[self.first_waiting]) {
             self.first_waiting += 1;
         }
@@ -203,28 +293,29 @@ impl Order {
     /// Recounts what the fields claim.
     pub(super) fn check_invariants(&self) {
         let places = || self.places.iter().enumerate();
-        let waiting = |place: &Place| matches!(place.state, State::Waiting(_));
-        assert_eq!(
-            self.waiting,
-            places().filter(|(_, place)| waiting(place)).count()
-        );
-        assert!(places().all(|(n, place)| n >= self.first_waiting || !waiting(place)));
-        assert_eq!(
-            self.request_bytes,
-            places()
-                .map(|(_, place)| place.request_bytes)
-                .sum::<usize>()
-        );
-        let response_bytes = |place: &Place| match &place.state {
-            State::Answered(line) => line.len(),
-            State::Waiting(_) | State::Submitted => 0,
+        let sum = |of: fn(&Place) -> usize| self.places.iter().map(of).sum::<usize>();
+        let waiting = |place: &Place| match &place.state {
+            State::Waiting { .. } => place.requests,
+            State::Submitted | State::Answered(_) => 0,
         };
-        assert_eq!(
-            self.response_bytes,
-            places()
-                .map(|(_, place)| response_bytes(place))
-                .sum::<usize>()
-        );
+        assert_eq!(self.waiting, sum(waiting));
+        assert!(places().all(|(n, place)| n >= self.first_waiting || waiting(place) == 0));
+        assert_eq!(self.requests, sum(|place| place.requests));
+        assert_eq!(self.request_bytes, sum(|place| place.request_bytes));
+        let response_bytes = |place: &Place| match &place.state {
+            State::Answered(lines) => lines.len(),
+            State::Waiting { .. } | State::Submitted => 0,
+        };
+        assert_eq!(self.response_bytes, sum(response_bytes));
+        let mut next = Sequence(self.left + 1);
+        for place in &self.places {
+            assert_eq!(place.first, next, "places follow each other");
+            next = Sequence(next.0 + place.requests as u64);
+            if let State::Waiting { lines, .. } = &place.state {
+                assert_eq!(lines.len(), place.request_bytes + place.requests);
+                assert_eq!(memchr_iter(b'\n', lines).count(), place.requests);
+            }
+        }
         let front = self.places.front().map(|place| &place.state);
         assert!(
             !matches!(front, Some(State::Answered(_))),
@@ -236,25 +327,43 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::split_lines;
     use proptest::prelude::*;
 
+    const MAX_RUN: usize = 3;
+
+    /// Responses by the number of their request.
     fn leaving(order: &mut Order) -> Vec<(u64, Vec<u8>)> {
-        std::iter::from_fn(|| order.leave())
-            .map(|l| (l.sequence.0, l.line))
-            .collect()
+        let mut got = Vec::new();
+        while let Some(leaving) = order.leave() {
+            let lines = split_lines(&leaving.lines).map(<[u8]>::to_vec);
+            got.extend(leaving.first.run(leaving.requests).map(|n| n.0).zip(lines));
+        }
+        got
+    }
+
+    fn open(order: &mut Order, text: &str, is_quick: bool, now: Instant) -> Sequence {
+        order.open(text.as_bytes(), is_quick, MAX_RUN, now)
+    }
+
+    /// How the next waiting requests are submitted, with that many slots.
+    fn submitted(order: &mut Order, slots: usize) -> Option<(u64, usize, String)> {
+        let run = order.submit(slots)?;
+        let lines = String::from_utf8(run.lines).expect("ASCII");
+        Some((run.first.0, run.requests, lines))
     }
 
     #[test]
     fn a_response_waits_for_all_before_it() {
         let (mut order, now) = (Order::default(), Instant::now());
-        let first = order.open(b"a".to_vec(), now);
-        order.open_answered(b"too long".to_vec(), now);
-        let third = order.open(b"c".to_vec(), now);
-        assert_eq!(order.submit().map(|(sequence, ..)| sequence), Some(first));
-        assert_eq!(order.submit().map(|(sequence, ..)| sequence), Some(third));
-        order.fill(third, b"3".to_vec());
+        let first = open(&mut order, "a", false, now);
+        order.open_answered(b"too long\n".to_vec(), now);
+        let third = open(&mut order, "c", false, now);
+        assert_eq!(order.submit(9).map(|run| run.first), Some(first));
+        assert_eq!(order.submit(9).map(|run| run.first), Some(third));
+        order.fill(third, b"3\n".to_vec());
         assert_eq!(leaving(&mut order), []);
-        order.fill(first, b"1".to_vec());
+        order.fill(first, b"1\n".to_vec());
         let expected = [
             (1, b"1".to_vec()),
             (2, b"too long".to_vec()),
@@ -264,53 +373,134 @@ mod tests {
         assert!(order.is_empty() && order.kept_bytes() == 0);
     }
 
+    #[test]
+    fn quick_requests_of_one_moment_run_together_and_others_alone() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        let later = now + std::time::Duration::from_millis(1);
+        for (text, is_quick, framed_at) in [
+            ("a", true, now),
+            ("b", true, now),
+            ("c", true, now),
+            ("past max_run", true, now),
+            ("slow", false, now),
+            ("slow too", false, now),
+            ("d", true, now),
+            ("e", true, later),
+        ] {
+            open(&mut order, text, is_quick, framed_at);
+        }
+        let runs = std::iter::from_fn(|| submitted(&mut order, 9));
+        let lines: Vec<String> = runs.map(|(.., lines)| lines).collect();
+        let expected = [
+            "a\nb\nc\n",
+            "past max_run\n",
+            "slow\n",
+            "slow too\n",
+            "d\n",
+            "e\n",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_run_is_at_most_so_long() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        let line = "x".repeat(RUN_BYTES / 2 - 1);
+        for _ in 0..3 {
+            open(&mut order, &line, true, now);
+        }
+        let runs = std::iter::from_fn(|| submitted(&mut order, 9));
+        assert_eq!(
+            runs.map(|(_, requests, _)| requests).collect::<Vec<_>>(),
+            [2, 1]
+        );
+    }
+
+    #[test]
+    fn a_run_is_split_where_slots_are_scarce() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        for text in ["a", "bb", ""] {
+            open(&mut order, text, true, now);
+        }
+        assert_eq!(submitted(&mut order, 1), Some((1, 1, "a\n".to_owned())));
+        order.check_invariants();
+        assert_eq!(submitted(&mut order, 5), Some((2, 2, "bb\n\n".to_owned())));
+        assert_eq!(submitted(&mut order, 5), None);
+        order.fill(Sequence(2), b"2\n3\n".to_vec());
+        order.fill(Sequence(1), b"1\n".to_vec());
+        let numbers = leaving(&mut order).into_iter().map(|(n, _)| n);
+        assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn every_request_of_a_refused_run_is_answered() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        open(&mut order, "a", true, now);
+        open(&mut order, "b", true, now);
+        assert_eq!(order.refuse(b"no\n"), Some((Sequence(1), 2)));
+        assert_eq!(
+            leaving(&mut order),
+            [(1, b"no".to_vec()), (2, b"no".to_vec())]
+        );
+    }
+
     proptest! {
-        /// Steps: open a request, open one that is answered at once, submit the next, refuse the next,
-        /// or complete any of the submitted ones; then finish in any order.
+        /// Steps: open a request, quick or not; open one that is answered at once; give slots;
+        /// refuse; or complete any of the submitted runs. Then finish in any order.
         #[test]
         fn any_completion_order_gives_request_order(
-            steps in prop::collection::vec((0..6u8, any::<prop::sample::Index>()), 1..200),
+            steps in prop::collection::vec((0..7u8, 1..5usize, any::<prop::sample::Index>()), 1..200),
             finish in any::<u64>(),
         ) {
-            let (mut order, now) = (Order::default(), Instant::now());
+            let (mut order, mut now) = (Order::default(), Instant::now());
             let (mut opened, mut running, mut got) = (0u64, Vec::new(), Vec::new());
+            let mut expected = Vec::new();
             let mut release = |order: &mut Order| {
                 got.extend(leaving(order));
                 order.check_invariants();
             };
-            for (kind, pick) in steps {
+            for (kind, slots, pick) in steps {
                 match kind {
-                    0 | 1 => {
+                    0..=2 => {
                         opened += 1;
-                        let line = opened.to_string().into_bytes();
-                        prop_assert_eq!(order.open(line, now), Sequence(opened));
+                        let text = opened.to_string();
+                        prop_assert_eq!(open(&mut order, &text, kind > 0, now), Sequence(opened));
+                        expected.push((opened, text.into_bytes()));
                     }
-                    2 => {
+                    3 => {
                         opened += 1;
-                        order.open_answered(opened.to_string().into_bytes(), now);
+                        let text = opened.to_string();
+                        order.open_answered(format!("{text}\n").into_bytes(), now);
+                        expected.push((opened, text.into_bytes()));
+                        now += std::time::Duration::from_millis(1);
                     }
-                    3 => running.extend(order.submit().map(|(sequence, line, _)| (sequence, line))),
                     4 => {
-                        if let Some((sequence, line, _)) = order.submit() {
-                            // `refuse` is submit and fill at once; here with an answer to compare.
-                            order.fill(sequence, line);
+                        if let Some(run) = order.submit(slots) {
+                            prop_assert!(run.requests <= slots.min(MAX_RUN));
+                            running.push((run.first, run.lines));
+                        }
+                    }
+                    5 => {
+                        if let Some((first, requests)) = order.refuse(b"no\n") {
+                            for n in first.run(requests) {
+                                expected[n.0 as usize - 1].1 = b"no".to_vec();
+                            }
                         }
                     }
                     _ if running.is_empty() => {}
                     _ => {
-                        let (sequence, line) = running.swap_remove(pick.index(running.len()));
-                        order.fill(sequence, line);
+                        let (first, lines) = running.swap_remove(pick.index(running.len()));
+                        order.fill(first, lines);
                     }
                 }
                 release(&mut order);
             }
-            running.extend(std::iter::from_fn(|| order.submit()).map(|(sequence, line, _)| (sequence, line)));
-            running.sort_by_key(|(sequence, _)| (sequence.0 ^ finish).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            for (sequence, line) in running {
-                order.fill(sequence, line);
+            running.extend(std::iter::from_fn(|| order.submit(9)).map(|run| (run.first, run.lines)));
+            running.sort_by_key(|(first, _)| (first.0 ^ finish).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            for (first, lines) in running {
+                order.fill(first, lines);
                 release(&mut order);
             }
-            let expected: Vec<_> = (1..=opened).map(|n| (n, n.to_string().into_bytes())).collect();
             prop_assert_eq!(got, expected);
             prop_assert!(order.is_empty());
         }

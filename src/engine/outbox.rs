@@ -6,8 +6,14 @@
 
 use super::order::Leaving;
 use crate::task::Sequence;
+use memchr::memchr_iter;
 use std::collections::VecDeque;
 use std::time::Instant;
+
+/// What the note of one unsent response weighs: a thousand short lines cost more than their bytes.
+const NOTE_BYTES: usize = size_of::<Note>();
+/// A connection with nothing unsent keeps no more memory for notes than these take.
+const KEPT_NOTES: usize = 4;
 
 /// One buffer for all, so that one write takes the responses of a whole turn.
 #[derive(Debug, Default)]
@@ -15,22 +21,26 @@ pub(super) struct Outbox {
     /// The unsent bytes are those from `sent` on.
     bytes: Vec<u8>,
     sent: usize,
-    /// Where each unsent response ends, counted over the life of the connection.
-    ends: VecDeque<End>,
+    /// What has been pushed and has not gone out whole.
+    notes: VecDeque<Note>,
+    /// Responses in `notes`.
+    unwritten: usize,
     sent_in_all: u64,
 }
 
-#[derive(Debug)]
-struct End {
-    at: u64,
-    sequence: Sequence,
+/// Responses that came together.
+#[derive(Debug, Clone, Copy)]
+struct Note {
+    first: Sequence,
+    requests: usize,
     framed_at: Instant,
 }
 
-/// A response whose last byte the socket has taken.
+/// Responses whose last byte the socket has taken; their requests were framed together.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    pub(super) sequence: Sequence,
+    pub(super) first: Sequence,
+    pub(super) requests: usize,
     pub(super) framed_at: Instant,
 }
 
@@ -43,73 +53,69 @@ impl Outbox {
         self.sent == self.bytes.len()
     }
 
-    /// Memory in use for what is unsent, the notes on where responses end included: a thousand
-    /// short lines cost more than their bytes.
+    /// Memory in use for what is unsent, with a note for each response: as if none shared one.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.unsent().len() + self.ends.len() * size_of::<End>()
+        self.unsent().len() + self.unwritten * NOTE_BYTES
     }
 
     pub(super) fn sent_in_all(&self) -> u64 {
         self.sent_in_all
     }
 
-    pub(super) fn push(&mut self, response: Leaving) {
+    pub(super) fn push(&mut self, responses: Leaving) {
+        let Leaving {
+            first,
+            requests,
+            framed_at,
+            lines,
+        } = responses;
         if self.is_empty() {
-            self.bytes = response.line;
+            self.bytes = lines;
             self.sent = 0;
         } else {
-            self.bytes.extend_from_slice(&response.line);
+            self.bytes.extend_from_slice(&lines);
         }
-        let at = self.sent_in_all + self.unsent().len() as u64;
-        let Leaving {
-            sequence,
-            framed_at,
-            ..
-        } = response;
-        self.ends.push_back(End {
-            at,
-            sequence,
+        self.unwritten += requests;
+        self.notes.push_back(Note {
+            first,
+            requests,
             framed_at,
         });
     }
 
-    /// Takes note that the socket took the next `count` bytes.
-    pub(super) fn sent(&mut self, count: usize) {
+    /// Takes note that the socket took the next `count` bytes, and tells which responses have gone.
+    pub(super) fn sent(&mut self, count: usize, mut written: impl FnMut(Written)) {
+        let bytes = &self.bytes[self.sent..self.sent + count];
+        // Each response is a line: the LFs say how many went out whole.
+        let mut gone = memchr_iter(b'\n', bytes).count();
+        self.unwritten -= gone;
+        while gone > 0 {
+            let note = self.notes.front_mut().expect("a note for each response");
+            let requests = note.requests.min(gone);
+            written(Written {
+                first: note.first,
+                requests,
+                framed_at: note.framed_at,
+            });
+            gone -= requests;
+            note.first.0 += requests as u64;
+            note.requests -= requests;
+            if note.requests == 0 {
+                self.notes.pop_front();
+            }
+        }
         self.sent += count;
         self.sent_in_all += count as u64;
-        debug_assert!(
-            self.sent <= self.bytes.len(),
-            "no more is sent than was there"
-        );
         if self.is_empty() {
             self.bytes = Vec::new();
             self.sent = 0;
+            self.notes.shrink_to(KEPT_NOTES);
         } else if 4 * self.sent >= self.bytes.len() {
             // A quarter of dead bytes in front is worth moving the rest: each byte sent pays for
             // at most three moved, and the buffer stays near what is unsent.
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
-    }
-
-    /// The next response that has gone out whole.
-    pub(super) fn written(&mut self) -> Option<Written> {
-        let End { at, .. } = self.ends.front()?;
-        if *at > self.sent_in_all {
-            return None;
-        }
-        let End {
-            sequence,
-            framed_at,
-            ..
-        } = self.ends.pop_front().expect("it was seen just now");
-        if self.ends.is_empty() {
-            self.ends = VecDeque::new();
-        }
-        Some(Written {
-            sequence,
-            framed_at,
-        })
     }
 }
 
@@ -118,51 +124,63 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn push(outbox: &mut Outbox, number: u64, line: &[u8]) {
-        let line = line.to_vec();
+    fn push(outbox: &mut Outbox, first: u64, requests: usize, lines: &[u8]) {
         outbox.push(Leaving {
-            sequence: Sequence(number),
+            first: Sequence(first),
+            requests,
             framed_at: Instant::now(),
-            line,
+            lines: lines.to_vec(),
         });
+    }
+
+    /// Which responses go out whole with the next `count` bytes.
+    fn sent(outbox: &mut Outbox, count: usize) -> Vec<u64> {
+        let mut gone = Vec::new();
+        outbox.sent(count, |written| {
+            gone.extend(written.first.run(written.requests).map(|n| n.0));
+        });
+        gone
     }
 
     #[test]
     fn a_response_is_written_when_its_last_byte_is() {
         let mut outbox = Outbox::default();
-        push(&mut outbox, 1, b"one\n");
-        push(&mut outbox, 2, b"two\n");
-        outbox.sent(3);
-        assert_eq!(outbox.written(), None);
-        outbox.sent(2);
-        assert_eq!(outbox.written().map(|w| w.sequence), Some(Sequence(1)));
-        assert_eq!((outbox.written(), outbox.unsent()), (None, &b"wo\n"[..]));
+        push(&mut outbox, 1, 1, b"one\n");
+        push(&mut outbox, 2, 3, b"two\n3\n4\n");
+        assert_eq!(sent(&mut outbox, 3), []);
+        assert_eq!(sent(&mut outbox, 2), [1]);
+        assert_eq!(outbox.unsent(), &b"wo\n3\n4\n"[..]);
+        assert_eq!(sent(&mut outbox, 5), [2, 3]);
+        assert_eq!(sent(&mut outbox, 2), [4]);
+        assert_eq!(outbox.kept_bytes(), 0);
     }
 
     proptest! {
         #[test]
         fn all_bytes_leave_once_and_in_order_however_the_socket_takes_them(
-            steps in prop::collection::vec((any::<bool>(), 1..40usize), 1..200)
+            steps in prop::collection::vec((0..4usize, 1..40usize), 1..200)
         ) {
-            let (mut outbox, mut pushed, mut sent) = (Outbox::default(), Vec::new(), Vec::new());
-            let mut written = 0;
-            for (number, (is_push, length)) in steps.into_iter().enumerate() {
-                if is_push {
-                    let line = vec![number as u8; length];
-                    push(&mut outbox, number as u64, &line);
-                    pushed.extend(line);
+            let (mut outbox, mut pushed, mut gone) = (Outbox::default(), Vec::new(), Vec::new());
+            let (mut opened, mut written) = (0, Vec::new());
+            for (requests, length) in steps {
+                if requests > 0 {
+                    let lines = [vec![b'x'; length], vec![b'\n']].concat().repeat(requests);
+                    push(&mut outbox, opened + 1, requests, &lines);
+                    opened += requests as u64;
+                    pushed.extend(lines);
                 } else {
                     let count = length.min(outbox.unsent().len());
-                    sent.extend_from_slice(&outbox.unsent()[..count]);
-                    outbox.sent(count);
-                    written += std::iter::from_fn(|| outbox.written()).count();
+                    gone.extend_from_slice(&outbox.unsent()[..count]);
+                    written.extend(sent(&mut outbox, count));
                 }
                 prop_assert!(outbox.bytes.len() <= outbox.unsent().len() * 4 / 3);
             }
-            sent.extend_from_slice(outbox.unsent());
-            prop_assert_eq!(sent, pushed);
-            prop_assert_eq!(outbox.ends.is_empty(), outbox.is_empty());
-            prop_assert!(written as u64 <= outbox.sent_in_all());
+            gone.extend_from_slice(outbox.unsent());
+            let rest = outbox.unsent().len();
+            written.extend(sent(&mut outbox, rest));
+            prop_assert_eq!(gone, pushed);
+            prop_assert_eq!(written, (1..=opened).collect::<Vec<_>>());
+            prop_assert!(outbox.notes.is_empty() && outbox.kept_bytes() == 0);
         }
     }
 }

@@ -11,7 +11,7 @@ mod work_queue;
 mod worker;
 
 pub use response_queue::ResponseQueue;
-pub use work_queue::{Popped, WorkQueue};
+pub use work_queue::{Popped, Room, Taker, WorkQueue};
 pub use worker::Pool;
 
 /// The primitives under the queues: std's and crossbeam's, or loom's when the model checker runs them.

@@ -28,10 +28,9 @@ impl<T> ResponseQueue<T> {
         }
     }
 
-    /// Hands over one item and sees to it that the consumer comes.
+    /// Hands over one item; [`ResponseQueue::announce`] sees to it that the consumer comes for it.
     pub fn push(&self, item: T) {
         self.items.push(item);
-        self.announce();
     }
 
     /// Makes the consumer come, unless somebody already has since its last drain.

@@ -43,10 +43,6 @@ impl<T> Turns<T> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -183,7 +179,7 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(turns.len(), model.values().map(Vec::len).sum::<usize>());
+                prop_assert_eq!(turns.items.len(), model.values().map(Vec::len).sum::<usize>());
                 passed.retain(|flow, _| model.get(flow).is_some_and(|queue| !queue.is_empty()));
             }
         }

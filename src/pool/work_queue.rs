@@ -12,7 +12,7 @@ use crate::stats::{Gauge, QueueStats};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// A queue of at most `capacity` tasks for any number of workers.
+/// A queue of tasks, together at most `capacity` slots, for any number of workers.
 ///
 /// The pusher side is the loop: it pushes what fits and keeps the rest, so there is no wait for
 /// room and no deadline in here. The worker side is [`WorkQueue::pop`], which blocks.
@@ -24,26 +24,88 @@ pub struct WorkQueue<T> {
 
 /// All of it is guarded by the one lock.
 struct State<T> {
-    tasks: Turns<T>,
+    tasks: Turns<Slotted<T>>,
+    /// Slots that the tasks take.
+    taken: usize,
     capacity: usize,
     order: QueueOrder,
     /// Workers inside `takeable.wait`.
     idle: usize,
+    /// Workers that will be here soon, so that none need be woken: those woken already, and those
+    /// out with a quick task. May be too low after a wake that nobody asked for, never too high.
+    coming: usize,
     /// The last push ended at "full": the next pop must say that it made room.
     room_wanted: bool,
     closed: bool,
-    /// The most tasks it has held.
+    /// The most slots that were taken at a time.
     peak: usize,
     lock_waits: u64,
     lock_wait_time: Duration,
 }
+
+/// A task and the slots that it takes.
+struct Slotted<T> {
+    task: T,
+    slots: usize,
+    is_quick: bool,
+}
+
+/// The free slots of a queue, under its lock: handed out by [`WorkQueue::push_while_room`].
+pub struct Room<'a, T> {
+    state: &'a mut State<T>,
+}
+
+impl<T> fmt::Debug for Room<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Room").field(&self.slots()).finish()
+    }
+}
+
+impl<T> Room<'_, T> {
+    /// Free slots.
+    pub fn slots(&self) -> usize {
+        self.state.capacity - self.state.taken
+    }
+
+    /// Puts in a task that takes `slots` slots; `flow` takes its turn for it. Whoever takes a quick
+    /// one is expected back within microseconds.
+    ///
+    /// # Panics
+    /// When there is no such room.
+    pub fn push(&mut self, flow: usize, slots: usize, is_quick: bool, task: T) {
+        assert!(slots <= self.slots(), "a task is no larger than the room");
+        let flow = self.state.flow(flow);
+        self.state.taken += slots;
+        self.state.tasks.push(
+            flow,
+            Slotted {
+                task,
+                slots,
+                is_quick,
+            },
+        );
+    }
+}
+
+/// What the queue has to know of one worker from one pop to the next.
+#[derive(Debug, Default)]
+pub struct Taker {
+    /// It counts in [`State::coming`].
+    is_coming: bool,
+    /// Tasks taken since it last waited.
+    streak: usize,
+}
+
+/// A worker that is out with a quick task is waited for, but only for so many tasks on end: then
+/// there is enough to do for another one.
+const QUICK_STREAK: usize = 16;
 
 /// What [`WorkQueue::pop`] hands out.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Popped<T> {
     /// The task.
     pub task: T,
-    /// Whether the pusher waits for the slot that this pop freed: wake it before starting to work.
+    /// Whether the pusher waits for the slots that this pop freed: wake it before starting to work.
     pub made_room: bool,
 }
 
@@ -52,9 +114,11 @@ impl<T> WorkQueue<T> {
     pub fn new(capacity: usize, order: QueueOrder) -> WorkQueue<T> {
         let state = State {
             tasks: Turns::with_capacity(capacity),
+            taken: 0,
             capacity,
             order,
             idle: 0,
+            coming: 0,
             room_wanted: false,
             closed: false,
             peak: 0,
@@ -67,55 +131,80 @@ impl<T> WorkQueue<T> {
         }
     }
 
-    /// Pushes what `next` yields until it yields nothing or the queue is full, under one lock.
-    ///
-    /// `next` gives a task with the flow that takes its turn for it, and is not asked when there is
-    /// no room. It runs under the lock, so it must be quick.
+    /// Lets `fill` push as much as there is room for, under one lock; so it must be quick.
     ///
     /// A push that ends with the queue full makes the next `pop` report `made_room`. Deciding that
     /// under the lock is the point: a count read earlier could miss the pop that made room just
     /// then, and a request would wait beside a free slot.
-    pub fn push_while_room(&self, mut next: impl FnMut() -> Option<(usize, T)>) {
+    pub fn push_while_room(&self, fill: impl FnOnce(&mut Room<'_, T>)) {
         let mut state = self.lock();
         debug_assert!(
             !state.closed,
             "the loop pushes nothing after it closed the queue"
         );
-        while state.tasks.len() < state.capacity {
-            let Some((flow, task)) = next() else { break };
-            let flow = state.flow(flow);
-            state.tasks.push(flow, task);
-        }
-        state.room_wanted = state.tasks.len() == state.capacity;
-        state.peak = state.peak.max(state.tasks.len());
-        let wake = state.wants_another_worker();
-        drop(state);
-        if wake {
-            self.takeable.notify_one();
-        }
+        fill(&mut Room { state: &mut state });
+        state.room_wanted = state.taken == state.capacity;
+        state.peak = state.peak.max(state.taken);
+        self.wake_if_wanted(state);
     }
 
     /// Takes the next task; waits for one while there is none. `None` once the queue is closed
     /// and empty.
-    pub fn pop(&self) -> Option<Popped<T>> {
+    pub fn pop(&self, taker: &mut Taker) -> Option<Popped<T>> {
         let mut state = self.lock();
+        state.arrived(taker);
         loop {
-            if let Some(task) = state.tasks.pop() {
-                let made_room = std::mem::take(&mut state.room_wanted);
-                // A push wakes one worker; each worker that leaves work behind wakes one more.
-                let wake = state.wants_another_worker();
-                drop(state);
-                if wake {
-                    self.takeable.notify_one();
-                }
-                return Some(Popped { task, made_room });
+            if let Some(slotted) = state.tasks.pop() {
+                return Some(self.hand_out(slotted, state, taker));
             }
             if state.closed {
                 return None;
             }
+            taker.streak = 0;
             state.idle += 1;
             state = self.takeable.wait(state).expect(UNPOISONED);
             state.idle -= 1;
+            taker.is_coming = true;
+            state.arrived(taker);
+        }
+    }
+
+    /// Takes the next task, if there is one now.
+    pub fn try_pop(&self, taker: &mut Taker) -> Option<Popped<T>> {
+        let mut state = self.lock();
+        state.arrived(taker);
+        let slotted = state.tasks.pop()?;
+        Some(self.hand_out(slotted, state, taker))
+    }
+
+    fn hand_out(
+        &self,
+        slotted: Slotted<T>,
+        mut state: MutexGuard<'_, State<T>>,
+        taker: &mut Taker,
+    ) -> Popped<T> {
+        let Slotted {
+            task,
+            slots,
+            is_quick,
+        } = slotted;
+        state.taken -= slots;
+        taker.streak += 1;
+        taker.is_coming = is_quick && taker.streak % QUICK_STREAK != 0;
+        state.coming += usize::from(taker.is_coming);
+        let made_room = std::mem::take(&mut state.room_wanted);
+        self.wake_if_wanted(state);
+        Popped { task, made_room }
+    }
+
+    /// Unlocks; wakes a worker if there is a task and nobody will be here for it soon. A push
+    /// wakes at most one, and whoever leaves tasks behind for long wakes the next.
+    fn wake_if_wanted(&self, mut state: MutexGuard<'_, State<T>>) {
+        let wake = !state.tasks.is_empty() && state.idle > 0 && state.coming == 0;
+        state.coming += usize::from(wake);
+        drop(state);
+        if wake {
+            self.takeable.notify_one();
         }
     }
 
@@ -123,7 +212,9 @@ impl<T> WorkQueue<T> {
     pub fn discard(&self, flow: usize, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let flow = state.flow(flow);
-        state.tasks.remove(flow, unwanted)
+        let removed = state.tasks.remove(flow, |slotted| unwanted(&slotted.task));
+        state.taken -= removed.iter().map(|slotted| slotted.slots).sum::<usize>();
+        removed.into_iter().map(|slotted| slotted.task).collect()
     }
 
     /// Ends the queue: what is in it is still handed out, then every `pop` returns `None`.
@@ -136,7 +227,10 @@ impl<T> WorkQueue<T> {
     pub fn abandon(&self) -> Vec<T> {
         let mut state = self.lock();
         state.closed = true;
-        let abandoned = std::iter::from_fn(|| state.tasks.pop()).collect();
+        state.taken = 0;
+        let abandoned = std::iter::from_fn(|| state.tasks.pop())
+            .map(|slotted| slotted.task)
+            .collect();
         drop(state);
         self.takeable.notify_all();
         abandoned
@@ -146,7 +240,7 @@ impl<T> WorkQueue<T> {
     pub fn stats(&self) -> QueueStats {
         let state = self.lock();
         let queued = Gauge {
-            now: state.tasks.len() as u64,
+            now: state.taken as u64,
             peak: state.peak as u64,
         };
         let (lock_waits, lock_wait_time) = (state.lock_waits, state.lock_wait_time);
@@ -181,8 +275,11 @@ impl<T> State<T> {
         }
     }
 
-    fn wants_another_worker(&self) -> bool {
-        self.idle > 0 && !self.tasks.is_empty()
+    /// A worker has the lock that was on its way here, or came unasked.
+    fn arrived(&mut self, taker: &mut Taker) {
+        if std::mem::take(&mut taker.is_coming) {
+            self.coming = self.coming.saturating_sub(1);
+        }
     }
 }
 
@@ -201,9 +298,14 @@ mod tests {
 
     /// Pushes one task; false when there was no room.
     fn push(queue: &WorkQueue<u32>, flow: usize, task: u32) -> bool {
-        let mut offered = Some((flow, task));
-        queue.push_while_room(|| offered.take());
-        offered.is_none()
+        let mut pushed = false;
+        queue.push_while_room(|room| {
+            if room.slots() > 0 {
+                room.push(flow, 1, task);
+                pushed = true;
+            }
+        });
+        pushed
     }
 
     fn fair(capacity: usize) -> WorkQueue<u32> {

@@ -4,14 +4,12 @@
 //!
 //! Rule: one response for each task, whatever the handler does, and the worker goes on.
 
-use super::{ResponseQueue, WorkQueue};
-use crate::handler::{Handler, ResponseLine};
-use crate::task::{Outcome, Response, Task};
+use super::{Popped, ResponseQueue, Taker, WorkQueue};
+use crate::handler::{Handler, ResponseLine, catch};
+use crate::task::{Outcomes, Response, Task, split_lines};
 use crate::wire::ErrorLine;
 use memchr::memchr;
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -37,19 +35,28 @@ impl Pool {
     /// When the system gives no more threads; those started by then have ended again.
     pub fn start<H: Handler>(
         workers: usize,
-        handler: H,
+        handler: &Arc<H>,
         queue: &Arc<WorkQueue<Task>>,
         responses: &Arc<ResponseQueue<Response>>,
     ) -> io::Result<Pool> {
-        let handler = Arc::new(handler);
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
             queue: Arc::clone(queue),
         };
         for number in 0..workers {
-            let (handler, tasks) = (Arc::clone(&handler), Arc::clone(queue));
+            let (handler, tasks) = (Arc::clone(handler), Arc::clone(queue));
             let responses = Arc::clone(responses);
-            let work = move || work(number, &*handler, &tasks, &responses);
+            let work = move || {
+                let worker = Worker {
+                    number,
+                    handler: &*handler,
+                    queue: &tasks,
+                    taker: Taker::default(),
+                    responses: &responses,
+                    held_back: 0,
+                };
+                worker.work();
+            };
             match thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(work)
@@ -82,88 +89,124 @@ impl Pool {
     }
 }
 
-fn work<H: Handler>(
-    worker: usize,
-    handler: &H,
-    queue: &WorkQueue<Task>,
-    responses: &ResponseQueue<Response>,
-) {
-    while let Some(popped) = queue.pop() {
-        if popped.made_room {
-            // The loop waits for this slot: tell it now, not when the task is done.
-            responses.announce();
+/// Looks for a task so often, and yields in between, before it waits for one: while requests keep
+/// coming, that is cheaper than to fall asleep and be woken.
+const LOOKS: usize = 4;
+
+/// The loop hears of so many tasks with quick requests at once.
+const HELD_BACK: usize = 16;
+
+struct Worker<'a, H> {
+    number: usize,
+    handler: &'a H,
+    queue: &'a WorkQueue<Task>,
+    taker: Taker,
+    responses: &'a ResponseQueue<Response>,
+    /// Responses that have been pushed and not announced.
+    held_back: usize,
+}
+
+impl<H: Handler> Worker<'_, H> {
+    fn work(mut self) {
+        while let Some(Popped { task, made_room }) = self.next() {
+            if made_room {
+                // The loop waits for these slots: tell it now, not when the task is done.
+                self.responses.announce();
+                self.held_back = 0;
+            }
+            let is_quick = task.is_quick;
+            if !is_quick {
+                self.announce();
+            }
+            self.responses.push(run(self.number, self.handler, task));
+            self.held_back += 1;
+            if !is_quick || self.held_back == HELD_BACK {
+                self.announce();
+            }
         }
-        responses.push(run(worker, handler, popped.task));
+    }
+
+    /// The next task. Nothing is held back while this waits.
+    fn next(&mut self) -> Option<Popped<Task>> {
+        for _ in 0..LOOKS {
+            if let Some(popped) = self.queue.try_pop(&mut self.taker) {
+                return Some(popped);
+            }
+            self.announce();
+            thread::yield_now();
+        }
+        self.queue.pop(&mut self.taker)
+    }
+
+    fn announce(&mut self) {
+        if self.held_back > 0 {
+            self.responses.announce();
+            self.held_back = 0;
+        }
     }
 }
 
 fn run<H: Handler>(worker: usize, handler: &H, task: Task) -> Response {
     let Task {
         connection,
-        sequence,
-        line: request,
+        first,
         queued_at,
+        ..
     } = task;
     let started_at = Instant::now();
-    trace!(conn = %connection, seq = %sequence, worker,
-        waiting_us = micros(queued_at, started_at), "started");
-    let mut line = Vec::new();
-    let answer = || handler.handle(&request, &mut ResponseLine::new(&mut line));
-    // A handler is told in its contract that it is used again after a panic.
-    let outcome = match catch_unwind(AssertUnwindSafe(answer)) {
-        Ok(()) if memchr(b'\n', &line).is_some() => {
-            error!(conn = %connection, seq = %sequence, "the handler wrote more than one line");
-            Outcome::Internal
+    let mut outcomes = Outcomes::default();
+    let mut lines = Vec::with_capacity(if task.is_quick { task.lines.len() } else { 0 });
+    for (sequence, request) in first.run(task.requests).zip(split_lines(&task.lines)) {
+        trace!(conn = %connection, seq = %sequence, worker,
+            waiting_us = micros(queued_at, started_at), "started");
+        let start = lines.len();
+        match answer(handler, request, &mut lines) {
+            Ok(()) if lines[start..].starts_with(b"OK") => outcomes.ok += 1,
+            Ok(()) => outcomes.error += 1,
+            Err(Fault { what, panic }) => {
+                error!(conn = %connection, seq = %sequence, worker, panic, "{what}");
+                lines.truncate(start);
+                ErrorLine::Internal.append_to(&mut lines);
+                outcomes.internal += 1;
+            }
         }
-        Ok(()) if line.starts_with(b"OK") => Outcome::Ok,
-        Ok(()) => Outcome::Error,
-        Err(panic) => {
-            error!(conn = %connection, seq = %sequence, worker,
-                panic = panic_text(&*panic), "the handler panicked");
-            drop_panic(panic);
-            Outcome::Internal
-        }
-    };
-    if outcome == Outcome::Internal {
-        line.clear();
-        ErrorLine::Internal.append_to(&mut line);
+        lines.push(b'\n');
     }
-    line.push(b'\n');
     let finished_at = Instant::now();
-    trace!(conn = %connection, seq = %sequence, worker,
-        working_us = micros(started_at, finished_at), "finished");
+    for sequence in first.run(task.requests) {
+        trace!(conn = %connection, seq = %sequence, worker,
+            working_us = micros(started_at, finished_at), "finished");
+    }
     Response {
         connection,
-        sequence,
-        line,
-        outcome,
+        first,
+        lines,
+        outcomes,
         queued_at,
         started_at,
         finished_at,
     }
 }
 
+/// What a handler did instead of answering.
+struct Fault {
+    what: &'static str,
+    panic: Option<String>,
+}
+
+/// Appends the handler's answer to `lines`; after a fault there may be a part of one.
+fn answer<H: Handler>(handler: &H, request: &[u8], lines: &mut Vec<u8>) -> Result<(), Fault> {
+    let start = lines.len();
+    let (what, panic) = match catch(|| handler.handle(request, &mut ResponseLine::new(lines))) {
+        Ok(()) if memchr(b'\n', &lines[start..]).is_none() => return Ok(()),
+        Ok(()) => ("the handler wrote more than one line", None),
+        Err(text) => ("the handler panicked", Some(text)),
+    };
+    Err(Fault { what, panic })
+}
+
 fn micros(from: Instant, to: Instant) -> u64 {
     to.saturating_duration_since(from).as_micros() as u64
-}
-
-/// What a panic says, fit for a line of the log: it may hold bytes of the client.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    const SHOWN_CHARS: usize = 200;
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or(panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("not a text");
-    text.chars()
-        .take(SHOWN_CHARS)
-        .flat_map(char::escape_debug)
-        .collect()
-}
-
-/// Drops what a panic carried. That may panic in turn, and what such a panic carries is kept for good.
-fn drop_panic(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
-    }
 }
 
 #[cfg(test)]

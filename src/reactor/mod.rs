@@ -8,7 +8,7 @@ mod listener;
 mod sockets;
 
 use crate::config::Config;
-use crate::engine::{Engine, Owed, Step};
+use crate::engine::{Engine, IsQuick, Owed, Step};
 use crate::pool::{ResponseQueue, WorkQueue};
 use crate::task::{ConnectionId, Response, Task};
 pub(crate) use listener::bind;
@@ -104,6 +104,7 @@ pub(crate) struct Reactor {
 impl Reactor {
     pub(crate) fn new(
         config: &Config,
+        is_quick: IsQuick,
         listener: std::net::TcpListener,
         queue: Arc<WorkQueue<Task>>,
     ) -> io::Result<Reactor> {
@@ -121,7 +122,7 @@ impl Reactor {
             signalled: false,
             sockets: Sockets::default(),
             buffer: vec![0; READ_CHUNK_BYTES].into(),
-            engine: Engine::new(config.clone()),
+            engine: Engine::new(config.clone(), is_quick),
             queue,
             responses: Arc::new(ResponseQueue::new(wake)),
             stop_asked: Arc::new(AtomicBool::new(false)),
@@ -379,7 +380,11 @@ impl Reactor {
     fn submit(&mut self, now: Instant) {
         if self.engine.has_waiting() {
             let engine = &mut self.engine;
-            self.queue.push_while_room(|| engine.next_task(now));
+            self.queue.push_while_room(|room| {
+                engine.submit(room.slots(), now, |flow, task| {
+                    room.push(flow, task.requests, task.is_quick, task);
+                });
+            });
         }
     }
 
@@ -424,7 +429,8 @@ impl Reactor {
         let removed = self.engine.remove(id, now, why);
         if removed.is_some_and(|removed| removed.has_submitted) {
             let withdrawn = self.queue.discard(id.slot(), |task| task.connection == id);
-            self.engine.withdrawn(withdrawn.len());
+            let requests = withdrawn.iter().map(|task| task.requests).sum();
+            self.engine.withdrawn(requests);
         }
     }
 }
