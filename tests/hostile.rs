@@ -12,7 +12,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, Launch, Random, Server, Stderr, lines_of, ms, show, wait_until};
+use common::{Client, DEADLINE, Launch, Random, Server, Stderr, lines_of, ms, show, wait_until};
 
 const MIB: usize = 1 << 20;
 
@@ -300,6 +300,32 @@ fn a_connection_beyond_the_limit_is_told_so_and_a_place_that_is_left_is_used_aga
             }
         }
     }
+}
+
+#[test]
+fn connections_beyond_the_limit_are_warned_of_at_most_once_a_second() {
+    let server = Server::start(&["--max-connections", "1"]);
+    let _place = server.connect();
+    let warnings = || {
+        let lines = server.log().lines();
+        let of_the_limit =
+            |line: &&String| line.contains("WARN") && line.contains("connection limit");
+        lines.iter().filter(of_the_limit).count()
+    };
+    let start = Instant::now();
+    let mut refused = 0;
+    wait_until("the second warning", DEADLINE, || {
+        let mut client = server.connect();
+        client.expect("ERR too many connections");
+        client.expect_end();
+        refused += 1;
+        warnings() > 1
+    });
+    let elapsed = start.elapsed();
+    assert!(
+        elapsed >= ms(1000),
+        "two warnings of {refused} connections in {elapsed:?}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! Rule: nothing that accept can say is fatal. A connection that broke on the way is skipped; want
 //! of descriptors or memory pauses, for edge-triggered readiness is not announced twice.
 
+use super::warn_limit::WarnLimit;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,7 +20,6 @@ const BACKLOG: i32 = 4096;
 
 /// Nobody announces that descriptors are free again, so we look.
 const PAUSE: Duration = Duration::from_millis(100);
-const WARN_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -27,7 +27,7 @@ pub(super) struct Listener {
     /// There may be connections to accept: set by an event, cleared by "would block".
     ready: bool,
     paused_until: Option<Instant>,
-    warned_at: Option<Instant>,
+    warnings: WarnLimit,
 }
 
 /// What [`Listener::accept`] found.
@@ -86,7 +86,7 @@ impl Listener {
             socket,
             ready: false,
             paused_until: None,
-            warned_at: None,
+            warnings: WarnLimit::default(),
         })
     }
 
@@ -124,17 +124,12 @@ impl Listener {
                 _ if is_protocol_error(&cause) => {}
                 _ => {
                     self.paused_until = Some(now + PAUSE);
-                    self.warn(&cause, now);
+                    if self.warnings.allows(now) {
+                        warn!(%cause, "accepting pauses; new connections wait in the backlog");
+                    }
                     return Accepted::Exhausted;
                 }
             }
-        }
-    }
-
-    fn warn(&mut self, cause: &io::Error, now: Instant) {
-        if self.warned_at.is_none_or(|at| now >= at + WARN_INTERVAL) {
-            self.warned_at = Some(now);
-            warn!(%cause, "accepting pauses; new connections wait in the backlog");
         }
     }
 }

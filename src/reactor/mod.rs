@@ -6,6 +6,7 @@
 
 mod listener;
 mod sockets;
+mod warn_limit;
 
 use crate::config::Config;
 use crate::engine::{Engine, IsQuick, Owed, Step};
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
+use warn_limit::WarnLimit;
 
 // Below every token of a connection, whose serial number starts at 1.
 const LISTENER: Token = Token(0);
@@ -82,6 +84,8 @@ pub(crate) struct Reactor {
     events: Events,
     /// None once the server is stopping.
     listener: Option<Listener>,
+    limit_warnings: WarnLimit,
+    unserved_warnings: WarnLimit,
     signals: Option<Signals>,
     signalled: bool,
     sockets: Sockets,
@@ -118,6 +122,8 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             listener: Some(listener),
+            limit_warnings: WarnLimit::default(),
+            unserved_warnings: WarnLimit::default(),
             signals: None,
             signalled: false,
             sockets: Sockets::default(),
@@ -266,10 +272,20 @@ impl Reactor {
             // The peer may have gone already; the first read will tell.
             debug!(%peer, %cause, "socket options not set");
         }
+        let too_many_before = self.engine.stats().too_many;
         let id = self.engine.accept(now);
+        let too_many = self.engine.stats().too_many;
+        if too_many > too_many_before && self.limit_warnings.allows(now) {
+            warn!(
+                too_many,
+                "the connection limit is reached; new connections are refused"
+            );
+        }
         let token = Token(id.bits() as usize);
         if let Err(cause) = self.poll.registry().register(&mut stream, token, INTERESTS) {
-            warn!(%peer, %cause, "connection not served");
+            if self.unserved_warnings.allows(now) {
+                warn!(%peer, %cause, "connection not served");
+            }
             self.engine.remove(id, now, "not registered");
             return;
         }
