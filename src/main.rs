@@ -13,9 +13,10 @@ use reactor_pool::operations::Operations;
 use reactor_pool::{Ending, Owed, Server, Summary};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{IsTerminal, Write};
+use std::panic;
 use std::process::ExitCode;
 use tracing::{info, warn};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 const FAILED: ExitCode = ExitCode::FAILURE;
@@ -32,10 +33,16 @@ fn main() -> ExitCode {
         }
         Err(Refusal::Wrong(line)) => return wrong_usage(&line),
     };
-    let _log = match start_log(&args) {
-        Ok(guard) => guard,
-        Err(line) => return wrong_usage(&line),
+    let (writer, _guard) = match log_writer() {
+        Ok(writer_and_guard) => writer_and_guard,
+        Err(line) => {
+            say(&line);
+            return FAILED;
+        }
     };
+    if let Err(line) = start_log(&args, writer) {
+        return wrong_usage(&line);
+    }
     raise_descriptor_limit(args.config.max_connections);
     let handler = Operations {
         max_sleep: args.max_sleep,
@@ -112,7 +119,19 @@ fn raise_descriptor_limit(max_connections: usize) {
 
 /// Log lines go to stderr through a thread of their own, and are dropped when it cannot keep up: a
 /// reader that stalls must not stall the event loop.
-fn start_log(args: &Args) -> Result<WorkerGuard, String> {
+fn log_writer() -> Result<(NonBlocking, WorkerGuard), String> {
+    // Where the system gives no thread, tracing-appender panics: to a person that is one line, too.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let started = panic::catch_unwind(|| NonBlockingBuilder::default().finish(std::io::stderr()));
+    panic::set_hook(hook);
+    started.map_err(|panic| {
+        let cause = panic.downcast_ref::<String>().map_or("", String::as_str);
+        format!("error: cannot start the log: {cause}")
+    })
+}
+
+fn start_log(args: &Args, writer: NonBlocking) -> Result<(), String> {
     let level = match args.verbosity {
         ..=-2 => "error",
         -1 => "warn",
@@ -127,7 +146,6 @@ fn start_log(args: &Args) -> Result<WorkerGuard, String> {
     let filter = EnvFilter::builder().parse(&directives).map_err(|cause| {
         format!("error: RUST_LOG is '{directives}': allowed are tracing directives such as info or reactor_pool=debug ({cause})")
     })?;
-    let (writer, guard) = NonBlockingBuilder::default().finish(std::io::stderr());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
@@ -137,7 +155,7 @@ fn start_log(args: &Args) -> Result<WorkerGuard, String> {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
-    Ok(guard)
+    Ok(())
 }
 
 fn wrong_usage(line: &str) -> ExitCode {

@@ -646,6 +646,17 @@ fn a_wrong_rust_log_gives_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn a_log_that_gets_no_thread_gives_one_line_and_exit_code_1() {
+    // std takes the size of each thread's stack from here, and no address space holds this one.
+    let outcome = run(
+        &["--port", "0"],
+        &[("RUST_MIN_STACK", "1152921504606846976")],
+    );
+    let line = outcome.only_line(1, "no thread");
+    assert!(line.starts_with("error: cannot start the log: "), "{line}");
+}
+
+#[test]
 fn the_json_log_is_one_object_a_line() {
     let mut server = Server::start(&["--log-format", "json", "-vv", "--workers", "3"]);
     server.assert_serves();
