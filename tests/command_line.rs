@@ -520,6 +520,18 @@ fn a_switch_comes_from_its_variable() {
 }
 
 #[test]
+fn a_busy_timeout_on_the_command_line_overrules_the_variable_that_refuses_at_once() {
+    let flags = ["--workers", "1", "--queue", "1", "--busy-timeout", "20000"];
+    let server = Launch::new(&flags)
+        .env("REACTOR_POOL_REJECT_WHEN_FULL", "true")
+        .start();
+    let mut client = server.connect();
+    client.send(format!("SLEEP 300\n{}", "ECHO x\n".repeat(10)));
+    client.expect("OK 300");
+    client.expect_lines(&["OK x"; 10]);
+}
+
+#[test]
 fn aliases_work() {
     let server = Server::start(&["--queue-size", "7"]);
     server
