@@ -149,6 +149,40 @@ fn both_spellings_refuse_at_once() {
 }
 
 #[test]
+fn a_busy_timeout_of_0_refuses_nothing_while_there_are_free_slots() {
+    const CLIENTS: usize = 16;
+    const BURST: usize = 4;
+    const ROUNDS: usize = 50;
+    // As many slots as there are ever requests at a time, whatever the workers have done by then.
+    let server = Server::start(&["--workers", "2", "--queue", "64", "--busy-timeout", "0"]);
+    assert_eq!(CLIENTS * BURST, 64);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let mut client = server.connect();
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    client.send(format!("ECHO {round}\n").repeat(BURST));
+                    client.expect_lines(&[format!("OK {round}").as_str(); BURST]);
+                }
+            });
+        }
+    });
+    // One more client that sends without waiting: what it may have in flight has a slot each.
+    let server = Server::start(&[
+        "--workers",
+        "1",
+        "--queue",
+        "64",
+        "--max-inflight",
+        "64",
+        "--busy-timeout",
+        "0",
+    ]);
+    let answers = server.exchange("ECHO x\n".repeat(2000));
+    assert_eq!(lines_of(&answers), vec!["OK x"; 2000]);
+}
+
+#[test]
 fn requests_refused_at_once_keep_their_places_among_those_served() {
     let server = Server::start(&["--workers", "2", "--queue", "4", "--reject-when-full"]);
     for _ in 0..3 {
