@@ -135,10 +135,18 @@ impl Log {
 
     /// How many lines hold all of `words`.
     fn count(self, words: &[&str]) -> usize {
+        self.lines(words).len()
+    }
+
+    /// The lines that hold all of `words`.
+    fn lines(self, words: &[&str]) -> Vec<String> {
         let bytes = self.0.lock().expect("nobody panics while writing a line");
         let text = String::from_utf8_lossy(&bytes);
         let holds_all = |line: &&str| words.iter().all(|word| line.contains(word));
-        text.lines().filter(holds_all).count()
+        text.split('\n')
+            .filter(holds_all)
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -301,6 +309,43 @@ fn thousands_of_panics_cost_their_own_answers_and_nothing_else() {
         assert_eq!(count, of_each_kind, "{message}");
     }
     assert_eq!(log.count(&["panic with a String 7.301"]), 1);
+}
+
+#[test]
+fn a_panic_with_bytes_of_a_client_is_one_short_escaped_line_of_the_log() {
+    silence_panics_of_workers();
+    let log = Log::capture();
+    let text = |request: &[u8]| format!("client said\n{}", String::from_utf8_lossy(request));
+    let server = Running::start(
+        Config::default(),
+        move |request: &[u8], _: &mut ResponseLine<'_>| panic!("{}", text(request)),
+    );
+    // Colours, a carriage return, a tab, a NUL, a quote, writing from right to left, no UTF-8.
+    let short = b"\x1b[31mred\r\t\0\"\xe2\x80\xae\xff end".to_vec();
+    let long = [&short[..], &[b'x'; 5000]].concat();
+    let mut client = server.connect();
+    for request in [&short, &long] {
+        client.send([request, &b"\n"[..]].concat());
+        client.expect(&["ERR internal error"]);
+    }
+    drop(client);
+    server.stop();
+    let shown = |request: &[u8]| {
+        let first_chars = text(request).chars().take(200).collect::<String>();
+        // Escaped for whoever reads the field, and quoted once more by the text format.
+        format!("panic={:?}", first_chars.escape_debug().to_string())
+    };
+    let lines = log.lines(&["client said"]);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, request) in lines.iter().zip([&short, &long]) {
+        assert!(line.contains("the handler panicked"), "{line:?}");
+        assert!(
+            line.ends_with(&shown(request)),
+            "{line:?} and not {}",
+            shown(request)
+        );
+    }
+    assert_eq!(log.count(&["red"]), 2);
 }
 
 /// A message that panics once more when it is dropped.
