@@ -110,84 +110,119 @@ fn clients_that_never_read_stay_below_the_documented_memory() {
 
 #[test]
 fn answers_held_behind_a_slow_one_stay_below_the_documented_memory() {
-    let server = Server::start(&["--workers", "60", "--queue-order", "fifo"]);
-    server.assert_serves();
-    let before = server.resident_bytes();
-    let mut floods: Vec<Flood> = (0..50)
-        .map(|_| {
-            let mut flood = Flood::open(&server, format!("ECHO {}\n", "x".repeat(2000)));
-            let slow = b"SLEEP 10000\n";
-            assert_eq!(
-                flood.stream.write(slow).expect("room for a line"),
-                slow.len()
-            );
-            flood
-        })
-        .collect();
-    pour_all(&mut floods);
-    let bound = 50 * bytes_per_connection(65_536, 128);
-    assert_bounded(&server, before, bound, "held answers");
+    // One bound for each: the number of requests, their bytes.
+    for pattern in ["\n".to_owned(), format!("ECHO {}\n", "x".repeat(60_000))] {
+        let server = Server::start(&[
+            "--workers",
+            "60",
+            "--queue-order",
+            "fifo",
+            "--max-sleep",
+            "60000",
+        ]);
+        server.assert_serves();
+        let before = server.resident_bytes();
+        let mut floods: Vec<Flood> = (0..50)
+            .map(|_| {
+                let mut flood = Flood::open(&server, &pattern);
+                let slow = b"SLEEP 60000\n";
+                assert_eq!(
+                    flood.stream.write(slow).expect("room for a line"),
+                    slow.len()
+                );
+                flood
+            })
+            .collect();
+        pour_all(&mut floods);
+        let bound = 50 * bytes_per_connection(65_536, 128);
+        let who = format!("held answers to lines of {} bytes", pattern.len());
+        assert_bounded(&server, before, bound, &who);
+    }
 }
 
 #[test]
-fn a_thousand_partial_lines_stay_below_the_documented_memory() {
+fn a_thousand_partial_lines_cost_their_bytes_and_those_too_long_cost_nothing() {
+    const CLIENTS: usize = 1000;
+    const PARTIAL_BYTES: usize = 60 * KIB;
     let server = Server::start(&[]);
     server.assert_serves();
     let before = server.resident_bytes();
-    let _partial: Vec<TcpStream> = (0..1000)
-        .map(|_| {
+    // Half of them end here, in the middle of it.
+    let too_long = "x".repeat(256 * KIB);
+    let and_a_partial_line = format!("{too_long}\n{}", "x".repeat(PARTIAL_BYTES));
+    let _clients: Vec<TcpStream> = (0..CLIENTS)
+        .map(|n| {
+            let input = [&too_long, &and_a_partial_line][n % 2];
             let mut stream = TcpStream::connect(server.address()).expect("the server accepts");
-            stream.write_all(&[b'x'; 60 * KIB]).expect("it is read");
+            stream.write_all(input.as_bytes()).expect("it is read");
             stream
         })
         .collect();
-    server.barrier();
-    let bound = 1000 * bytes_per_connection(65_536, 128);
+    let sent = CLIENTS / 2 * (too_long.len() + and_a_partial_line.len());
+    wait_until("all is read", ms(20_000), || {
+        reported(&server, "bytes_in") >= Some(sent)
+    });
+    // Far below the formula, which allows each of them 1 MiB.
+    let bound = CLIENTS / 2 * (80 * KIB + 10 * KIB);
     assert_bounded(&server, before, bound, "partial lines");
-    // Far below the worst case: a partial line costs its bytes.
-    assert_bounded(&server, before, 1000 * 80 * KIB, "partial lines");
 }
 
 #[test]
 fn the_budget_of_all_bounds_memory_and_goes_on_by_itself() {
     const BUDGET: usize = MIB;
     const CONNECTIONS: usize = 40;
-    let flags = ["--workers", "2", "--max-buffered", &BUDGET.to_string()];
-    let server = Server::start(&flags);
+    const MAX_LINE: usize = MIB;
+    const MAX_INFLIGHT: usize = 32;
+    // The slow requests all run at once, and a few workers are left for the others.
+    let server = Server::start(&[
+        "--workers",
+        &(CONNECTIONS + 4).to_string(),
+        "--queue-order",
+        "fifo",
+        "--max-line",
+        &MAX_LINE.to_string(),
+        "--max-inflight",
+        &MAX_INFLIGHT.to_string(),
+        "--max-buffered",
+        &BUDGET.to_string(),
+    ]);
     server.assert_serves();
     let before = server.resident_bytes();
     // Answers that finish at once, behind one slow request on each connection: the budget is spent
-    // on them, and only the slow ones can free it.
-    let line = format!("ECHO {}\n", "x".repeat(10_000));
-    let input = format!("SLEEP 50\n{}", line.repeat(60));
-    let answers = 61;
+    // on them, and only the slow ones can free it. A connection alone may hold 2 MiB of them.
+    const ANSWERS: usize = 25;
+    let text = "x".repeat(100_000);
+    let input = format!("SLEEP 1000\n{}", format!("ECHO {text}\n").repeat(ANSWERS));
+    let answer = format!("OK {text}");
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| server.connect()).collect();
     thread::scope(|scope| {
         for client in &mut clients {
-            let (mut writer, input) = (client.writer(), &input);
+            let (mut writer, input, answer) = (client.writer(), &input, &answer);
             scope.spawn(move || {
                 writer
                     .write_all(input.as_bytes())
                     .expect("it is read in the end")
             });
             scope.spawn(move || {
-                client.expect("OK 50");
-                (1..answers).for_each(|_| client.expect(line_of_answer()));
+                client.expect("OK 1000");
+                (0..ANSWERS).for_each(|_| client.expect(answer));
             });
         }
     });
-    let bound = bytes_in_all(CONNECTIONS, 65_536, 128, BUDGET);
-    assert_bounded(&server, before, bound, "held answers under a budget");
+    let bound = bytes_in_all(CONNECTIONS, MAX_LINE, MAX_INFLIGHT, BUDGET);
+    let grown = server.peak_resident_bytes().saturating_sub(before);
+    assert!(
+        grown <= bound,
+        "held answers under a budget: {grown} bytes, allowed are {bound}"
+    );
+    server.assert_serves();
     server.signal("USR1");
     let report = server
         .log()
         .wait_for("reports bytes", |line| line.contains("stats: bytes"));
     assert!(field(&report, "budget_pauses") > 0, "no pause: {report}");
     wait_until("all is freed", ms(10_000), || {
-        server.signal("USR1");
-        let last = server.log().lines();
-        let last = last.iter().rfind(|line| line.contains("stats: bytes"));
-        last.is_some_and(|line| field(line, "buffered") == 0)
+        reported(&server, "buffered") == Some(0)
     });
 }
 
@@ -209,8 +244,12 @@ fn partial_lines_that_spend_the_budget_lock_nobody_up() {
     }
 }
 
-fn line_of_answer() -> String {
-    format!("OK {}", "x".repeat(10_000))
+/// A number of the last report on bytes; asks for the next one.
+fn reported(server: &Server, name: &str) -> Option<usize> {
+    server.signal("USR1");
+    let lines = server.log().lines();
+    let last = lines.iter().rfind(|line| line.contains("stats: bytes"))?;
+    Some(field(last, name))
 }
 
 /// The number of `name=` in a line of the log.

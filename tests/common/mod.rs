@@ -341,11 +341,20 @@ impl Server {
     }
 
     pub(crate) fn resident_bytes(&self) -> usize {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was ever resident.
+    pub(crate) fn peak_resident_bytes(&self) -> usize {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> usize {
         let status = self.proc_file("status");
         let line = status
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("VmRSS");
+            .find(|line| line.starts_with(name))
+            .expect("proc(5) names it");
         let kilobytes = line.split_whitespace().nth(1).expect("a number");
         kilobytes.parse::<usize>().expect("a number") * 1024
     }
