@@ -1,0 +1,182 @@
+//! Flags, variables and arguments that are wrong.
+//!
+//! Knows the table of flags and their ranges in `command_line.rs`.
+//!
+//! Rule: one line on standard error that names the flag and what is allowed, and exit code 2.
+
+use crate::common::Server;
+use crate::{NUMBERS, OTHER_NUMBERS, WORDS, run, variable_of};
+
+#[track_caller]
+fn assert_names_flag_and_range(line: &str, flag: &str, low: u64, high: u64, context: &str) {
+    assert!(line.contains(flag), "{context}: {line}");
+    // Taken apart, so that the 1 of 1024 does not pass for the lower end.
+    let numbers: Vec<&str> = line
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|number| !number.is_empty())
+        .collect();
+    for end in [low, high] {
+        assert!(
+            numbers.contains(&end.to_string().as_str()),
+            "{context}: no {end} in: {line}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_number_gives_one_line_with_flag_and_range_and_exit_code_2() {
+    for (flag, _, low, high) in NUMBERS {
+        let above = (high + 1).to_string();
+        let mut wrong = vec![
+            "",
+            "x",
+            "-1",
+            "1.5",
+            " 1",
+            "4k",
+            "99999999999999999999999",
+            &above,
+        ];
+        if *low > 0 {
+            wrong.push("0");
+        }
+        for value in wrong {
+            let context = format!("{flag} {value:?}");
+            let outcome = run(&[flag, value], &[]);
+            let line = outcome.only_line(2, &context);
+            assert_names_flag_and_range(line, flag, *low, *high, &context);
+        }
+        let joined = format!("{flag}=-1");
+        assert_names_flag_and_range(
+            run(&[&joined], &[]).only_line(2, &joined),
+            flag,
+            *low,
+            *high,
+            &joined,
+        );
+    }
+}
+
+#[test]
+fn a_wrong_number_of_any_other_flag_gives_one_line_with_the_flag_and_exit_code_2() {
+    for (flag, _) in OTHER_NUMBERS {
+        for value in ["", "x", "-1", "1.5", "99999999999999999999999"] {
+            let context = format!("{flag} {value:?}");
+            let outcome = run(&[flag, value], &[]);
+            let line = outcome.only_line(2, &context);
+            assert!(line.contains(flag), "{context}: {line}");
+            // A range, whatever it is.
+            assert!(
+                line.contains(|c: char| c.is_ascii_digit()),
+                "{context}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_wrong_word_gives_one_line_with_flag_and_choices_and_exit_code_2() {
+    for (flag, _, choices) in WORDS {
+        for value in ["", "x", "FAIRLY"] {
+            let context = format!("{flag} {value:?}");
+            let outcome = run(&[flag, value], &[]);
+            let line = outcome.only_line(2, &context);
+            assert!(line.contains(flag), "{context}: {line}");
+            for choice in *choices {
+                assert!(line.contains(choice), "{context}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_told_like_a_wrong_flag() {
+    for (flag, _, low, high) in NUMBERS {
+        let above = (high + 1).to_string();
+        for value in ["x", "-1", &above] {
+            let variable = variable_of(flag);
+            let context = format!("{variable}={value}");
+            let outcome = run(&[], &[(&variable, value)]);
+            assert_names_flag_and_range(
+                outcome.only_line(2, &context),
+                flag,
+                *low,
+                *high,
+                &context,
+            );
+        }
+    }
+    for (flag, _, choices) in WORDS {
+        let outcome = run(&[], &[(&variable_of(flag), "x")]);
+        let line = outcome.only_line(2, flag);
+        assert!(line.contains(flag) && line.contains(choices[1]), "{line}");
+    }
+}
+
+#[test]
+fn an_unknown_flag_or_a_stray_argument_gives_one_line_and_exit_code_2() {
+    for args in [
+        &["--frobnicate"][..],
+        &["--frobnicate", "3"],
+        &["stray"],
+        &["-x"],
+    ] {
+        let outcome = run(args, &[]);
+        let line = outcome.only_line(2, args[0]);
+        assert!(line.contains(args[0]), "{line}");
+    }
+}
+
+#[test]
+fn a_flag_without_its_value_gives_one_line_with_the_flag_and_exit_code_2() {
+    for flag in ["--workers", "--host", "--log-format"] {
+        let outcome = run(&[flag], &[]);
+        let line = outcome.only_line(2, flag);
+        assert!(line.contains(flag), "{line}");
+    }
+}
+
+#[test]
+fn the_ends_of_the_ranges_are_allowed() {
+    let least = [
+        "--workers",
+        "1",
+        "--queue",
+        "1",
+        "--busy-timeout",
+        "0",
+        "--max-line",
+        "1",
+        "--max-inflight",
+        "1",
+        "--max-connections",
+        "1",
+        "--idle-timeout",
+        "0",
+        "--drain-timeout",
+        "0",
+        "--max-sleep",
+        "0",
+    ];
+    let server = Server::start(&least);
+    let mut client = server.connect();
+    client.send("a\n");
+    client.expect("ERR unknown op A");
+    drop(server);
+
+    let greatest = [
+        "--workers",
+        "1024",
+        "--queue",
+        "1000",
+        "--busy-timeout",
+        "3600000",
+        "--max-line",
+        "16777216",
+        "--max-inflight",
+        "65536",
+        "--max-connections",
+        "1000000",
+    ];
+    Server::start(&greatest).assert_serves();
+}
