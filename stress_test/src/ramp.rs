@@ -38,12 +38,13 @@ pub(crate) fn ramp(arguments: &RampArguments) -> anyhow::Result<Result<u8, Refus
         Ok(plan) => plan,
         Err(text) => return Ok(Err(run::usage(text))),
     };
-    let json = match arguments.json.as_deref().map(run::create).transpose() {
+    let series = &arguments.series;
+    let json = match series.json.as_deref().map(run::create).transpose() {
         Ok(json) => json,
         Err(refusal) => return Ok(Err(refusal)),
     };
     let mut signals = run::catch_signals()?;
-    let (target, load, output) = (&arguments.target, &arguments.load, &arguments.output);
+    let (target, load, output) = (&arguments.target, &series.load, &series.output);
     let target = match run::find(target, load, output.verbose, &mut signals) {
         Ok(target) => target,
         Err(refusal) => return Ok(Err(refusal)),
@@ -97,11 +98,11 @@ impl Ramp<'_> {
             start,
             max_rate,
             precision,
-            output,
+            series,
             ..
         } = self.arguments;
         let mut search = Search::new(*start, *max_rate, f64::from(*precision) / 100.0);
-        let mut progress = Progress::new(output.quiet);
+        let mut progress = Progress::new(series.output.quiet);
         let began = Instant::now();
         while let Some(rate) = search.next() {
             let seconds = began.elapsed().as_secs_f64();
@@ -157,7 +158,7 @@ impl Ramp<'_> {
             }),
             ..self.plan.clone()
         };
-        let failures = Failures::new(self.arguments.output.verbose);
+        let failures = Failures::new(self.arguments.series.output.verbose);
         let (address, mut quiet) = (self.target.address, Progress::Quiet);
         let outcome = run::measure(&plan, address, signals, failures, &mut quiet)?;
         match &outcome.ended {
@@ -185,7 +186,7 @@ impl Ramp<'_> {
     fn length(&self, rate: f64) -> Duration {
         let samples = self.arguments.slo.iter().map(Threshold::sample);
         let needed_s = MARGIN * samples.fold(0.0, f64::max) / rate;
-        let needed = self.arguments.warmup + Duration::from_secs_f64(needed_s);
+        let needed = self.arguments.series.warmup + Duration::from_secs_f64(needed_s);
         needed.min(LONGEST_STEP).max(self.arguments.duration)
     }
 

@@ -33,7 +33,8 @@ pub(crate) fn sweep(arguments: &SweepArguments) -> anyhow::Result<Result<u8, Ref
         Ok(plan) => plan,
         Err(text) => return Ok(Err(run::usage(text))),
     };
-    let json = match arguments.json.as_deref().map(run::create).transpose() {
+    let series = &arguments.series;
+    let json = match series.json.as_deref().map(run::create).transpose() {
         Ok(json) => json,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -45,7 +46,7 @@ pub(crate) fn sweep(arguments: &SweepArguments) -> anyhow::Result<Result<u8, Ref
     };
     let result = sweep.into_result(&ended);
     let mut out = io::stdout().lock();
-    table::write(&mut out, &result, arguments.output.quiet)
+    table::write(&mut out, &result, series.output.quiet)
         .and_then(|()| out.flush())
         .context("cannot write the table")?;
     if let Some(file) = json {
@@ -98,7 +99,7 @@ impl<'a> Sweep<'a> {
 
     fn measure_all(&mut self, signals: &mut Signals) -> anyhow::Result<Result<Sweeping, Refusal>> {
         let order = order(self.cells.len(), self.arguments.rounds, self.plan.seed);
-        let mut progress = Progress::new(self.arguments.output.quiet);
+        let mut progress = Progress::new(self.arguments.series.output.quiet);
         let began = Instant::now();
         for (done, &place) in order.iter().enumerate() {
             let left = order.len() - done;
@@ -148,10 +149,10 @@ impl<'a> Sweep<'a> {
         signals: &mut Signals,
     ) -> anyhow::Result<Result<Option<Round>, Refusal>> {
         let cell = self.cells[place];
-        let (load, more) = (&self.arguments.load, &self.arguments.server_arg);
+        let (load, more) = (&self.arguments.series.load, &self.arguments.server_arg);
         let options = Options {
             arguments: load.server_arguments(Some(cell.workers), Some(cell.queue), more),
-            show_log: self.arguments.output.verbose,
+            show_log: self.arguments.series.output.verbose,
         };
         let target = match run::spawn(&options, signals) {
             Ok(target) => target,
@@ -175,7 +176,7 @@ impl<'a> Sweep<'a> {
         let id = target.server.as_ref().map(|server| server.id());
         let cpu = || id.and_then(process::processor_time);
         let (before, began) = (cpu(), Instant::now());
-        let failures = Failures::new(self.arguments.output.verbose);
+        let failures = Failures::new(self.arguments.series.output.verbose);
         let (address, mut quiet) = (target.address, Progress::Quiet);
         let mut outcome = run::measure(&plan, address, signals, failures, &mut quiet)?;
         let elapsed = began.elapsed();

@@ -15,6 +15,37 @@ use super::values::{file, length, rate, seconds_or_none, threshold, whole};
 use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan};
 use crate::threshold::Threshold;
 
+/// The flags of every command that makes several runs.
+#[derive(Debug, Args)]
+pub(crate) struct SeriesArguments {
+    /// Seconds of it that are verified but not measured, 0 to 86400
+    #[arg(long, default_value = "0.5", value_name = "SECONDS", value_parser = seconds_or_none)]
+    pub(crate) warmup: Duration,
+
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+
+    /// Writes every figure into this file, in the format of docs/stress_test.schema.json
+    #[arg(long, value_name = "FILE", value_parser = file, help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+impl SeriesArguments {
+    /// What one run is. An error is one line that names the flag.
+    fn plan(&self, clients: u32, load: Load, mix: Mix) -> Result<Plan, String> {
+        if let Some(duration) = load.duration() {
+            check_warmup(self.warmup, duration)?;
+        }
+        Ok(Plan {
+            warmup: self.warmup,
+            ..self.load.plan(clients, load, mix)?
+        })
+    }
+}
+
 const SWEEP_HELP: &str = "\
 Each cell of the table is the median of its rounds, with the smallest and the largest beside it.
 Where workers that only sleep are what limits, the ideal is workers x 1000 / milliseconds per second
@@ -58,45 +89,28 @@ pub(crate) struct SweepArguments {
     #[arg(long, default_value = "3", value_parser = whole::<1, 100>)]
     pub(crate) rounds: u32,
 
-    /// Seconds of one measurement, warmup included, 0.1 to 86400
-    #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = length)]
-    pub(crate) duration: Duration,
-
-    /// Seconds of it that are verified but not measured, 0 to 86400
-    #[arg(long, default_value = "0.5", value_name = "SECONDS", value_parser = seconds_or_none)]
-    pub(crate) warmup: Duration,
-
     /// One more argument for the server; may be given several times
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) server_arg: Vec<OsString>,
 
-    #[command(flatten)]
-    pub(crate) load: LoadArguments,
-
-    /// Writes every figure into this file, in the format of docs/stress_test.schema.json
-    #[arg(long, value_name = "FILE", value_parser = file, help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
+    /// Seconds of one measurement, warmup included, 0.1 to 86400
+    #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = length)]
+    pub(crate) duration: Duration,
 
     #[command(flatten)]
-    pub(crate) output: OutputArguments,
+    pub(crate) series: SeriesArguments,
 }
 
 impl SweepArguments {
     /// What one measurement is, of all that the sweep varies the first of each. An error is one
     /// line that names the flag.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
-        check_warmup(self.warmup, self.duration)?;
         let first = (self.clients.first(), self.mix.first());
         let (Some(&clients), Some(&mix)) = first else {
             return Err("--clients and --mix need a value".to_owned());
         };
-        let plan = self
-            .load
-            .plan(clients, Load::Duration(self.duration), mix)?;
-        Ok(Plan {
-            warmup: self.warmup,
-            ..plan
-        })
+        self.series
+            .plan(clients, Load::Duration(self.duration), mix)
     }
 }
 
@@ -155,38 +169,22 @@ pub(crate) struct RampArguments {
     #[arg(long, default_value = "3", value_name = "SECONDS", value_parser = length)]
     pub(crate) duration: Duration,
 
-    /// Seconds of it that are verified but not measured, 0 to 86400
-    #[arg(long, default_value = "0.5", value_name = "SECONDS", value_parser = seconds_or_none)]
-    pub(crate) warmup: Duration,
-
     #[command(flatten)]
-    pub(crate) load: LoadArguments,
+    pub(crate) series: SeriesArguments,
 
     #[command(flatten)]
     pub(crate) target: TargetArguments,
-
-    /// Writes every figure into this file, in the format of docs/stress_test.schema.json
-    #[arg(long, value_name = "FILE", value_parser = file, help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) output: OutputArguments,
 }
 
 impl RampArguments {
     /// The first step. An error is one line that names the flag.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
-        check_warmup(self.warmup, self.duration)?;
         let open = OpenLoop {
             rate: self.start,
             arrivals: self.arrivals,
             duration: self.duration,
         };
-        let plan = self.load.plan(self.clients, Load::Rate(open), self.mix)?;
-        Ok(Plan {
-            warmup: self.warmup,
-            ..plan
-        })
+        self.series.plan(self.clients, Load::Rate(open), self.mix)
     }
 }
 
