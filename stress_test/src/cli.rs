@@ -18,7 +18,7 @@ pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
 pub(crate) use self::shared::{LoadArguments, OutputArguments, TargetArguments};
 use self::values::{file, length, rate, seconds_or_none, threshold, whole};
 pub(crate) use self::values::{is_asked_for, one_line};
-use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan};
+use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
 use crate::threshold::Threshold;
 
 /// How long an open loop lasts unless it is told.
@@ -188,13 +188,16 @@ impl RunArguments {
             Load::Rate(_) => 0,
             Load::Frames(_) | Load::Duration(_) => CLOSED_LOOP_RETRIES,
         };
-        let plan = self.load.plan(self.clients, load, self.mix)?;
+        let requests = Requests::Mixes {
+            clients: self.mix,
+            hogs: self.hog_mix.unwrap_or(self.mix),
+        };
+        let plan = self.load.plan(self.clients, load, requests)?;
         Ok(Plan {
             warmup: self.warmup,
             retries: self.retries.unwrap_or(default_retries),
             hogs: self.hogs,
             hog_inflight: self.hog_inflight as usize,
-            hog_mix: self.hog_mix.unwrap_or(self.mix),
             ..plan
         })
     }
@@ -241,9 +244,11 @@ mod tests {
 
     #[test]
     fn hogs_ask_for_the_same_unless_told_otherwise() {
-        let mixes = |flags: &[&str]| parse(flags).map(|plan| (plan.mix, plan.hog_mix));
-        assert_eq!(mixes(&["--mix", "hash"]), Ok((Mix::Hash, Mix::Hash)));
-        assert_eq!(mixes(&["--hog-mix", "sleep"]), Ok((Mix::Echo, Mix::Sleep)));
+        let mixes = |flags: &[&str]| match parse(flags).expect("flags").requests {
+            Requests::Mixes { clients, hogs } => (clients, hogs),
+        };
+        assert_eq!(mixes(&["--mix", "hash"]), (Mix::Hash, Mix::Hash));
+        assert_eq!(mixes(&["--hog-mix", "sleep"]), (Mix::Echo, Mix::Sleep));
     }
 
     #[test]

@@ -369,7 +369,7 @@ impl Client {
     /// Which frame in flight, other than the first, `line` is the answer to. An answer that many
     /// frames could have (of SLEEP, an error) is taken for the second one's only.
     fn place_in_flight(&self, line: &[u8], expectations: &mut Expectations) -> Option<usize> {
-        let last = if Expectations::is_distinctive(line) {
+        let last = if expectations.is_distinctive(line) {
             self.in_flight.len()
         } else {
             self.in_flight.len().min(2)

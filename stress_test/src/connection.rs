@@ -18,7 +18,6 @@ use crate::expectations::Expectations;
 use crate::failure::Kind;
 use crate::ledger::Ledger;
 use crate::measure::Share;
-use crate::oracle::Ending;
 use crate::plan::Plan;
 
 /// No new request is written out while so many bytes of earlier ones are unsent.
@@ -280,8 +279,7 @@ impl Connection {
                 break;
             };
             let frame = self.client.frame(what);
-            let ending = expectations.append_request(frame, &mut self.outbox);
-            self.ends_stream = ending == Ending::Eof;
+            self.ends_stream = expectations.append_request(frame, &mut self.outbox);
             let end_offset = self.sent_bytes + (self.outbox.len() - self.outbox_start) as u64;
             self.client
                 .queued(what, end_offset, self.ends_stream, now, ledger);

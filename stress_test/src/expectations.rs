@@ -4,9 +4,11 @@
 //!
 //! Rule: nothing is stored per request: both sides are written anew, into the same two buffers.
 
+use std::mem;
+
 use crate::failure::Sender;
 use crate::oracle::{self, Ending};
-use crate::plan::{Limits, Plan};
+use crate::plan::{Limits, Plan, Requests};
 use crate::workload::{Frame, Workload, tagged_frame};
 
 /// An untagged answer (a digest) is looked for among so many of the last frames of each client.
@@ -19,30 +21,68 @@ const DISTINCTIVE_BYTES: usize = 12;
 /// Every request and every right answer of a run.
 #[derive(Debug)]
 pub(crate) struct Expectations {
+    source: Source,
+    clients: u32,
+    /// How many frames each client has sent so far, hogs last.
+    sent: Vec<u32>,
+    search_budget: u32,
+    /// Scratch: the answer that was written last.
+    answer: Vec<u8>,
+}
+
+/// Where requests and their right answers come from.
+#[derive(Debug)]
+enum Source {
+    /// The workloads ask, and the oracle knows what is right.
+    Protocol(Protocol),
+}
+
+#[derive(Debug)]
+struct Protocol {
     of_clients: Workload,
     of_hogs: Workload,
     clients: u32,
     limits: Limits,
-    /// How many frames each client has sent so far, hogs last.
-    sent: Vec<u32>,
-    search_budget: u32,
     /// Scratch: the request line that was written last.
     request: Vec<u8>,
-    /// Scratch: the answer that was written last.
-    answer: Vec<u8>,
+}
+
+impl Protocol {
+    fn workload(&self, client: u32) -> &Workload {
+        if client < self.clients {
+            &self.of_clients
+        } else {
+            &self.of_hogs
+        }
+    }
+
+    fn append_answer(&mut self, frame: Frame, answer: &mut Vec<u8>) {
+        let mut request = mem::take(&mut self.request);
+        request.clear();
+        let workload = self.workload(frame.client);
+        let ending = workload.append_request(frame, &mut request);
+        oracle::append_answer(self.limits, &request, ending, answer);
+        self.request = request;
+    }
 }
 
 impl Expectations {
     /// The expectations of `plan`.
     pub(crate) fn new(plan: &Plan) -> Self {
+        let source = match &plan.requests {
+            Requests::Mixes { clients, hogs } => Source::Protocol(Protocol {
+                of_clients: Workload::of_clients(plan, *clients),
+                of_hogs: Workload::of_hogs(plan, *hogs),
+                clients: plan.clients,
+                limits: plan.limits,
+                request: Vec::new(),
+            }),
+        };
         Self {
-            of_clients: Workload::of_clients(plan),
-            of_hogs: Workload::of_hogs(plan),
+            source,
             clients: plan.clients,
-            limits: plan.limits,
             sent: vec![0; (plan.clients + plan.hogs) as usize],
             search_budget: SEARCH_BUDGET,
-            request: Vec::new(),
             answer: Vec::new(),
         }
     }
@@ -57,33 +97,36 @@ impl Expectations {
 
     /// Whether the last frame of `client` may have to be sent alone.
     pub(crate) fn last_frame_may_end_the_stream(&self, client: u32) -> bool {
-        self.workload(client).last_frame_may_end_the_stream()
+        match &self.source {
+            Source::Protocol(protocol) => {
+                let workload = protocol.workload(client);
+                workload.last_frame_may_end_the_stream()
+            }
+        }
     }
 
-    /// Appends `frame` with its ending to what will be sent, and returns the ending.
-    pub(crate) fn append_request(&mut self, frame: Frame, outbox: &mut Vec<u8>) -> Ending {
+    /// Appends `frame` to what will be sent. Returns whether it ends the stream: its sender shuts
+    /// the sending side down behind it.
+    pub(crate) fn append_request(&mut self, frame: Frame, outbox: &mut Vec<u8>) -> bool {
         let sent = &mut self.sent[frame.client as usize];
         *sent = (*sent).max(frame.sequence + 1);
-        let ending = self.workload(frame.client).append_request(frame, outbox);
-        outbox.extend_from_slice(ending.bytes());
-        ending
+        match &self.source {
+            Source::Protocol(protocol) => {
+                let workload = protocol.workload(frame.client);
+                let ending = workload.append_request(frame, outbox);
+                outbox.extend_from_slice(ending.bytes());
+                ending == Ending::Eof
+            }
+        }
     }
 
     /// The right answer to `frame`, without its LF.
     pub(crate) fn answer(&mut self, frame: Frame) -> &[u8] {
-        let Self {
-            request, answer, ..
-        } = self;
-        request.clear();
-        answer.clear();
-        let workload = if frame.client < self.clients {
-            &self.of_clients
-        } else {
-            &self.of_hogs
-        };
-        let ending = workload.append_request(frame, request);
-        oracle::append_answer(self.limits, request, ending, answer);
-        answer
+        self.answer.clear();
+        match &mut self.source {
+            Source::Protocol(protocol) => protocol.append_answer(frame, &mut self.answer),
+        }
+        &self.answer
     }
 
     /// Whether `line` is the right answer to `frame`.
@@ -92,17 +135,19 @@ impl Expectations {
     }
 
     /// Whether `line` can be told from the answers to other frames.
-    pub(crate) fn is_distinctive(line: &[u8]) -> bool {
-        line.len() >= DISTINCTIVE_BYTES && line.starts_with(b"OK ")
+    pub(crate) fn is_distinctive(&self, line: &[u8]) -> bool {
+        match &self.source {
+            Source::Protocol(_) => line.len() >= DISTINCTIVE_BYTES && line.starts_with(b"OK "),
+        }
     }
 
     /// The frame that has been sent, by whichever client, and that `line` is the answer to; clients
     /// are searched from `nearest` on.
     pub(crate) fn whose(&mut self, line: &[u8], nearest: u32) -> Option<Frame> {
-        if !Self::is_distinctive(line) {
+        if !self.is_distinctive(line) {
             return None;
         }
-        if let Some(frame) = tagged_frame(&line[b"OK ".len()..])
+        if let Some(frame) = line.strip_prefix(b"OK ").and_then(tagged_frame)
             && self
                 .sent
                 .get(frame.client as usize)
@@ -127,14 +172,6 @@ impl Expectations {
             }
         }
         None
-    }
-
-    fn workload(&self, client: u32) -> &Workload {
-        if client < self.clients {
-            &self.of_clients
-        } else {
-            &self.of_hogs
-        }
     }
 }
 
@@ -163,7 +200,7 @@ mod tests {
                 for sequence in 0..50 {
                     let frame = Frame { client, sequence };
                     let line = expectations.answer(frame).to_vec();
-                    if Expectations::is_distinctive(&line) {
+                    if expectations.is_distinctive(&line) {
                         assert_eq!(expectations.whose(&line, 1), Some(frame));
                         traced += 1;
                     }

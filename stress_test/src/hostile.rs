@@ -264,7 +264,7 @@ mod tests {
     fn every_error_of_the_protocol_is_provoked_and_no_line_holds_a_line_end() {
         let mut plan = plan(Mix::Errors);
         plan.load = Load::Frames(2000);
-        let workload = Workload::of_clients(&plan);
+        let workload = Workload::of_clients(&plan, Mix::Errors);
         let mut counts: HashMap<&str, u32> = HashMap::new();
         for client in 0..20 {
             for sequence in 1900..2000 {
@@ -298,7 +298,7 @@ mod tests {
         let mut plan = plan(Mix::Errors);
         plan.limits.max_line_bytes = 16;
         plan.payload.max = 11;
-        let workload = Workload::of_clients(&plan);
+        let workload = Workload::of_clients(&plan, Mix::Errors);
         for sequence in 0..100 {
             workload.append_request(
                 Frame {

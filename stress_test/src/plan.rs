@@ -36,6 +36,28 @@ impl fmt::Display for Mix {
     }
 }
 
+/// What the requests of a run are.
+#[derive(Debug, Clone)]
+pub(crate) enum Requests {
+    /// Operations of the protocol.
+    Mixes {
+        /// What the ordinary clients ask for.
+        clients: Mix,
+        /// What the hogs ask for.
+        hogs: Mix,
+    },
+}
+
+impl Requests {
+    /// Ordinary clients and hogs ask for the same.
+    pub(crate) fn all_of(mix: Mix) -> Self {
+        Self::Mixes {
+            clients: mix,
+            hogs: mix,
+        }
+    }
+}
+
 /// A range of whole numbers, both ends included; `min <= max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -141,14 +163,12 @@ pub(crate) struct Plan {
     pub(crate) warmup: Duration,
     /// Requests that an ordinary client keeps under way at most, those waiting for a retry included.
     pub(crate) max_inflight: usize,
-    /// What the ordinary clients ask for.
-    pub(crate) mix: Mix,
+    /// What is asked for.
+    pub(crate) requests: Requests,
     /// Extra clients that pipeline without an end for as long as the ordinary ones run.
     pub(crate) hogs: u32,
     /// Requests that a hog keeps under way.
     pub(crate) hog_inflight: usize,
-    /// What the hogs ask for.
-    pub(crate) hog_mix: Mix,
     /// Characters in an ECHO or HASH argument.
     pub(crate) payload: Span,
     /// Milliseconds that a SLEEP asks for.

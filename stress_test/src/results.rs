@@ -14,7 +14,7 @@ use crate::driver::{Ended, Outcome};
 use crate::ledger::Tally;
 use crate::measure::{Latencies, Share, jains_index};
 use crate::occupancy::Occupancy;
-use crate::plan::{Load, Plan};
+use crate::plan::{Load, Plan, Requests};
 use crate::timeline::Timeline;
 
 /// The name and version of the format.
@@ -377,6 +377,9 @@ pub(crate) fn load_figures(plan: &Plan) -> LoadFigures {
         Load::Rate(open) => Some(open),
         Load::Frames(_) | Load::Duration(_) => None,
     };
+    let mix = match &plan.requests {
+        Requests::Mixes { clients, .. } => clients.to_string(),
+    };
     LoadFigures {
         r#loop: if open.is_some() { "open" } else { "closed" }.to_owned(),
         clients: plan.clients,
@@ -386,7 +389,7 @@ pub(crate) fn load_figures(plan: &Plan) -> LoadFigures {
         duration_s: plan.load.duration().map(|duration| duration.as_secs_f64()),
         warmup_s: plan.warmup.as_secs_f64(),
         max_inflight: plan.max_inflight,
-        mix: plan.mix.to_string(),
+        mix,
         payload: plan.payload.to_string(),
         sleep_ms: plan.sleep_ms.to_string(),
         retries: plan.retries,

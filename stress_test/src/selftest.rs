@@ -15,7 +15,7 @@ use crate::driver::Ended;
 use crate::exit;
 use crate::failure::{Failures, Kind};
 use crate::faulty_server::{Fault, FaultyServer, STALL};
-use crate::plan::{Arrivals, Limits, Load, Mix, OpenLoop, Plan, Span};
+use crate::plan::{Arrivals, Limits, Load, Mix, OpenLoop, Plan, Requests, Span};
 use crate::progress::Progress;
 use crate::results::RunResult;
 use crate::run;
@@ -210,10 +210,9 @@ fn plan() -> Plan {
         load: Load::Frames(FRAMES),
         warmup: Duration::ZERO,
         max_inflight: 4,
-        mix: Mix::Echo,
+        requests: Requests::all_of(Mix::Echo),
         hogs: 0,
         hog_inflight: 1,
-        hog_mix: Mix::Echo,
         payload: Span { min: 20, max: 40 },
         sleep_ms: Span { min: 0, max: 0 },
         limits: Limits {

@@ -20,7 +20,7 @@ use crate::draws::Draws;
 use crate::driver::Ended;
 use crate::exit;
 use crate::failure::Failures;
-use crate::plan::Plan;
+use crate::plan::{Plan, Requests};
 use crate::process;
 use crate::progress::Progress;
 use crate::results::{RunResult, Verdict};
@@ -169,8 +169,7 @@ impl<'a> Sweep<'a> {
     ) -> anyhow::Result<Result<Option<Round>, Refusal>> {
         let plan = Plan {
             clients: cell.clients,
-            mix: cell.mix,
-            hog_mix: cell.mix,
+            requests: Requests::all_of(cell.mix),
             ..self.plan.clone()
         };
         let id = target.server.as_ref().map(|server| server.id());

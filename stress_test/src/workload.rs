@@ -40,18 +40,15 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// The requests of the ordinary clients of `plan`.
-    pub(crate) fn of_clients(plan: &Plan) -> Self {
-        Self::new(
-            plan,
-            plan.mix,
-            plan.load.frames().and_then(|frames| frames.checked_sub(1)),
-        )
+    /// The requests of the ordinary clients of `plan`, which ask for `mix`.
+    pub(crate) fn of_clients(plan: &Plan, mix: Mix) -> Self {
+        let frames = plan.load.frames();
+        Self::new(plan, mix, frames.and_then(|frames| frames.checked_sub(1)))
     }
 
-    /// The requests of the hogs of `plan`.
-    pub(crate) fn of_hogs(plan: &Plan) -> Self {
-        Self::new(plan, plan.hog_mix, None)
+    /// The requests of the hogs of `plan`, which ask for `mix`.
+    pub(crate) fn of_hogs(plan: &Plan, mix: Mix) -> Self {
+        Self::new(plan, mix, None)
     }
 
     fn new(plan: &Plan, mix: Mix, last_sequence: Option<u32>) -> Self {
@@ -224,7 +221,7 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::plan::Load;
+    use crate::plan::{Load, Requests};
     use std::collections::HashSet;
     use std::time::Duration;
 
@@ -235,10 +232,9 @@ pub(crate) mod tests {
             load: Load::Frames(100),
             warmup: Duration::ZERO,
             max_inflight: 4,
-            mix,
+            requests: Requests::all_of(mix),
             hogs: 1,
             hog_inflight: 16,
-            hog_mix: mix,
             payload: Span { min: 1, max: 100 },
             sleep_ms: Span { min: 1, max: 10 },
             limits: Limits {
@@ -261,8 +257,8 @@ pub(crate) mod tests {
     #[test]
     fn a_frame_is_a_pure_function_of_seed_client_and_sequence() {
         for mix in [Mix::Echo, Mix::Sleep, Mix::Hash, Mix::Balanced, Mix::Errors] {
-            let one = Workload::of_clients(&plan(mix));
-            let other = Workload::of_clients(&plan(mix));
+            let one = Workload::of_clients(&plan(mix), mix);
+            let other = Workload::of_clients(&plan(mix), mix);
             for sequence in (0..100).rev() {
                 assert_eq!(line(&one, 2, sequence), line(&other, 2, sequence));
             }
@@ -270,7 +266,7 @@ pub(crate) mod tests {
         let mut reseeded = plan(Mix::Echo);
         reseeded.seed = 8;
         let lines = |plan: &Plan| {
-            let workload = Workload::of_clients(plan);
+            let workload = Workload::of_clients(plan, Mix::Echo);
             (0..50).map(|n| line(&workload, 0, n)).collect::<Vec<_>>()
         };
         assert_ne!(lines(&plan(Mix::Echo)), lines(&reseeded));
@@ -280,7 +276,7 @@ pub(crate) mod tests {
     fn payloads_keep_their_span_and_carry_their_frame() {
         let mut plan = plan(Mix::Echo);
         plan.payload = Span { min: 12, max: 15 };
-        let workload = Workload::of_clients(&plan);
+        let workload = Workload::of_clients(&plan, Mix::Echo);
         let mut lengths = HashSet::new();
         for sequence in 0..100 {
             let line = line(&workload, 1, sequence);
@@ -301,7 +297,7 @@ pub(crate) mod tests {
     fn payloads_too_short_for_a_tag_still_differ_from_their_neighbours() {
         let mut plan = plan(Mix::Echo);
         plan.payload = Span { min: 1, max: 1 };
-        let workload = Workload::of_clients(&plan);
+        let workload = Workload::of_clients(&plan, Mix::Echo);
         for sequence in 0..200 {
             let (one, next) = (
                 line(&workload, 0, sequence),
@@ -316,12 +312,15 @@ pub(crate) mod tests {
     fn a_payload_may_be_empty() {
         let mut plan = plan(Mix::Echo);
         plan.payload = Span { min: 0, max: 0 };
-        assert_eq!(line(&Workload::of_clients(&plan), 0, 5), b"ECHO ");
+        assert_eq!(
+            line(&Workload::of_clients(&plan, Mix::Echo), 0, 5),
+            b"ECHO "
+        );
     }
 
     #[test]
     fn sleeps_keep_their_span_use_all_of_it_and_differ_from_their_neighbours() {
-        let workload = Workload::of_clients(&plan(Mix::Sleep));
+        let workload = Workload::of_clients(&plan(Mix::Sleep), Mix::Sleep);
         let sleeps: Vec<Vec<u8>> = (0..100).map(|n| line(&workload, 1, n)).collect();
         assert!(sleeps.windows(2).all(|pair| pair[0] != pair[1]));
         let distinct: HashSet<_> = sleeps.iter().cloned().collect();
@@ -333,12 +332,15 @@ pub(crate) mod tests {
     fn a_span_of_one_sleep_is_that_sleep() {
         let mut plan = plan(Mix::Sleep);
         plan.sleep_ms = Span { min: 300, max: 300 };
-        assert_eq!(line(&Workload::of_clients(&plan), 0, 5), b"SLEEP 300");
+        assert_eq!(
+            line(&Workload::of_clients(&plan, Mix::Sleep), 0, 5),
+            b"SLEEP 300"
+        );
     }
 
     #[test]
     fn balanced_is_about_half_sleep_and_half_echo() {
-        let workload = Workload::of_clients(&plan(Mix::Balanced));
+        let workload = Workload::of_clients(&plan(Mix::Balanced), Mix::Balanced);
         let sleeps = (0..1000).filter(|&n| line(&workload, 0, n).starts_with(b"SLEEP "));
         assert!((400..600).contains(&sleeps.count()));
     }

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::shared::{LoadArguments, OutputArguments, TargetArguments};
 use super::values::{file, length, rate, seconds_or_none, threshold, whole};
-use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan};
+use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
 use crate::threshold::Threshold;
 
 /// The flags of every command that makes several runs.
@@ -35,13 +35,13 @@ pub(crate) struct SeriesArguments {
 
 impl SeriesArguments {
     /// What one run is. An error is one line that names the flag.
-    fn plan(&self, clients: u32, load: Load, mix: Mix) -> Result<Plan, String> {
+    fn plan(&self, clients: u32, load: Load, requests: Requests) -> Result<Plan, String> {
         if let Some(duration) = load.duration() {
             check_warmup(self.warmup, duration)?;
         }
         Ok(Plan {
             warmup: self.warmup,
-            ..self.load.plan(clients, load, mix)?
+            ..self.load.plan(clients, load, requests)?
         })
     }
 }
@@ -109,8 +109,8 @@ impl SweepArguments {
         let (Some(&clients), Some(&mix)) = first else {
             return Err("--clients and --mix need a value".to_owned());
         };
-        self.series
-            .plan(clients, Load::Duration(self.duration), mix)
+        let load = Load::Duration(self.duration);
+        self.series.plan(clients, load, Requests::all_of(mix))
     }
 }
 
@@ -184,7 +184,8 @@ impl RampArguments {
             arrivals: self.arrivals,
             duration: self.duration,
         };
-        self.series.plan(self.clients, Load::Rate(open), self.mix)
+        let requests = Requests::all_of(self.mix);
+        self.series.plan(self.clients, Load::Rate(open), requests)
     }
 }
 

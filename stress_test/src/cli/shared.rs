@@ -11,7 +11,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
 use super::values::{seconds, span, whole};
-use crate::plan::{Limits, Load, Mix, Plan, Span};
+use crate::plan::{Limits, Load, Plan, Requests, Span};
 
 /// `ECHO ` and `HASH ` stand before a payload.
 const OP_BYTES: u32 = 5;
@@ -124,7 +124,12 @@ pub(crate) struct OutputArguments {
 impl LoadArguments {
     /// A plan of `clients` that do `load`, without hogs, warmup and retries. An error is one line
     /// that names the flag.
-    pub(crate) fn plan(&self, clients: u32, load: Load, mix: Mix) -> Result<Plan, String> {
+    pub(crate) fn plan(
+        &self,
+        clients: u32,
+        load: Load,
+        requests: Requests,
+    ) -> Result<Plan, String> {
         let longest_payload = self.max_line - OP_BYTES;
         if self.payload.max > longest_payload {
             return Err(format!(
@@ -145,10 +150,9 @@ impl LoadArguments {
             load,
             warmup: Duration::ZERO,
             max_inflight: self.max_inflight as usize,
-            mix,
+            requests,
             hogs: 0,
             hog_inflight: 1,
-            hog_mix: mix,
             payload: self.payload,
             sleep_ms: self.sleep_ms,
             limits: Limits {

@@ -3,7 +3,6 @@
 use super::*;
 use crate::failure::Failures;
 use crate::measure::Latencies;
-use crate::oracle::Ending;
 use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Span};
 use crate::workload::tests::plan;
 
@@ -49,9 +48,8 @@ impl Bench {
         let before = self.sent.len();
         while let Some(what) = self.client.next_try(self.now) {
             let frame = self.client.frame(what);
-            let ending = self.expectations.append_request(frame, &mut Vec::new());
+            let ends_stream = self.expectations.append_request(frame, &mut Vec::new());
             let offset = self.sent.len() as u64;
-            let ends_stream = ending == Ending::Eof;
             let ledger = &mut self.ledger;
             self.client
                 .queued(what, offset, ends_stream, self.now, ledger);
