@@ -15,10 +15,10 @@ use clap::{Args, Parser, Subcommand};
 
 use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
-pub(crate) use self::shared::{LoadArguments, OutputArguments, TargetArguments};
+pub(crate) use self::shared::{LoadArguments, OutputArguments, RequestArguments, TargetArguments};
 use self::values::{file, length, rate, seconds_or_none, threshold, whole};
 pub(crate) use self::values::{is_asked_for, one_line};
-use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
+use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan};
 use crate::threshold::Threshold;
 
 /// How long an open loop lasts unless it is told.
@@ -37,6 +37,11 @@ service time from the written one, send lag is what lies between. With --rate th
 the timetable's, so waits that a slow server causes are in the latency; without, it is when the
 client had room. Requests without an answer stay in the latencies as at least their age. A
 percentile is n/a when fewer than 10 of the sample lie above it: p99 takes 1000 requests.
+
+--send and --expect drive any server that answers each request with known bytes, here redis, where
+the length of an argument stands before it:
+
+    stress_test --port 6379 --send '*2\r\n$4\r\nECHO\r\n$8\r\n{n:8}\r\n' --expect '$8\r\n{n:8}\r\n'
 
 stdout is the report, its last line the verdict; everything else goes to stderr.
 
@@ -117,9 +122,8 @@ pub(crate) struct RunArguments {
         value_parser = seconds_or_none)]
     warmup: Duration,
 
-    /// What to ask for; balanced is half SLEEP, half ECHO; errors provokes every error text
-    #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo", value_enum)]
-    mix: Mix,
+    #[command(flatten)]
+    requests: RequestArguments,
 
     /// How often a request answered ERR server busy is sent again, 0 to 100, after 10 ms doubling
     /// to 1 s, with jitter; refused once more, it is a failure. 0 counts refusals instead: they
@@ -138,7 +142,13 @@ pub(crate) struct RunArguments {
     hog_inflight: u32,
 
     /// What the hogs ask for [default: as --mix]
-    #[arg(long, env = "STRESS_TEST_HOG_MIX", value_name = "MIX", value_enum)]
+    #[arg(
+        long,
+        env = "STRESS_TEST_HOG_MIX",
+        value_name = "MIX",
+        value_enum,
+        conflicts_with = "send"
+    )]
     hog_mix: Option<Mix>,
 
     #[command(flatten)]
@@ -188,10 +198,7 @@ impl RunArguments {
             Load::Rate(_) => 0,
             Load::Frames(_) | Load::Duration(_) => CLOSED_LOOP_RETRIES,
         };
-        let requests = Requests::Mixes {
-            clients: self.mix,
-            hogs: self.hog_mix.unwrap_or(self.mix),
-        };
+        let requests = self.requests.requests(self.hog_mix)?;
         let plan = self.load.plan(self.clients, load, requests)?;
         Ok(Plan {
             warmup: self.warmup,
@@ -206,6 +213,7 @@ impl RunArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Requests;
     use clap::CommandFactory;
 
     fn parse(flags: &[&str]) -> Result<Plan, String> {
@@ -246,6 +254,7 @@ mod tests {
     fn hogs_ask_for_the_same_unless_told_otherwise() {
         let mixes = |flags: &[&str]| match parse(flags).expect("flags").requests {
             Requests::Mixes { clients, hogs } => (clients, hogs),
+            Requests::Template(exchange) => panic!("{exchange:?}"),
         };
         assert_eq!(mixes(&["--mix", "hash"]), (Mix::Hash, Mix::Hash));
         assert_eq!(mixes(&["--hog-mix", "sleep"]), (Mix::Echo, Mix::Sleep));

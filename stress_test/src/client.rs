@@ -6,9 +6,12 @@
 //!
 //! Rule: every frame ends as exactly one of verified, refused (busy, with retries off), failed.
 
+mod lengths;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::lengths::Taken;
 use crate::backoff::backoff;
 use crate::doubt::Doubt;
 use crate::draws::Draws;
@@ -256,8 +259,7 @@ impl Client {
         expectations: &mut Expectations,
         ledger: &mut Ledger,
     ) -> Next {
-        self.heard = now;
-        self.silent_timeouts = 0;
+        self.hear(now);
         if let Some(front) = self.in_flight.front() {
             if expectations.is_answer(self.frame_of(front.what.sequence), line) {
                 let front = self.pop_front(now, ledger);
@@ -276,6 +278,11 @@ impl Client {
         }
         self.on_wrong_line(line, now, expectations, ledger);
         Next::Continue
+    }
+
+    fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.silent_timeouts = 0;
     }
 
     fn verify(&mut self, front: &InFlight, line: &[u8], now: Instant, ledger: &mut Ledger) {

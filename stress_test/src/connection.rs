@@ -13,18 +13,19 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::client::{Client, Next};
+use crate::client::{Client, Next, Taken};
 use crate::expectations::Expectations;
 use crate::failure::Kind;
 use crate::ledger::Ledger;
 use crate::measure::Share;
 use crate::plan::Plan;
+use crate::template::Framing;
 
 /// No new request is written out while so many bytes of earlier ones are unsent.
 const OUTBOX_BYTES: usize = 64 * 1024;
 /// What one read takes at most.
 const READ_BYTES: usize = 64 * 1024;
-/// A response line may be so much longer than the longest request before it is given up.
+/// A response line may be so much longer than the longest right one before it is given up.
 const LINE_MARGIN_BYTES: usize = 1024;
 
 /// What all connections share.
@@ -42,11 +43,12 @@ pub(crate) struct Desk {
 impl Desk {
     /// The desk of `plan`.
     pub(crate) fn new(plan: &Plan, ledger: Ledger) -> Self {
+        let expectations = Expectations::new(plan);
         Self {
-            expectations: Expectations::new(plan),
+            longest_line_bytes: expectations.longest_answer_bytes() + LINE_MARGIN_BYTES,
+            expectations,
             ledger,
             timeout: plan.timeout,
-            longest_line_bytes: plan.limits.max_line_bytes + LINE_MARGIN_BYTES,
             read_buffer: vec![0; READ_BYTES],
         }
     }
@@ -346,7 +348,10 @@ impl Connection {
                 Ok(count) => {
                     let now = Instant::now();
                     self.progress = now;
-                    self.take_bytes(count, now, desk);
+                    match desk.expectations.framing() {
+                        Framing::Lines => self.take_lines(count, now, desk),
+                        Framing::Lengths => self.take_answers(count, now, desk),
+                    }
                     if count < READ_BYTES && !to_the_end {
                         return;
                     }
@@ -359,7 +364,7 @@ impl Connection {
     }
 
     /// Hands the lines in the first `count` bytes of the read buffer to the client.
-    fn take_bytes(&mut self, count: usize, now: Instant, desk: &mut Desk) {
+    fn take_lines(&mut self, count: usize, now: Instant, desk: &mut Desk) {
         let Desk {
             expectations,
             ledger,
@@ -389,6 +394,28 @@ impl Connection {
             let text = "given up in a line that is longer than any right answer";
             self.end(text, desk);
         }
+    }
+
+    /// Hands the first `count` bytes of the read buffer to the client, which knows where an answer
+    /// ends.
+    fn take_answers(&mut self, count: usize, now: Instant, desk: &mut Desk) {
+        let Desk {
+            expectations,
+            ledger,
+            read_buffer,
+            ..
+        } = desk;
+        self.partial.extend_from_slice(&read_buffer[..count]);
+        let mut start = 0;
+        while start < self.partial.len() {
+            let bytes = &self.partial[start..];
+            match self.client.on_bytes(bytes, now, expectations, ledger) {
+                Taken::Answer(length) => start += length,
+                Taken::Nothing => break,
+                Taken::Abandon => return self.close(),
+            }
+        }
+        self.partial.drain(..start);
     }
 
     fn on_read_error(&mut self, error: &io::Error, desk: &mut Desk) {

@@ -9,6 +9,7 @@ use std::mem;
 use crate::failure::Sender;
 use crate::oracle::{self, Ending};
 use crate::plan::{Limits, Plan, Requests};
+use crate::template::{Exchange, Framing};
 use crate::workload::{Frame, Workload, tagged_frame};
 
 /// An untagged answer (a digest) is looked for among so many of the last frames of each client.
@@ -17,6 +18,9 @@ const SEARCHED_FRAMES: u32 = 256;
 const SEARCH_BUDGET: u32 = 4_000_000;
 /// An OK of so many bytes has enough of its frame in it to be told from the answers to others.
 const DISTINCTIVE_BYTES: usize = 12;
+
+/// Whatever the longest request is, errors have no more bytes than this.
+const LONGEST_ERROR_BYTES: usize = 128;
 
 /// Every request and every right answer of a run.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(crate) struct Expectations {
 enum Source {
     /// The workloads ask, and the oracle knows what is right.
     Protocol(Protocol),
+    /// Both are spelled out, for every client alike.
+    Template(Exchange),
 }
 
 #[derive(Debug)]
@@ -77,6 +83,7 @@ impl Expectations {
                 limits: plan.limits,
                 request: Vec::new(),
             }),
+            Requests::Template(exchange) => Source::Template(exchange.clone()),
         };
         Self {
             source,
@@ -102,6 +109,7 @@ impl Expectations {
                 let workload = protocol.workload(client);
                 workload.last_frame_may_end_the_stream()
             }
+            Source::Template(_) => false,
         }
     }
 
@@ -117,14 +125,40 @@ impl Expectations {
                 outbox.extend_from_slice(ending.bytes());
                 ending == Ending::Eof
             }
+            Source::Template(exchange) => {
+                let Frame { client, sequence } = frame;
+                exchange.send().append(client, sequence, outbox);
+                false
+            }
         }
     }
 
-    /// The right answer to `frame`, without its LF.
+    /// How answers are told apart.
+    pub(crate) fn framing(&self) -> Framing {
+        match &self.source {
+            Source::Protocol(_) => Framing::Lines,
+            Source::Template(exchange) => exchange.framing(),
+        }
+    }
+
+    /// No right answer has more bytes than this.
+    pub(crate) fn longest_answer_bytes(&self) -> usize {
+        match &self.source {
+            // An OK is no longer than its request; an error may be, where lines are short.
+            Source::Protocol(protocol) => protocol.limits.max_line_bytes + LONGEST_ERROR_BYTES,
+            Source::Template(exchange) => exchange.expect().longest_bytes(),
+        }
+    }
+
+    /// The right answer to `frame`, without the LF that ends a line.
     pub(crate) fn answer(&mut self, frame: Frame) -> &[u8] {
         self.answer.clear();
         match &mut self.source {
             Source::Protocol(protocol) => protocol.append_answer(frame, &mut self.answer),
+            Source::Template(exchange) => {
+                let Frame { client, sequence } = frame;
+                exchange.expect().append(client, sequence, &mut self.answer);
+            }
         }
         &self.answer
     }
@@ -138,6 +172,7 @@ impl Expectations {
     pub(crate) fn is_distinctive(&self, line: &[u8]) -> bool {
         match &self.source {
             Source::Protocol(_) => line.len() >= DISTINCTIVE_BYTES && line.starts_with(b"OK "),
+            Source::Template(exchange) => exchange.expect().varies(),
         }
     }
 

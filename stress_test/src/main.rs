@@ -3,10 +3,10 @@
 //! Reads the command line, calls the command, and turns what comes of it into an exit code.
 //!
 //! Rule: who may know whom goes one way: `driver` turns the event loop over `connection`s, each of
-//! which owns a `client`; that judges lines by `expectations`, which joins `workload` (what is
-//! asked) and `oracle` (what is right), and accounts for them in the `ledger`. `results` makes
-//! figures of that, which every output is made of. Only `driver`, `connection` and `alarm` know
-//! descriptors.
+//! which owns a `client`; that judges answers by `expectations`, which joins `workload` (what is
+//! asked) and `oracle` (what is right), or takes both from a `template`, and accounts for them in the
+//! `ledger`. `results` makes figures of that, which every output is made of. Only `driver`,
+//! `connection` and `alarm` know descriptors.
 
 mod alarm;
 mod backoff;
@@ -43,6 +43,7 @@ mod schedule;
 mod selftest;
 mod spawn;
 mod sweep;
+mod template;
 mod threshold;
 mod timeline;
 mod workload;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::template::Exchange;
+
 /// Which operations the requests of a run ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mix {
@@ -46,6 +48,8 @@ pub(crate) enum Requests {
         /// What the hogs ask for.
         hogs: Mix,
     },
+    /// What `--send` and `--expect` spell out, of ordinary clients and hogs alike.
+    Template(Exchange),
 }
 
 impl Requests {

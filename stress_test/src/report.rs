@@ -38,12 +38,10 @@ fn write_load(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     writeln!(out, "target      {}", result.target)?;
     writeln!(
         out,
-        "load        {}, {} in flight each, mix {}, payload {}, sleep {} ms",
+        "load        {}, {} in flight each, {}",
         load_in_words(load),
         load.max_inflight,
-        load.mix,
-        load.payload,
-        load.sleep_ms
+        load.in_words()
     )?;
     if load.warmup_s > 0.0 {
         let warmup = load.warmup_s;

@@ -20,6 +20,8 @@ use crate::timeline::Timeline;
 /// The name and version of the format.
 pub(crate) const SCHEMA: &str = "reactor-pool/stress_test/1";
 
+/// What a load is named that is no mix.
+const TEMPLATE: &str = "template";
 /// The percentiles of a [`Distribution`].
 const PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
 /// Of more clients than this, so many evenly chosen from the sorted list stand for all.
@@ -113,6 +115,12 @@ pub(crate) struct LoadFigures {
     pub(crate) payload: String,
     /// Milliseconds of a SLEEP.
     pub(crate) sleep_ms: String,
+    /// What each request was, where it was no mix.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) send: Option<String>,
+    /// What each answer had to be, where there was no mix.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) expect: Option<String>,
     /// How often a refused request was sent again.
     pub(crate) retries: u32,
     /// How long an answer was waited for.
@@ -333,6 +341,19 @@ impl RunResult {
     }
 }
 
+impl LoadFigures {
+    /// What was asked for, and how much of it.
+    pub(crate) fn in_words(&self) -> String {
+        match (&self.send, &self.expect) {
+            (Some(send), Some(expect)) => format!("send '{send}' expect '{expect}'"),
+            _ => format!(
+                "mix {}, payload {}, sleep {} ms",
+                self.mix, self.payload, self.sleep_ms
+            ),
+        }
+    }
+}
+
 impl Distribution {
     /// The figures of `latencies`.
     pub(crate) fn of(latencies: &Latencies) -> Self {
@@ -377,8 +398,9 @@ pub(crate) fn load_figures(plan: &Plan) -> LoadFigures {
         Load::Rate(open) => Some(open),
         Load::Frames(_) | Load::Duration(_) => None,
     };
-    let mix = match &plan.requests {
-        Requests::Mixes { clients, .. } => clients.to_string(),
+    let (mix, exchange) = match &plan.requests {
+        Requests::Mixes { clients, .. } => (clients.to_string(), None),
+        Requests::Template(exchange) => (TEMPLATE.to_owned(), Some(exchange)),
     };
     LoadFigures {
         r#loop: if open.is_some() { "open" } else { "closed" }.to_owned(),
@@ -392,6 +414,8 @@ pub(crate) fn load_figures(plan: &Plan) -> LoadFigures {
         mix,
         payload: plan.payload.to_string(),
         sleep_ms: plan.sleep_ms.to_string(),
+        send: exchange.map(|exchange| exchange.send().to_string()),
+        expect: exchange.map(|exchange| exchange.expect().to_string()),
         retries: plan.retries,
         timeout_s: plan.timeout.as_secs_f64(),
         hogs: plan.hogs,

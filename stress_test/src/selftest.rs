@@ -19,6 +19,7 @@ use crate::plan::{Arrivals, Limits, Load, Mix, OpenLoop, Plan, Requests, Span};
 use crate::progress::Progress;
 use crate::results::RunResult;
 use crate::run;
+use crate::template::Exchange;
 
 /// The clients of a check.
 const CLIENTS: u32 = 4;
@@ -65,6 +66,12 @@ fn checks() -> Vec<Check> {
             "two answers change places",
             Fault::Swap,
             as_it_is,
+            Failures(1, Kind::Swapped),
+        ),
+        check(
+            "the same, of --send and --expect",
+            Fault::Swap,
+            |plan| plan.requests = Requests::Template(template()),
             Failures(1, Kind::Swapped),
         ),
         check(
@@ -224,6 +231,11 @@ fn plan() -> Plan {
         retries: 5,
         connect_rate: 5000,
     }
+}
+
+fn template() -> Exchange {
+    let parsed = Exchange::parse(r"ECHO {c}-{n}\n", r"OK {c}-{n}\n");
+    parsed.expect("both templates are well formed")
 }
 
 /// Runs every check, and returns the exit code.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::shared::{LoadArguments, OutputArguments, TargetArguments};
+use super::shared::{LoadArguments, OutputArguments, RequestArguments, TargetArguments};
 use super::values::{file, length, rate, seconds_or_none, threshold, whole};
 use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
 use crate::threshold::Threshold;
@@ -151,9 +151,8 @@ pub(crate) struct RampArguments {
     #[arg(long, env = "STRESS_TEST_CLIENTS", default_value = "50", value_parser = whole::<1, 50_000>)]
     pub(crate) clients: u32,
 
-    /// What to ask for
-    #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo", value_enum)]
-    pub(crate) mix: Mix,
+    #[command(flatten)]
+    pub(crate) requests: RequestArguments,
 
     /// How requests are spread in time
     #[arg(
@@ -184,7 +183,7 @@ impl RampArguments {
             arrivals: self.arrivals,
             duration: self.duration,
         };
-        let requests = Requests::all_of(self.mix);
+        let requests = self.requests.requests(None)?;
         self.series.plan(self.clients, Load::Rate(open), requests)
     }
 }

@@ -11,7 +11,8 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
 use super::values::{seconds, span, whole};
-use crate::plan::{Limits, Load, Plan, Requests, Span};
+use crate::plan::{Limits, Load, Mix, Plan, Requests, Span};
+use crate::template::Exchange;
 
 /// `ECHO ` and `HASH ` stand before a payload.
 const OP_BYTES: u32 = 5;
@@ -57,6 +58,48 @@ pub(crate) struct TargetArguments {
         allow_hyphen_values = true
     )]
     pub(crate) server_arg: Vec<OsString>,
+}
+
+/// What is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
+    /// What to ask for; balanced is half SLEEP, half ECHO; errors provokes every error text
+    #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo", value_enum)]
+    pub(crate) mix: Mix,
+
+    /// Sends this instead, to any server that has one right answer to it. \n \r \t \0 \\ and \xHH
+    /// are bytes; in braces, c is the client and n its request, both counted from 0: {c:4} and {n:8}
+    /// have 4 and 8 digits, without a number as many as there are; {{ and }} are braces
+    #[arg(long, env = "STRESS_TEST_SEND", value_name = "TEMPLATE", requires = "expect",
+        allow_hyphen_values = true, conflicts_with_all = ["mix", "payload", "sleep_ms"])]
+    pub(crate) send: Option<String>,
+
+    /// The one right answer to --send, to the byte, spelled in the same way. With a placeholder each
+    /// is another one, so that swapped ones are found. One line is compared with a line, anything
+    /// else with as many bytes as it has; there, something that is no request's answer ends the
+    /// connection
+    #[arg(
+        long,
+        env = "STRESS_TEST_EXPECT",
+        value_name = "TEMPLATE",
+        requires = "send",
+        allow_hyphen_values = true
+    )]
+    pub(crate) expect: Option<String>,
+}
+
+impl RequestArguments {
+    /// The requests; of hogs, those of `hog_mix` if there is one. An error is one line that names
+    /// the flag.
+    pub(crate) fn requests(&self, hog_mix: Option<Mix>) -> Result<Requests, String> {
+        match (&self.send, &self.expect) {
+            (Some(send), Some(expect)) => Exchange::parse(send, expect).map(Requests::Template),
+            _ => Ok(Requests::Mixes {
+                clients: self.mix,
+                hogs: hog_mix.unwrap_or(self.mix),
+            }),
+        }
+    }
 }
 
 /// What each client does.

@@ -3,7 +3,8 @@
 use super::*;
 use crate::failure::Failures;
 use crate::measure::Latencies;
-use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Span};
+use crate::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
+use crate::template::Exchange;
 use crate::workload::tests::plan;
 
 /// A client, and a server that says what the test says.
@@ -19,6 +20,16 @@ impl Bench {
     fn new(max_inflight: usize, frames: u32) -> Self {
         let mut plan = plan(Mix::Echo);
         plan.payload = Span { min: 20, max: 40 };
+        plan.max_inflight = max_inflight;
+        plan.load = Load::Frames(frames);
+        Self::with(&plan)
+    }
+
+    /// A client whose answers are told apart by their lengths.
+    fn of_lengths(max_inflight: usize, frames: u32) -> Self {
+        let mut plan = plan(Mix::Echo);
+        let exchange = Exchange::parse(r"{c:2}{n:4}", r"<{c:2}\n{n:4}\n>");
+        plan.requests = Requests::Template(exchange.expect("both templates are well formed"));
         plan.max_inflight = max_inflight;
         plan.load = Load::Frames(frames);
         Self::with(&plan)
@@ -71,6 +82,18 @@ impl Bench {
             ..
         } = self;
         client.on_line(line, *now, expectations, ledger)
+    }
+
+    /// Takes one answer off the beginning of `bytes`.
+    fn give(&mut self, bytes: &[u8]) -> Taken {
+        let Self {
+            client,
+            expectations,
+            ledger,
+            now,
+            ..
+        } = self;
+        client.on_bytes(bytes, *now, expectations, ledger)
     }
 
     /// The right answer to a frame of this client.
@@ -393,4 +416,70 @@ fn a_server_that_says_nonsense_only_costs_bounded_memory() {
     assert!(bench.client.is_done());
     bench.client.settle_doubts(bench.now, &mut bench.ledger);
     assert_eq!(bench.ledger.failures.total(), 1000);
+}
+
+#[test]
+fn an_answer_is_taken_when_all_of_its_bytes_are_there() {
+    let mut bench = Bench::of_lengths(2, 2);
+    bench.send();
+    for part in [&b"<"[..], b"<01\n", b"<01\n0000\n"] {
+        assert_eq!(bench.give(part), Taken::Nothing);
+    }
+    assert_eq!(bench.give(b"<01\n0000\n><01"), Taken::Answer(10));
+    assert_eq!(bench.give(b"<01\n0001\n>"), Taken::Answer(10));
+    assert!(bench.client.is_done());
+    assert_eq!(bench.ledger.clients.verified, 2);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn answers_of_known_lengths_are_traced_like_lines() {
+    let mut bench = Bench::of_lengths(6, 6);
+    let (client, sequence) = (2, 0);
+    let other = Frame { client, sequence };
+    bench.expectations.append_request(other, &mut Vec::new());
+    bench.send();
+    // The first half of the next but one is nothing yet.
+    assert_eq!(bench.give(b"<01\n0001"), Taken::Nothing);
+    for answer in ["01\n0001", "01\n0000", "02\n0000", "01\n0003", "01\n0001"] {
+        let bytes = format!("<{answer}\n><0");
+        assert_eq!(bench.give(bytes.as_bytes()), Taken::Answer(10), "{answer}");
+    }
+    assert_eq!(bench.give(b"<01\n0005\n>"), Taken::Answer(10));
+    let expected = [
+        "client 1 frame 0: swapped: got the answer to frame 1, its own came later",
+        "client 1 frame 4: repeated: got again the answer to frame 1",
+        "client 1 frame 2: foreign: got the answer to client 2 frame 0",
+        "client 1 frame 4: missing: no answer, the next one was the answer to frame 5",
+    ];
+    assert_eq!(bench.failures(), expected);
+}
+
+#[test]
+fn bytes_that_are_no_answer_end_a_connection_of_lengths() {
+    for (bytes, shown) in [
+        (&b"-ERR"[..], r#""-ERR" (first difference at byte 1)"#),
+        (b"<01\n0X", r#""<01\n0X" (first difference at byte 6)"#),
+    ] {
+        let mut bench = Bench::of_lengths(2, 5);
+        bench.send();
+        assert_eq!(bench.give(bytes), Taken::Abandon);
+        let expected = [
+            format!(r#"client 1 frame 0: altered: expected "<01\n0000\n>" got {shown}"#),
+            "client 1 frame 1: missing: connection given up, as the next answer may begin \
+             anywhere, after 0 of 5 answers"
+                .to_owned(),
+        ];
+        assert_eq!(bench.failures(), expected);
+    }
+}
+
+#[test]
+fn bytes_that_no_request_asked_for_are_unexpected_whatever_their_length() {
+    let mut bench = Bench::of_lengths(1, 1);
+    bench.send();
+    assert_eq!(bench.give(b"<01\n0000\n>?!"), Taken::Answer(10));
+    assert_eq!(bench.give(b"?!"), Taken::Answer(2));
+    let expected = r#"client 1 after 1 frames: unexpected: got "?!" when no answer was due"#;
+    assert_eq!(bench.failures(), [expected]);
 }

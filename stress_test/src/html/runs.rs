@@ -72,8 +72,10 @@ pub(crate) fn load(load: &LoadFigures) -> String {
         (None, None, seconds) => format!("closed loop, {} s", seconds.unwrap_or_default()),
     };
     format!(
-        "{pace}, {} clients, {} in flight each, mix {}, payload {}, sleep {} ms",
-        load.clients, load.max_inflight, load.mix, load.payload, load.sleep_ms
+        "{pace}, {} clients, {} in flight each, {}",
+        load.clients,
+        load.max_inflight,
+        load.in_words()
     )
 }
 

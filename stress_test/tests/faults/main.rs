@@ -13,6 +13,12 @@ mod oracle;
 #[path = "../../src/plan.rs"]
 #[expect(dead_code, reason = "the double needs the limits only")]
 mod plan;
+#[path = "../../src/template.rs"]
+#[expect(
+    dead_code,
+    reason = "part of a plan, of which the double needs the limits only"
+)]
+mod template;
 
 mod answers;
 mod command;
@@ -20,3 +26,4 @@ mod measuring;
 mod schema;
 mod series;
 mod support;
+mod templates;
