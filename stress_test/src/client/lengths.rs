@@ -88,7 +88,8 @@ impl Client {
     /// The answer that `bytes`, which are not the one that is due, begin with.
     fn extent(&self, bytes: &[u8], expectations: &mut Expectations) -> Extent {
         let doubts = self.doubts.iter().map(|doubt| doubt.sequence);
-        let in_flight = self.in_flight.iter().map(|frame| frame.what.sequence);
+        let behind = self.in_flight.iter().skip(1);
+        let in_flight = behind.map(|frame| frame.what.sequence);
         let mut is_open = false;
         for sequence in doubts.chain(in_flight) {
             let answer = expectations.answer(self.frame_of(sequence));
