@@ -41,7 +41,7 @@ percentile is n/a when fewer than 10 of the sample lie above it: p99 takes 1000 
 --send and --expect drive any server that answers each request with known bytes, here redis, where
 the length of an argument stands before it:
 
-    stress_test --port 6379 --send '*2\r\n$4\r\nECHO\r\n$8\r\n{n:8}\r\n' --expect '$8\r\n{n:8}\r\n'
+    stress_test --port 6379 --send '*2\\r\\n$4\\r\\nECHO\\r\\n$8\\r\\n{n:8}\\r\\n' --expect '$8\\r\\n{n:8}\\r\\n'
 
 stdout is the report, its last line the verdict; everything else goes to stderr.
 
@@ -55,8 +55,8 @@ Exit codes:
        (with --rate or --fail-if; otherwise it is a line in the report)
   130  interrupted by Ctrl-C, nothing had failed until then";
 
-/// Loads a server of the reactor-pool protocol with many clients, verifies every answer, and
-/// measures latency, throughput and fairness.
+/// Loads a server of the reactor-pool protocol (with --send any other) with many clients, verifies
+/// every answer, and measures latency, throughput and fairness.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true,
     args_conflicts_with_subcommands = true)]
@@ -225,6 +225,13 @@ mod tests {
     #[test]
     fn the_command_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_shows_templates_as_they_have_to_be_typed() {
+        let help = Cli::command().render_long_help().to_string();
+        let example = r"--send '*2\r\n$4\r\nECHO\r\n$8\r\n{n:8}\r\n' --expect '$8\r\n{n:8}\r\n'";
+        assert!(help.contains(example), "{help}");
     }
 
     #[test]

@@ -67,17 +67,17 @@ pub(crate) struct RequestArguments {
     #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo", value_enum)]
     pub(crate) mix: Mix,
 
-    /// Sends this instead, to any server that has one right answer to it. \n \r \t \0 \\ and \xHH
-    /// are bytes; in braces, c is the client and n its request, both counted from 0: {c:4} and {n:8}
-    /// have 4 and 8 digits, without a number as many as there are; {{ and }} are braces
+    // Help says "n in braces", as clap makes a line break of it without a width.
+    /// Sends this instead of a mix, to any server with one right answer to it. {c} stands for the
+    /// number of the client, n in braces for that of its request, both from 0; {c:4} and {n:8} are the
+    /// same in 4 and 8 digits. {{ and }} are braces, \n \r \t \0 \\ and \xHH bytes
     #[arg(long, env = "STRESS_TEST_SEND", value_name = "TEMPLATE", requires = "expect",
         allow_hyphen_values = true, conflicts_with_all = ["mix", "payload", "sleep_ms"])]
     pub(crate) send: Option<String>,
 
-    /// The one right answer to --send, to the byte, spelled in the same way. With a placeholder each
-    /// is another one, so that swapped ones are found. One line is compared with a line, anything
-    /// else with as many bytes as it has; there, something that is no request's answer ends the
-    /// connection
+    /// The right answer to --send, to the byte, spelled in the same way; with numbers in it, swapped
+    /// answers can be found. One that is a line ends at its LF, any other has as many bytes as the
+    /// one that is due, and there a wrong one that is no request's ends the connection
     #[arg(
         long,
         env = "STRESS_TEST_EXPECT",
