@@ -439,7 +439,7 @@ impl Client {
             let sequence = front.what.sequence;
             self.fail(ledger, kind, sequence, text);
         } else {
-            let place = format_args!("{} after {} frames", self.sender, self.next_sequence);
+            let place = format!("{} after {} frames", self.sender, self.next_sequence);
             ledger.failures.add(kind, 1, place, text);
         }
     }
@@ -490,7 +490,7 @@ impl Client {
             if !rest.is_empty() {
                 text = format!("{text} and half a line, {}", quoted(rest));
             }
-            let place = format_args!("{} frame {first}", self.sender);
+            let place = format!("{} frame {first}", self.sender);
             ledger.failures.add(Kind::Missing, missing, place, &text);
             self.forget_outstanding(now, ledger);
         } else if !rest.is_empty() {
@@ -503,7 +503,7 @@ impl Client {
     /// There is no connection, or the server would not have it.
     pub(crate) fn on_refused(&mut self, cause: &str, now: Instant, ledger: &mut Ledger) {
         let lost = self.outstanding().max(1);
-        let place = format_args!("{}", self.sender);
+        let place = format!("{}", self.sender);
         ledger.failures.add(Kind::Refused, lost, place, cause);
         self.forget_outstanding(now, ledger);
         self.settle_doubts(now, ledger);
@@ -587,7 +587,7 @@ impl Client {
     }
 
     fn fail(&self, ledger: &mut Ledger, kind: Kind, sequence: u32, text: &str) {
-        let place = format_args!("{} frame {sequence}", self.sender);
+        let place = format!("{} frame {sequence}", self.sender);
         ledger.failures.add(kind, 1, place, text);
     }
 }

@@ -434,7 +434,7 @@ impl Connection {
     }
 
     fn end_unclosed(&mut self, text: &str, desk: &mut Desk) {
-        let place = format_args!("{}", self.client.sender());
+        let place = format!("{}", self.client.sender());
         desk.ledger.failures.add(Kind::Unclosed, 1, place, text);
         self.end("connection given up", desk);
     }

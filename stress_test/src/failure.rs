@@ -114,7 +114,7 @@ impl Failures {
     }
 
     /// Adds what stands for `count` failures of `kind`: `place` says where, `text` what.
-    pub(crate) fn add(&mut self, kind: Kind, count: u64, place: fmt::Arguments<'_>, text: &str) {
+    pub(crate) fn add(&mut self, kind: Kind, count: u64, place: impl fmt::Display, text: &str) {
         self.counts[kind as usize] += count;
         self.entries += 1;
         if self.first.len() < KEPT_FAILURES || self.announced {
