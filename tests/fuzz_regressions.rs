@@ -8,11 +8,12 @@
 #[path = "fuzz/bodies/mod.rs"]
 mod bodies;
 
-use bodies::{connection, framing};
+use bodies::{connection, framing, slots};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const FRAMING: &str = include_str!("fuzz/corpus-kept/framing.hex");
 const CONNECTION: &str = include_str!("fuzz/corpus-kept/connection.hex");
+const SLOTS: &str = include_str!("fuzz/corpus-kept/slots.hex");
 
 /// Random inputs of each kind; seeds from 1.
 const RANDOM_INPUTS: u64 = 1000;
@@ -94,6 +95,15 @@ fn kept_inputs_of_a_connection_pass() {
 }
 
 #[test]
+fn kept_inputs_of_slots_pass() {
+    let inputs = kept(SLOTS);
+    assert!(inputs.len() >= 10, "the file is there");
+    inputs.iter().for_each(|input| {
+        run(slots::check, input);
+    });
+}
+
+#[test]
 fn random_splits_of_random_bytes_are_framed_as_the_whole() {
     let mut frames = 0;
     for seed in 1..=RANDOM_INPUTS {
@@ -132,4 +142,19 @@ fn random_lives_of_a_connection_keep_the_promises() {
     println!("{all:?}");
     assert!(all.steps > 100 * RANDOM_INPUTS);
     assert_eq!(all.never(), [""; 0], "these have never happened");
+}
+
+#[test]
+fn slots_go_round_one_by_one_whatever_waits() {
+    let mut all = slots::Counts::default();
+    for seed in 1..=RANDOM_INPUTS {
+        let mut random = Random::new(seed);
+        let length = 1 + random.below(300);
+        let counts = run(slots::check, &random.bytes(length, false));
+        all.requests += counts.requests;
+        all.several_rounds += counts.several_rounds;
+        all.runs += counts.runs;
+    }
+    println!("{all:?}");
+    assert!(all.several_rounds > RANDOM_INPUTS && all.runs > RANDOM_INPUTS);
 }

@@ -8,6 +8,8 @@
 mod harness;
 #[path = "library/panics.rs"]
 mod panics;
+#[path = "library/quick.rs"]
+mod quick;
 
 use harness::{Client, DEADLINE, Log, Running, wait_until};
 use reactor_pool::{Config, Ending, ResponseLine, Server, Stopper};

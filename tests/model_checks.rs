@@ -14,7 +14,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use reactor_pool::config::QueueOrder;
-use reactor_pool::pool::{Popped, ResponseQueue, WorkQueue};
+use reactor_pool::pool::{Popped, ResponseQueue, Taker, WorkQueue};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Runs `model` in every interleaving; with `preemptions`, in those in which threads are interrupted
@@ -76,10 +76,26 @@ fn queue(capacity: usize) -> Arc<WorkQueue<u32>> {
 
 /// Pushes what the queue has room for, each task as a flow of its own; the rest stays in `tasks`.
 fn push(queue: &WorkQueue<u32>, tasks: &mut Vec<u32>) {
-    queue.push_while_room(|| {
-        let task = tasks.pop()?;
-        Some((task as usize, task))
+    push_some(queue, tasks, |_| false);
+}
+
+/// The same; `is_quick` says which tasks are.
+fn push_some(queue: &WorkQueue<u32>, tasks: &mut Vec<u32>, is_quick: fn(u32) -> bool) {
+    queue.push_while_room(|room| {
+        while room.slots() > 0
+            && let Some(task) = tasks.pop()
+        {
+            room.push(task as usize, 1, is_quick(task), task);
+        }
     });
+}
+
+/// Takes tasks until the queue ends.
+fn take_all(queue: &WorkQueue<u32>, mut take: impl FnMut(Popped<u32>)) {
+    let mut taker = Taker::default();
+    while let Some(popped) = queue.pop(&mut taker) {
+        take(popped);
+    }
 }
 
 fn sorted(mut items: Vec<u32>) -> Vec<u32> {
@@ -97,9 +113,7 @@ fn every_task_goes_to_one_worker_and_close_ends_them_all() {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
                 let mut got = Vec::new();
-                while let Some(popped) = queue.pop() {
-                    got.push(popped.task);
-                }
+                take_all(&queue, |popped| got.push(popped.task));
                 got
             })
         });
@@ -118,7 +132,7 @@ fn workers_that_sleep_end_with_the_close() {
         let queue = queue(1);
         let workers = [(); 2].map(|()| {
             let queue = Arc::clone(&queue);
-            thread::spawn(move || queue.pop())
+            thread::spawn(move || queue.pop(&mut Taker::default()))
         });
         queue.close();
         for worker in workers {
@@ -136,7 +150,8 @@ fn one_push_of_two_tasks_sets_two_workers_to_work() {
         let workers = [(); 2].map(|()| {
             let (queue, taken) = (Arc::clone(&queue), Arc::clone(&taken));
             thread::spawn(move || {
-                queue.pop().expect("the queue is open");
+                let mut taker = Taker::default();
+                queue.pop(&mut taker).expect("the queue is open");
                 let (count, changed) = &*taken;
                 let mut count = count.lock().expect("no model panics in here");
                 *count += 1;
@@ -153,6 +168,127 @@ fn one_push_of_two_tasks_sets_two_workers_to_work() {
     });
 }
 
+// Who is woken.
+
+/// Tasks from this one on are slow: nobody may count on whoever takes one.
+const SLOW: u32 = 10;
+
+fn is_quick(task: u32) -> bool {
+    task < SLOW
+}
+
+/// Opens when every task has been taken. As long as that, whoever took a slow one is kept here.
+struct Gate {
+    not_taken: Mutex<usize>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn new(tasks: usize) -> Arc<Gate> {
+        Arc::new(Gate {
+            not_taken: Mutex::new(tasks),
+            opened: Condvar::new(),
+        })
+    }
+
+    fn took(&self, task: u32) {
+        *self.not_taken.lock().expect("no model panics in here") -= 1;
+        if is_quick(task) {
+            self.opened.notify_all();
+        } else {
+            self.wait();
+        }
+    }
+
+    fn wait(&self) {
+        let mut not_taken = self.not_taken.lock().expect("no model panics in here");
+        while *not_taken > 0 {
+            not_taken = self
+                .opened
+                .wait(not_taken)
+                .expect("no model panics in here");
+        }
+        self.opened.notify_all();
+    }
+}
+
+/// What a worker of the model does before it waits for a task.
+#[derive(Clone, Copy)]
+enum First {
+    Nothing,
+    /// It looks whether there is one, as the workers of the pool do.
+    Looks,
+}
+
+/// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task
+/// comes back only when all others have been taken too: so a task that lies in the queue while a worker sleeps
+/// whom nobody woke lies there for ever.
+fn tasks_find_workers(
+    preemptions: Option<usize>,
+    first: [First; 2],
+    pushes: &'static [&'static [u32]],
+) {
+    check(preemptions, move || {
+        let all = pushes.concat();
+        let (queue, gate) = (queue(all.len()), Gate::new(all.len()));
+        let workers = first.map(|first| {
+            let (queue, gate) = (Arc::clone(&queue), Arc::clone(&gate));
+            thread::spawn(move || {
+                let mut taker = Taker::default();
+                let mut got = Vec::new();
+                let look = |taker: &mut Taker| match first {
+                    First::Nothing => None,
+                    First::Looks => queue.try_pop(taker),
+                };
+                while let Some(popped) = look(&mut taker).or_else(|| queue.pop(&mut taker)) {
+                    got.push(popped.task);
+                    gate.took(popped.task);
+                }
+                got
+            })
+        });
+        for push in pushes {
+            push_some(&queue, &mut push.iter().rev().copied().collect(), is_quick);
+        }
+        // The close wakes everybody, so it comes when there is nothing left to be woken for.
+        gate.wait();
+        queue.close();
+        let got = workers
+            .map(|worker| worker.join().expect("no panic"))
+            .concat();
+        assert_eq!(sorted(got), sorted(all));
+    });
+}
+
+#[test]
+fn who_comes_back_from_a_quick_task_to_a_slow_one_wakes_another_for_the_rest() {
+    tasks_find_workers(Some(2), [First::Nothing; 2], &[&[1, SLOW, 2]]);
+}
+
+#[test]
+fn a_task_pushed_while_a_worker_is_out_with_a_quick_one_is_taken() {
+    tasks_find_workers(Some(2), [First::Nothing; 2], &[&[1], &[SLOW, 2]]);
+}
+
+#[test]
+fn a_task_pushed_while_a_worker_is_out_with_a_slow_one_is_taken() {
+    tasks_find_workers(Some(2), [First::Nothing; 2], &[&[SLOW], &[1], &[SLOW + 1]]);
+}
+
+#[test]
+fn who_looks_before_it_waits_takes_what_another_was_woken_for_and_nothing_is_left() {
+    tasks_find_workers(
+        Some(2),
+        [First::Looks, First::Nothing],
+        &[&[1], &[SLOW], &[2]],
+    );
+}
+
+#[test]
+fn two_workers_that_look_before_they_wait_leave_nothing() {
+    tasks_find_workers(Some(2), [First::Looks; 2], &[&[1, 2], &[SLOW, 3]]);
+}
+
 /// The pusher sleeps until it is told of room: a report that is lost, or given before there is room,
 /// leaves a task beside a free slot.
 fn room_is_reported(preemptions: Option<usize>, capacity: usize, tasks: u32, workers: usize) {
@@ -163,12 +299,12 @@ fn room_is_reported(preemptions: Option<usize>, capacity: usize, tasks: u32, wor
                 let (queue, poll) = (Arc::clone(&queue), Arc::clone(&poll));
                 thread::spawn(move || {
                     let mut got = Vec::new();
-                    while let Some(Popped { task, made_room }) = queue.pop() {
+                    take_all(&queue, |Popped { task, made_room }| {
                         if made_room {
                             poll.wake();
                         }
                         got.push(task);
-                    }
+                    });
                     got
                 })
             })
@@ -214,9 +350,7 @@ fn a_task_is_taken_by_a_worker_or_given_back_and_never_both() {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
                 let mut got = Vec::new();
-                while let Some(popped) = queue.pop() {
-                    got.push(popped.task);
-                }
+                take_all(&queue, |popped| got.push(popped.task));
                 got
             })
         };
@@ -232,8 +366,13 @@ fn a_task_is_taken_by_a_worker_or_given_back_and_never_both() {
 
 // The response queue.
 
-/// Each pusher pushes its items; the consumer sleeps whenever it has drained.
-fn responses_arrive(preemptions: Option<usize>, pushers: &'static [&'static [u32]]) {
+/// Each pusher pushes its items and announces so many `at_once`; the consumer sleeps whenever it has
+/// drained.
+fn responses_arrive(
+    preemptions: Option<usize>,
+    at_once: usize,
+    pushers: &'static [&'static [u32]],
+) {
     check(preemptions, move || {
         let poll = Poll::new();
         let responses = responses(&poll);
@@ -241,7 +380,12 @@ fn responses_arrive(preemptions: Option<usize>, pushers: &'static [&'static [u32
             .iter()
             .map(|items| {
                 let responses = Arc::clone(&responses);
-                thread::spawn(move || items.iter().for_each(|item| responses.push(*item)))
+                thread::spawn(move || {
+                    for held_back in items.chunks(at_once) {
+                        held_back.iter().for_each(|item| responses.push(*item));
+                        responses.announce();
+                    }
+                })
             })
             .collect();
         let (mut got, all) = (Vec::new(), pushers.concat());
@@ -258,17 +402,27 @@ fn responses_arrive(preemptions: Option<usize>, pushers: &'static [&'static [u32
 
 #[test]
 fn a_consumer_that_sleeps_between_wakes_gets_every_response_once() {
-    responses_arrive(None, &[&[1, 2, 3]]);
+    responses_arrive(None, 1, &[&[1, 2, 3]]);
 }
 
 #[test]
 fn responses_of_two_workers_arrive() {
-    responses_arrive(Some(3), &[&[1], &[2]]);
+    responses_arrive(Some(3), 1, &[&[1], &[2]]);
 }
 
 #[test]
 fn responses_of_two_workers_arrive_while_one_goes_on() {
-    responses_arrive(Some(2), &[&[1, 2], &[3]]);
+    responses_arrive(Some(2), 1, &[&[1, 2], &[3]]);
+}
+
+#[test]
+fn responses_that_are_held_back_arrive_with_the_one_that_is_announced() {
+    responses_arrive(None, 2, &[&[1, 2, 3]]);
+}
+
+#[test]
+fn responses_that_one_of_two_workers_holds_back_arrive() {
+    responses_arrive(Some(2), 2, &[&[1, 2], &[3]]);
 }
 
 /// What `Stopper::stop` and the reactor do: the one who is woken sees what was asked for.
@@ -287,7 +441,10 @@ fn whoever_is_announced_to_sees_what_was_written_before() {
         };
         let worker = {
             let responses = Arc::clone(&responses);
-            thread::spawn(move || responses.push(1))
+            thread::spawn(move || {
+                responses.push(1);
+                responses.announce();
+            })
         };
         let (mut got, mut is_asked) = (0, false);
         while got == 0 || !is_asked {
@@ -314,12 +471,13 @@ fn every_request_gets_its_response_through_both_queues() {
         let worker = {
             let (queue, responses) = (Arc::clone(&queue), Arc::clone(&responses));
             thread::spawn(move || {
-                while let Some(popped) = queue.pop() {
+                take_all(&queue, |popped| {
                     if popped.made_room {
                         responses.announce();
                     }
                     responses.push(10 * popped.task);
-                }
+                    responses.announce();
+                });
             })
         };
         let (mut left, mut got) = (vec![1, 2, 3], Vec::new());
@@ -333,4 +491,46 @@ fn every_request_gets_its_response_through_both_queues() {
         worker.join().expect("no panic");
         assert_eq!(sorted(got), [10, 20, 30]);
     });
+}
+
+/// The same with quick requests, whose responses a worker announces when it finds nothing more to do,
+/// or when the loop waits for room.
+#[test]
+fn every_quick_request_gets_its_response_although_announcements_are_held_back() {
+    for capacity in [1, 2] {
+        check(Some(2), move || {
+            let (queue, poll) = (queue(capacity), Poll::new());
+            let responses = responses(&poll);
+            let worker = {
+                let (queue, responses) = (Arc::clone(&queue), Arc::clone(&responses));
+                thread::spawn(move || {
+                    let (mut taker, mut is_held_back) = (Taker::default(), false);
+                    let mut look = |is_held_back: &mut bool| {
+                        let found = queue.try_pop(&mut taker);
+                        if found.is_none() && std::mem::take(is_held_back) {
+                            responses.announce();
+                        }
+                        found.or_else(|| queue.pop(&mut taker))
+                    };
+                    while let Some(popped) = look(&mut is_held_back) {
+                        if popped.made_room {
+                            responses.announce();
+                        }
+                        responses.push(10 * popped.task);
+                        is_held_back = true;
+                    }
+                })
+            };
+            let (mut left, mut got) = (vec![1, 2, 3], Vec::new());
+            push_some(&queue, &mut left, is_quick);
+            while got.len() < 3 {
+                poll.sleep();
+                responses.drain(|response| got.push(response));
+                push_some(&queue, &mut left, is_quick);
+            }
+            queue.close();
+            worker.join().expect("no panic");
+            assert_eq!(sorted(got), [10, 20, 30]);
+        });
+    }
 }

@@ -226,7 +226,7 @@ impl Connection {
                 Frame::Line(line) => {
                     framed.lines += 1;
                     let is_quick = config.max_run > 1 && (rules.is_quick)(&line);
-                    let sequence = self.order.open(&line, is_quick, config.max_run, now);
+                    let sequence = self.order.open(line, is_quick, config.max_run, now);
                     tracing::trace!(conn = %self.id, seq = %sequence, "framed");
                 }
                 Frame::TooLong => {

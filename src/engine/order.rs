@@ -7,6 +7,7 @@
 
 use crate::task::Sequence;
 use memchr::memchr_iter;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -14,8 +15,6 @@ use std::time::Instant;
 const RUN_BYTES: usize = 4096;
 /// What a run has room for once a second line has joined, so that it need not grow with each.
 const RUN_GROWTH_BYTES: usize = 256;
-/// An idle connection keeps no more memory for places than these take.
-const KEPT_PLACES: usize = 4;
 
 /// All places that have been opened and not yet left to the outbox.
 #[derive(Debug, Default)]
@@ -119,7 +118,7 @@ impl Order {
     /// it, if that has fewer than `max_run` requests, all quick and framed at the same time.
     pub(super) fn open(
         &mut self,
-        line: &[u8],
+        line: Cow<'_, [u8]>,
         is_quick: bool,
         max_run: usize,
         framed_at: Instant,
@@ -127,7 +126,8 @@ impl Order {
         let sequence = Sequence(self.opened() + 1);
         self.requests += 1;
         self.waiting += 1;
-        self.request_bytes += line.len();
+        let request_bytes = line.len();
+        self.request_bytes += request_bytes;
         if is_quick
             && let Some(place) = self.places.back_mut()
             && place.framed_at == framed_at
@@ -136,24 +136,31 @@ impl Order {
                 lines,
                 is_quick: true,
             } = &mut place.state
-            && lines.len() + line.len() < RUN_BYTES
+            && lines.len() + request_bytes < RUN_BYTES
         {
             place.requests += 1;
-            place.request_bytes += line.len();
-            if lines.capacity() - lines.len() <= line.len() {
-                lines.reserve(line.len() + 1 + RUN_GROWTH_BYTES);
+            place.request_bytes += request_bytes;
+            if lines.capacity() - lines.len() <= request_bytes {
+                lines.reserve(request_bytes + 1 + RUN_GROWTH_BYTES);
             }
-            lines.extend_from_slice(line);
+            lines.extend_from_slice(&line);
             lines.push(b'\n');
             return sequence;
         }
-        let mut lines = Vec::with_capacity(line.len() + 1);
-        lines.extend_from_slice(line);
+        let mut lines = match line {
+            Cow::Borrowed(line) => {
+                let mut lines = Vec::with_capacity(request_bytes + 1);
+                lines.extend_from_slice(line);
+                lines
+            }
+            // It came in pieces, and has a buffer of its own.
+            Cow::Owned(line) => line,
+        };
         lines.push(b'\n');
         self.places.push_back(Place {
             first: sequence,
             requests: 1,
-            request_bytes: line.len(),
+            request_bytes,
             framed_at,
             state: State::Waiting { lines, is_quick },
         });
@@ -267,7 +274,8 @@ impl Order {
         self.request_bytes -= place.request_bytes;
         self.response_bytes -= lines.len();
         if self.places.is_empty() {
-            self.places.shrink_to(KEPT_PLACES);
+            // An idle connection keeps no buffer.
+            self.places = VecDeque::new();
         }
         Some(Leaving {
             first: place.first,
@@ -343,7 +351,7 @@ mod tests {
     }
 
     fn open(order: &mut Order, text: &str, is_quick: bool, now: Instant) -> Sequence {
-        order.open(text.as_bytes(), is_quick, MAX_RUN, now)
+        order.open(Cow::Borrowed(text.as_bytes()), is_quick, MAX_RUN, now)
     }
 
     /// How the next waiting requests are submitted, with that many slots.

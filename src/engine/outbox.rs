@@ -12,8 +12,6 @@ use std::time::Instant;
 
 /// What the note of one unsent response weighs: a thousand short lines cost more than their bytes.
 const NOTE_BYTES: usize = size_of::<Note>();
-/// A connection with nothing unsent keeps no more memory for notes than these take.
-const KEPT_NOTES: usize = 4;
 
 /// One buffer for all, so that one write takes the responses of a whole turn.
 #[derive(Debug, Default)]
@@ -109,7 +107,7 @@ impl Outbox {
         if self.is_empty() {
             self.bytes = Vec::new();
             self.sent = 0;
-            self.notes.shrink_to(KEPT_NOTES);
+            self.notes = VecDeque::new();
         } else if 4 * self.sent >= self.bytes.len() {
             // A quarter of dead bytes in front is worth moving the rest: each byte sent pays for
             // at most three moved, and the buffer stays near what is unsent.
@@ -147,7 +145,7 @@ mod tests {
         let mut outbox = Outbox::default();
         push(&mut outbox, 1, 1, b"one\n");
         push(&mut outbox, 2, 3, b"two\n3\n4\n");
-        assert_eq!(sent(&mut outbox, 3), []);
+        assert_eq!(sent(&mut outbox, 3), [] as [u64; 0]);
         assert_eq!(sent(&mut outbox, 2), [1]);
         assert_eq!(outbox.unsent(), &b"wo\n3\n4\n"[..]);
         assert_eq!(sent(&mut outbox, 5), [2, 3]);

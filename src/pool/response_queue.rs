@@ -76,15 +76,33 @@ mod tests {
         let queue = ResponseQueue::new(move || {
             counter.fetch_add(1, Ordering::SeqCst);
         });
-        for item in 0..3 {
+        let push = |item| {
             queue.push(item);
-        }
+            queue.announce();
+        };
+        (0..3).for_each(push);
         assert_eq!(wakes.load(Ordering::SeqCst), 1);
         let mut got = Vec::new();
         queue.drain(|item| got.push(item));
         assert_eq!(got, [0, 1, 2]);
-        queue.push(3);
+        push(3);
         assert_eq!(wakes.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn what_is_pushed_is_there_for_a_drain_before_it_is_announced() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&wakes);
+        let queue = ResponseQueue::new(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        (0..3).for_each(|item| queue.push(item));
+        assert_eq!(wakes.load(Ordering::SeqCst), 0);
+        let mut got = Vec::new();
+        queue.drain(|item| got.push(item));
+        assert_eq!(got, [0, 1, 2]);
+        queue.announce();
+        assert_eq!(wakes.load(Ordering::SeqCst), 1);
     }
 
     #[test]
@@ -97,9 +115,13 @@ mod tests {
         for worker in 0..4 {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
-                (0..ITEMS)
-                    .filter(|n| n % 4 == worker)
-                    .for_each(|n| queue.push(n))
+                for n in (0..ITEMS).filter(|n| n % 4 == worker) {
+                    queue.push(n);
+                    // The last of each is announced: 20000 are a multiple of 4 * 5.
+                    if n / 4 % 5 == 4 {
+                        queue.announce();
+                    }
+                }
             });
         }
         let mut got = Vec::new();

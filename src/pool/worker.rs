@@ -214,39 +214,85 @@ mod tests {
     use super::*;
     use crate::config::QueueOrder;
     use crate::task::{ConnectionId, Sequence};
-    use std::sync::mpsc;
+    use std::sync::{Mutex, mpsc};
     use std::time::Duration;
 
-    /// Runs the requests on a pool of three; the responses by sequence.
-    fn answers<H: Handler>(handler: H, requests: &[&str]) -> Vec<(Outcome, String)> {
-        let queue = Arc::new(WorkQueue::new(1000, QueueOrder::Fair));
-        let (wake, wakes) = mpsc::channel();
-        let responses = Arc::new(ResponseQueue::new(move || {
-            wake.send(()).expect("the test listens")
-        }));
-        let pool = Pool::start(3, handler, &queue, &responses).expect("three threads");
-        let mut tasks = requests.iter().enumerate().map(|(n, line)| {
-            let task = Task {
-                connection: ConnectionId::new(1, 0),
-                sequence: Sequence(n as u64),
-                line: line.as_bytes().to_vec(),
-                queued_at: Instant::now(),
-            };
-            (0, task)
-        });
-        queue.push_while_room(|| tasks.next());
-        let mut got = Vec::new();
-        while got.len() < requests.len() {
-            wakes
-                .recv_timeout(Duration::from_secs(10))
-                .expect("every task gets a response");
-            responses.drain(|response| got.push(response));
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A pool, and the loop's end of its queues.
+    struct Bench {
+        pool: Pool,
+        queue: Arc<WorkQueue<Task>>,
+        responses: Arc<ResponseQueue<Response>>,
+        wakes: mpsc::Receiver<()>,
+        /// Requests that were pushed.
+        requests: usize,
+    }
+
+    impl Bench {
+        fn new<H: Handler>(workers: usize, handler: H) -> Bench {
+            let queue = Arc::new(WorkQueue::new(2000, QueueOrder::Fair));
+            let (wake, wakes) = mpsc::channel();
+            let responses = Arc::new(ResponseQueue::new(move || {
+                wake.send(()).expect("the test listens")
+            }));
+            let pool = Pool::start(workers, &Arc::new(handler), &queue, &responses)
+                .expect("a few threads");
+            Bench {
+                pool,
+                queue,
+                responses,
+                wakes,
+                requests: 0,
+            }
         }
-        pool.join();
-        got.sort_by_key(|response| response.sequence);
-        let text = |line| String::from_utf8(line).expect("ASCII");
+
+        /// Pushes a task for each of `runs`, all at once.
+        fn push(&mut self, is_quick: bool, runs: &[&[&str]]) {
+            self.queue.push_while_room(|room| {
+                for run in runs {
+                    let lines = run.iter().map(|line| format!("{line}\n"));
+                    let task = Task {
+                        connection: ConnectionId::new(1, 0),
+                        first: Sequence(self.requests as u64 + 1),
+                        requests: run.len(),
+                        lines: lines.collect::<String>().into_bytes(),
+                        is_quick,
+                        queued_at: Instant::now(),
+                    };
+                    room.push(0, run.len(), is_quick, task);
+                    self.requests += run.len();
+                }
+            });
+        }
+
+        /// The responses to so many requests, by sequence, as soon as the loop has been told of them.
+        fn responses(&self, requests: usize) -> Vec<Response> {
+            let (mut got, mut count) = (Vec::new(), 0);
+            while count < requests {
+                self.wakes
+                    .recv_timeout(PATIENCE)
+                    .expect("every request gets a response");
+                self.responses.drain(|response| {
+                    count += response.outcomes.requests();
+                    got.push(response);
+                });
+            }
+            got.sort_by_key(|response| response.first);
+            got
+        }
+    }
+
+    /// What a pool of three answers: the outcomes of each run, and its lines.
+    fn answers(is_quick: bool, runs: &[&[&str]]) -> Vec<(Outcomes, String)> {
+        let mut bench = Bench::new(3, handler);
+        bench.push(is_quick, runs);
+        let got = bench.responses(bench.requests);
+        bench.pool.join();
+        assert!(got.iter().map(|response| response.first.0).is_sorted());
+        let text = |lines| String::from_utf8(lines).expect("ASCII");
         got.into_iter()
-            .map(|response| (response.outcome, text(response.line)))
+            .map(|response| (response.outcomes, text(response.lines)))
             .collect()
     }
 
@@ -262,32 +308,144 @@ mod tests {
         }
     }
 
+    const OK: Outcomes = Outcomes {
+        ok: 1,
+        error: 0,
+        internal: 0,
+    };
+    const ERROR: Outcomes = Outcomes {
+        ok: 0,
+        error: 1,
+        internal: 0,
+    };
+    const INTERNAL: Outcomes = Outcomes {
+        ok: 0,
+        error: 0,
+        internal: 1,
+    };
+
     #[test]
     fn every_task_gets_exactly_one_line_whatever_its_handler_does() {
-        let got = answers(
-            handler,
-            &["OK 1", "panic", "two lines", "nothing", "ERR no", "OK 2"],
-        );
-        let internal = (Outcome::Internal, "ERR internal error\n".to_owned());
         let expected = [
-            (Outcome::Ok, "OK 1\n".to_owned()),
-            internal.clone(),
-            internal,
-            (Outcome::Error, "\n".to_owned()),
-            (Outcome::Error, "ERR no\n".to_owned()),
-            (Outcome::Ok, "OK 2\n".to_owned()),
+            ("OK 1", OK, "OK 1\n"),
+            ("panic", INTERNAL, "ERR internal error\n"),
+            ("two lines", INTERNAL, "ERR internal error\n"),
+            ("nothing", ERROR, "\n"),
+            ("ERR no", ERROR, "ERR no\n"),
+            ("OK 2", OK, "OK 2\n"),
+        ];
+        let runs = expected.map(|(request, ..)| [request]);
+        let runs: Vec<&[&str]> = runs.iter().map(|run| &run[..]).collect();
+        let expected = expected.map(|(_, outcomes, line)| (outcomes, line.to_owned()));
+        assert_eq!(answers(false, &runs), expected);
+        assert_eq!(answers(true, &runs), expected);
+    }
+
+    #[test]
+    fn a_run_is_answered_line_by_line() {
+        let got = answers(true, &[&["OK a", "", "OK b", "ERR c"], &["OK d"]]);
+        let outcomes = Outcomes {
+            ok: 2,
+            error: 2,
+            internal: 0,
+        };
+        let expected = [
+            (outcomes, "OK a\n\nOK b\nERR c\n".to_owned()),
+            (OK, "OK d\n".to_owned()),
         ];
         assert_eq!(got, expected);
     }
 
     #[test]
+    fn a_panic_or_a_second_line_in_a_run_is_an_error_in_its_own_place_only() {
+        let got = answers(
+            true,
+            &[&[
+                "panic",
+                "OK a",
+                "two lines",
+                "panic",
+                "nothing",
+                "OK b",
+                "two lines",
+            ]],
+        );
+        let outcomes = Outcomes {
+            ok: 2,
+            error: 1,
+            internal: 4,
+        };
+        let internal = "ERR internal error\n";
+        let lines = format!("{internal}OK a\n{internal}{internal}\nOK b\n{internal}");
+        assert_eq!(got, [(outcomes, lines)]);
+    }
+
+    #[test]
     fn workers_go_on_after_hundreds_of_panics() {
-        let requests: Vec<&str> = (0..900)
-            .map(|n| if n % 3 == 0 { "OK" } else { "panic" })
+        let requests: Vec<&[&str]> = (0..900)
+            .map(|n| if n % 3 == 0 { &["OK"] } else { &["panic"] })
+            .map(|run: &[&str; 1]| &run[..])
             .collect();
-        let got = answers(handler, &requests);
-        for (n, (outcome, _)) in got.iter().enumerate() {
-            assert_eq!(*outcome == Outcome::Ok, n % 3 == 0, "request {n}");
+        for is_quick in [false, true] {
+            let got = answers(is_quick, &requests);
+            assert_eq!(got.len(), 900);
+            for (n, (outcomes, _)) in got.iter().enumerate() {
+                let expected = if n % 3 == 0 { OK } else { INTERNAL };
+                assert_eq!(*outcomes, expected, "request {n}");
+            }
         }
+    }
+
+    // When the loop is told.
+
+    /// One worker, which stops at each request `wait` until it is let go on.
+    fn gated() -> (Bench, mpsc::Sender<()>) {
+        let (go_on, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let bench = Bench::new(1, move |request: &[u8], response: &mut ResponseLine<'_>| {
+            if request == b"wait" {
+                let gate = gate.lock().expect("nobody panics");
+                gate.recv_timeout(PATIENCE).expect("the test lets it go on");
+            }
+            response.push(b"OK");
+        });
+        (bench, go_on)
+    }
+
+    #[test]
+    fn quick_answers_are_announced_when_nothing_is_left_to_do() {
+        let (mut bench, _) = gated();
+        for rest in [1, HELD_BACK - 1, HELD_BACK + 1, 2 * HELD_BACK + 3] {
+            bench.push(true, &vec![&["a", "b"][..]; rest]);
+            assert_eq!(bench.responses(2 * rest).len(), rest);
+        }
+        bench.pool.join();
+    }
+
+    #[test]
+    fn quick_answers_do_not_wait_for_a_slow_request() {
+        let (mut bench, go_on) = gated();
+        // Until the loop takes the first one, the worker cannot have looked at the others in vain.
+        bench.push(false, &[&["wait"]]);
+        bench.push(true, &[&["a", "b"], &["c"]]);
+        bench.push(false, &[&["wait"]]);
+        go_on.send(()).expect("the worker waits");
+        assert_eq!(bench.responses(1 + 3).len(), 3);
+        go_on.send(()).expect("the worker waits");
+        assert_eq!(bench.responses(1).len(), 1);
+        bench.pool.join();
+    }
+
+    #[test]
+    fn the_loop_hears_of_some_quick_answers_while_the_worker_has_more_to_do() {
+        let (mut bench, go_on) = gated();
+        bench.push(false, &[&["wait"]]);
+        bench.push(true, &[&["a"][..]; HELD_BACK]);
+        bench.push(true, &[&["wait"]]);
+        go_on.send(()).expect("the worker waits");
+        assert_eq!(bench.responses(1 + HELD_BACK).len(), 1 + HELD_BACK);
+        go_on.send(()).expect("the worker waits");
+        assert_eq!(bench.responses(1).len(), 1);
+        bench.pool.join();
     }
 }

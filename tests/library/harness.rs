@@ -4,7 +4,7 @@
 //!
 //! Rule: every wait has a deadline.
 
-use reactor_pool::{Config, ResponseLine, Server, Stopper, Summary};
+use reactor_pool::{Config, Handler, ResponseLine, Server, Stopper, Summary};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, Once};
@@ -27,6 +27,11 @@ impl Running {
         config: Config,
         handler: impl Fn(&[u8], &mut ResponseLine<'_>) + Send + Sync + 'static,
     ) -> Running {
+        Running::start_handler(config, handler)
+    }
+
+    /// As [`Running::start`], for what a closure cannot say.
+    pub(crate) fn start_handler(config: Config, handler: impl Handler) -> Running {
         let server = Server::bind("127.0.0.1", 0, config, handler).expect("a free port");
         Running {
             address: server.local_addr(),

@@ -113,6 +113,12 @@ pub(crate) fn bulk(request: &[u8]) -> Option<Vec<u8>> {
     Some(line)
 }
 
+/// Whether a request may travel with its neighbours: the rule of the production operations, with a
+/// length of its own for each run.
+pub(crate) fn is_quick(request: &[u8], quick_bytes: usize) -> bool {
+    request.len() <= quick_bytes && !matches!(request.first(), Some(b's' | b'S'))
+}
+
 /// What a worker does: the production operations, and that one more.
 pub(crate) fn handle(request: &[u8], response: &mut Vec<u8>) {
     match bulk(request) {

@@ -5,9 +5,10 @@
 //! Rule: what the reactor would sleep over has been lost; so at each sleep everything is looked for
 //! that somebody still waits for.
 
-use super::{Oracle, TRACE_STEPS, World};
+use super::{Oracle, TRACE_STEPS, Worker, World};
 use reactor_pool::engine::Step;
-use reactor_pool::task::ConnectionId;
+use reactor_pool::stats::Times;
+use reactor_pool::task::{ConnectionId, Outcomes};
 use std::sync::atomic::Ordering;
 
 /// More rounds than any run needs to come to its end.
@@ -70,10 +71,42 @@ impl World {
         );
         assert_eq!(stats.connections.now as usize, self.oracles().count());
         assert_eq!(stats.waiting.now as usize, self.waiting());
-        let running = self.workers.iter().flatten().count();
+        let running: usize = self.workers.iter().map(Worker::running).sum();
+        let undrained: usize = self.undrained.iter().map(Vec::len).sum();
         assert_eq!(
             stats.submitted.now as usize,
-            self.queued.len() + running + self.undrained
+            self.queued_requests() + running + undrained
+        );
+        let queued = self.queue.stats().queued;
+        assert_eq!(
+            (queued.now as usize, queued.peak as usize),
+            (self.queued_requests(), self.queued_peak),
+            "slots are taken by requests, and free again"
+        );
+        let Outcomes {
+            ok,
+            error,
+            internal,
+        } = self.outcomes;
+        assert_eq!(
+            [
+                stats.answered_ok,
+                stats.answered_error,
+                stats.answered_internal
+            ],
+            [ok, error, internal].map(|count| count as u64)
+        );
+        let times = [
+            &stats.waiting_time,
+            &stats.queued_time,
+            &stats.working_time,
+            &stats.written_time,
+        ];
+        let completed = self.outcomes.requests() as u64;
+        assert_eq!(
+            times.map(Times::count),
+            [self.slots_given, completed, completed, all.written],
+            "each request has its times"
         );
         let owed = self.engine.owed();
         assert_eq!(
@@ -92,6 +125,11 @@ impl World {
         assert!(
             least <= buffered,
             "promise 5: {least} bytes are kept, {buffered} counted"
+        );
+        let most: Option<usize> = self.oracles().map(Oracle::most_bytes).sum();
+        assert!(
+            most.is_none_or(|most| buffered <= most),
+            "promise 5: {buffered} bytes are counted, {most:?} needed"
         );
         let bound = Oracle::memory_bound(&self.settings.config, self.settings.chunk);
         assert!(
@@ -118,12 +156,17 @@ impl World {
                 "{id:?} has something to write, and is forgotten"
             );
         }
-        assert_eq!(self.undrained, 0, "responses wait, and nobody was woken");
+        let held_back: usize = self.workers.iter().map(Worker::may_hold_back).sum();
+        assert!(
+            self.undrained.len() <= held_back,
+            "responses wait, and nobody was woken"
+        );
+        self.gone.held_back += u64::from(!self.undrained.is_empty());
         assert!(
             !self.stop_asked,
             "promise 9: a stop was asked for, and nobody was woken"
         );
-        let is_full = self.queued.len() == self.settings.config.queue;
+        let is_full = self.queued_requests() == self.settings.config.queue;
         assert!(
             is_full || self.waiting() == 0,
             "promise 4: a request waits beside a free slot"
@@ -159,7 +202,8 @@ impl World {
                 self.turn();
             }
             self.check();
-            let is_working = !self.queued.is_empty() || self.workers.iter().any(Option::is_some);
+            let is_working =
+                !self.queued.is_empty() || !self.workers.iter().all(Worker::is_waiting);
             if self.steps == before && !is_working {
                 let next = self.engine.next_deadline();
                 let next =
@@ -208,6 +252,10 @@ impl World {
 
     pub(super) fn waiting(&self) -> usize {
         self.oracles().map(Oracle::waiting).sum()
+    }
+
+    pub(super) fn queued_requests(&self) -> usize {
+        self.queued.iter().map(|run| run.requests).sum()
     }
 
     pub(super) fn is_budget_spent(&self) -> bool {

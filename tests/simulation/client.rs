@@ -158,7 +158,11 @@ impl Client {
             Taste::Honest => self.honest(max_line, random),
             Taste::Bulky => format!("B{}", random.below(10)).into_bytes(),
             Taste::Long => {
-                let length = match random.below(4) {
+                let length = match random.below(if max_line > 1000 { 16 } else { 4 }) {
+                    // Short enough that several fit into a run, and together do not: four lines of
+                    // 1023 bytes just do.
+                    4..=13 => random.between(1022, 1024),
+                    14.. => random.between(300, 1100),
                     0 => max_line * random.between(1, 5),
                     1 => max_line.saturating_sub(1),
                     2 => max_line,

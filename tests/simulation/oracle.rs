@@ -5,11 +5,14 @@
 //!
 //! Rule: it foretells, so that the engine's every step and every unsent byte can be compared.
 
+mod runs;
+
 use crate::answers::{self, Cut, Cutter};
-use crate::settings::Counts;
+use crate::settings::{Counts, Settings};
 use reactor_pool::Config;
 use reactor_pool::engine::{Step, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::ConnectionId;
+pub(crate) use runs::{Run, slots_in_rounds};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -18,7 +21,7 @@ use std::time::{Duration, Instant};
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// And how much is discarded in that time; what comes beyond waits in the socket.
 const LINGER_LIMIT_BYTES: usize = 64 << 20;
-/// What an unsent response costs besides its bytes: where it ends, whose it is, when it was framed.
+/// What an unsent response costs besides its bytes: its number, that it is one, when it was framed.
 const NOTE_BYTES: usize = size_of::<(u64, u64, Instant)>();
 
 /// What the log says of a close is not looked at.
@@ -52,6 +55,9 @@ enum Phase {
 pub(crate) struct Oracle {
     max_line: usize,
     max_inflight: usize,
+    max_run: usize,
+    /// Longer requests are not quick.
+    quick_bytes: usize,
     busy_timeout: Duration,
     idle_timeout: Duration,
     phase: Phase,
@@ -79,16 +85,19 @@ pub(crate) struct Oracle {
     cut_off: bool,
     /// Promise 4: connections that got a slot while this one waited, since it had its last.
     passed_for_slots: Vec<ConnectionId>,
-    /// Promise 7: connections of which a worker took a request since this one has one queued or had its turn.
+    /// Promise 7: connections of which a worker took a task since this one has one queued or had its turn.
     passed_for_workers: Vec<ConnectionId>,
     pub(crate) counts: Counts,
 }
 
 impl Oracle {
-    pub(crate) fn new(config: &Config, now: Instant) -> Oracle {
+    pub(crate) fn new(settings: &Settings, now: Instant) -> Oracle {
+        let config = &settings.config;
         Oracle {
             max_line: config.max_line,
             max_inflight: config.max_inflight,
+            max_run: config.max_run,
+            quick_bytes: settings.quick_bytes,
             busy_timeout: config.busy_timeout,
             idle_timeout: config.idle_timeout,
             phase: Phase::Serving,
@@ -153,6 +162,7 @@ impl Oracle {
         self.sent += count;
         while self.ends.front().is_some_and(|end| *end <= self.sent) {
             self.ends.pop_front();
+            self.counts.written += 1;
         }
         self.last_progress = now;
         self.settle(now);
@@ -172,8 +182,8 @@ impl Oracle {
         self.settle(now);
     }
 
-    /// A queue slot was given to the request `sequence`, which reads `line`.
-    pub(crate) fn slot_given(&mut self, sequence: u64, line: &[u8], now: Instant) {
+    /// A queue slot was given to the request `sequence`.
+    pub(crate) fn slot_given(&mut self, sequence: u64, now: Instant) {
         if !self.has_queued() {
             self.passed_for_workers.clear();
         }
@@ -183,31 +193,35 @@ impl Oracle {
             Some(sequence),
             "promise 2: slots go to the oldest request first"
         );
-        let place = self.place(sequence);
-        assert_eq!(
-            place.cut,
-            Cut::Line(line.to_vec()),
-            "another line was submitted"
-        );
-        place.state = State::Queued;
+        self.place(sequence).state = State::Queued;
         self.last_slot_at = now;
         self.passed_for_slots.clear();
     }
 
-    /// A worker took the request `sequence`.
-    pub(crate) fn started(&mut self, sequence: u64) {
-        let first = self.first(&State::Queued);
-        assert_eq!(
-            first,
-            Some(sequence),
-            "a worker took a request, but not the oldest queued"
-        );
-        self.place(sequence).state = State::Running;
+    /// A worker took so many requests, the first of which is `first`.
+    pub(crate) fn started(&mut self, first: u64, requests: usize) {
+        for sequence in first..first + requests as u64 {
+            assert_eq!(
+                self.first(&State::Queued),
+                Some(sequence),
+                "a worker took a request, but not the oldest queued"
+            );
+            self.place(sequence).state = State::Running;
+        }
         self.passed_for_workers.clear();
     }
 
-    /// Its response came back; `panicked` says that the handler did.
-    pub(crate) fn completed(&mut self, sequence: u64, panicked: bool, now: Instant) {
+    /// The responses of one task came back together; `panicked` says of each whether the handler did.
+    pub(crate) fn completed(&mut self, first: u64, panicked: &[bool], now: Instant) {
+        for (sequence, panicked) in (first..).zip(panicked) {
+            self.answered(sequence, *panicked);
+        }
+        let (mixed, all) = (panicked.contains(&true), !panicked.contains(&false));
+        self.counts.runs_with_panics += u64::from(mixed && !all);
+        self.settle(now);
+    }
+
+    fn answered(&mut self, sequence: u64, panicked: bool) {
         let place = self.place(sequence);
         assert_eq!(
             place.state,
@@ -224,7 +238,6 @@ impl Oracle {
         };
         place.state = State::Answered(line);
         self.counts.internal += u64::from(panicked);
-        self.settle(now);
     }
 
     /// Time is looked at: refuses and closes what is due.
@@ -245,11 +258,13 @@ impl Oracle {
             Phase::Serving | Phase::Ending { by: None } => {}
         }
         if self.busy_deadline().is_some_and(|deadline| deadline <= now) {
+            let before = self.counts.busy;
             while self.busy_deadline().is_some_and(|deadline| deadline <= now) {
                 let sequence = self.first(&State::Waiting).expect("it has a deadline");
                 self.place(sequence).state = State::Answered(answers::BUSY.to_vec());
                 self.counts.busy += 1;
             }
+            self.counts.runs_refused += u64::from(self.counts.busy > before + 1);
             self.settle(now);
         }
         if self.idle_deadline().is_some_and(|deadline| deadline <= now) {
@@ -428,6 +443,20 @@ impl Oracle {
         in_places.sum::<usize>() + unframed + self.unsent().len()
     }
 
+    /// Bytes that may be kept for this connection, unless a bound holds up what it has sent: then its
+    /// whole last read may be.
+    pub(crate) fn most_bytes(&self) -> Option<usize> {
+        if !self.unframed.is_empty() || !self.has_room() {
+            return None;
+        }
+        let answers = self.places.iter().map(|place| match &place.state {
+            State::Answered(line) => line.len(),
+            State::Waiting | State::Queued | State::Running => 0,
+        });
+        let in_places = self.request_bytes() + answers.sum::<usize>();
+        Some(self.cutter.kept_bytes() + in_places + self.unsent_weight())
+    }
+
     pub(crate) fn has_waiting(&self) -> bool {
         self.places
             .iter()
@@ -488,8 +517,8 @@ impl Oracle {
         }
     }
 
-    /// Promise 7: the same for workers.
-    pub(crate) fn passed_by_request_of(&mut self, other: ConnectionId) {
+    /// Promise 7: the same for workers. A task is one request where `max_run` is 1.
+    pub(crate) fn passed_by_task_of(&mut self, other: ConnectionId) {
         if self.has_queued() {
             let twice = self.passed_for_workers.contains(&other);
             assert!(

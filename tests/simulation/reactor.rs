@@ -5,10 +5,10 @@
 //! Rule: whatever it hands to the engine it hands to the oracle, and their answers are the same.
 
 use super::{Oracle, Peer, World};
-use crate::oracle::CLOSE;
+use crate::oracle::{CLOSE, Run, slots_in_rounds};
 use crate::socket::Read;
 use reactor_pool::engine::{REFUSAL_RESERVE, Step};
-use reactor_pool::task::{ConnectionId, Outcome};
+use reactor_pool::task::ConnectionId;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,7 @@ impl World {
             };
             let served = self.oracles().filter(|oracle| !oracle.is_refused).count();
             let id = self.engine.accept(now);
-            let mut oracle = Oracle::new(&self.settings.config, now);
+            let mut oracle = Oracle::new(&self.settings, now);
             if served >= self.settings.config.max_connections {
                 oracle.refuse_connection(now);
                 self.gone.too_many += 1;
@@ -141,15 +141,17 @@ impl World {
     fn collect(&mut self, now: Instant) {
         let mut responses = Vec::new();
         self.responses.drain(|response| responses.push(response));
-        self.undrained -= responses.len();
-        assert_eq!(self.undrained, 0, "a drain leaves nothing");
-        for response in responses {
-            let (id, sequence) = (response.connection, response.sequence.0);
-            let panicked = response.outcome == Outcome::Internal;
+        let undrained = std::mem::take(&mut self.undrained);
+        assert_eq!(responses.len(), undrained.len(), "a drain leaves nothing");
+        for (response, panicked) in responses.into_iter().zip(undrained) {
+            let (id, first) = (response.connection, response.first.0);
+            self.outcomes.ok += response.outcomes.ok;
+            self.outcomes.error += response.outcomes.error;
+            self.outcomes.internal += response.outcomes.internal;
             self.engine.completed(response, now);
             match self.oracle(id) {
-                Some(oracle) => oracle.completed(sequence, panicked, now),
-                None => self.gone.dropped += 1,
+                Some(oracle) => oracle.completed(first, &panicked, now),
+                None => self.gone.dropped += panicked.len() as u64,
             }
             self.check_connections();
         }
@@ -255,25 +257,36 @@ impl World {
         }
         let mut pushed = Vec::new();
         let engine = &mut self.engine;
-        self.queue.push_while_room(|| {
-            let (flow, task) = engine.next_task(now)?;
-            pushed.push((task.connection, task.sequence.0, task.line.clone()));
-            Some((flow, task))
+        self.queue.push_while_room(|room| {
+            engine.submit(room.slots(), now, |flow, task| {
+                assert_eq!(flow, task.connection.slot(), "promise 7: another's turn");
+                pushed.push(Run::of(&task));
+                room.push(flow, task.requests, task.is_quick, task);
+            });
         });
-        for (id, sequence, line) in pushed {
+        for run in &pushed {
+            let (id, first, more) = (run.id, run.first, run.requests - 1);
+            self.note(|| format!("{id:?} {first} and {more} more are queued"));
+            let oracle = self.oracle(run.id);
+            let oracle = oracle.expect("promise 6: slots for who has gone");
+            oracle.check_run(run);
+        }
+        for slot in slots_in_rounds(&pushed) {
+            let id = slot.id;
             for (_, other) in self.oracles_mut().filter(|(other, _)| *other != id) {
                 other.passed_by_slot_of(id);
             }
-            let oracle = self.oracle(id).expect("promise 6: a slot for who has gone");
-            oracle.slot_given(sequence, &line, now);
-            self.queued.push_back((id, sequence));
-            self.note(|| format!("{id:?} {sequence} is queued"));
+            let oracle = self.oracle(id).expect("it was there just now");
+            oracle.slot_given(slot.sequence, now);
+            self.slots_given += 1;
+            self.gone.later_rounds += u64::from(slot.round > 0 && id != pushed[0].id);
         }
-        let capacity = self.settings.config.queue;
-        assert!(self.queued.len() <= capacity);
-        let is_full = self.queued.len() == capacity;
+        self.queued.extend(pushed);
+        let (taken, capacity) = (self.queued_requests(), self.settings.config.queue);
+        self.queued_peak = self.queued_peak.max(taken);
+        assert!(taken <= capacity, "promise 5: more slots than there are");
         assert!(
-            is_full || self.waiting() == 0,
+            taken == capacity || self.waiting() == 0,
             "promise 4: a request waits beside a free slot"
         );
     }
@@ -292,13 +305,15 @@ impl World {
         );
         if removed.has_submitted {
             let unwanted = self.queue.discard(id.slot(), |task| task.connection == id);
-            self.engine.withdrawn(unwanted.len());
+            let requests = unwanted.iter().map(|task| task.requests).sum();
+            self.engine.withdrawn(requests);
             assert_eq!(
-                unwanted.len(),
+                requests,
                 oracle.queued(),
                 "promise 6: not all were taken back"
             );
-            self.queued.retain(|(other, _)| *other != id);
+            self.gone.runs_discarded += u64::from(requests > unwanted.len());
+            self.queued.retain(|run| run.id != id);
         }
         self.gone.discarded += (oracle.queued() + oracle.waiting()) as u64;
         self.gone.add(&oracle.counts);

@@ -32,6 +32,10 @@ pub(crate) struct Settings {
     /// Bytes that one read takes at most.
     pub(crate) chunk: usize,
     pub(crate) reads_per_turn: usize,
+    /// The longest request that is quick, if it does not begin with an s.
+    pub(crate) quick_bytes: usize,
+    /// Responses to quick tasks that a worker pushes before it announces them, at most.
+    pub(crate) held_back: usize,
     /// Percent of the requests whose handler panics.
     pub(crate) panics: usize,
     /// Percent of readiness that the poll reports one turn later.
@@ -47,13 +51,29 @@ impl Settings {
     pub(crate) fn draw(random: &mut Random) -> Settings {
         let ms = Duration::from_millis;
         let max_connections = random.between(1, 6);
+        let is_wide = random.percent(8);
+        let is_deep = random.percent(10);
         let config = Config {
             workers: random.between(1, 4),
-            queue: random.pick(&[1, 1, 2, 3, 5]),
+            queue: match is_deep {
+                true => random.pick(&[8, 12, 20]),
+                false => random.pick(&[1, 1, 2, 3, 5, 12]),
+            },
             queue_order: random.pick(&[QueueOrder::Fair, QueueOrder::Fair, QueueOrder::Fifo]),
             busy_timeout: ms(random.pick(&[0, 1, 3, 10, 50, 1000, 1000])),
-            max_line: random.pick(&[1, 2, 5, 8, 16, 24, 40]),
-            max_inflight: random.between(1, 5),
+            max_line: match is_wide {
+                true => random.pick(&[3000, 6000]),
+                false if is_deep => 100,
+                false => random.pick(&[1, 2, 5, 8, 16, 24, 40]),
+            },
+            max_inflight: match is_wide || is_deep {
+                true => 40,
+                false => random.pick(&[1, 2, 3, 4, 5, 12, 40]),
+            },
+            max_run: match is_wide {
+                true => 32,
+                false => random.pick(&[1, 1, 2, 3, 8, 32]),
+            },
             max_connections,
             max_buffered: random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]),
             idle_timeout: ms(random.pick(&[0, 0, 10, 300, 1000, 3000])),
@@ -71,14 +91,26 @@ impl Settings {
                 clients: random.pick(&[20, 40, 60]),
                 workers: random.pick(&[2, 6, 20, 60]),
                 clock: random.pick(&[1, 2, 5, 15]),
-                turns: random.pick(&[10, 20, 40]),
+                turns: if is_deep {
+                    2
+                } else {
+                    random.pick(&[10, 20, 40])
+                },
             },
             clients: max_connections + surplus,
             connects: if is_storm { 50 } else { 5 },
-            incoming: random.pick(&[2, 60, 400, 2000]),
+            incoming: match is_wide || is_deep {
+                true => 20_000,
+                false => random.pick(&[2, 60, 400, 2000]),
+            },
             outgoing: random.pick(&[2, 30, 1000, 10_000, 200_000, 200_000]),
-            chunk: random.pick(&[1, 5, 50, 500, 500]),
+            chunk: match is_wide || is_deep {
+                true => 20_000,
+                false => random.pick(&[1, 5, 50, 500, 500]),
+            },
             reads_per_turn: random.between(1, 4),
+            quick_bytes: random.pick(&[0, 8, 1024, usize::MAX, usize::MAX]),
+            held_back: random.pick(&[1, 2, 16]),
             panics: random.pick(&[0, 0, 5, 50]),
             withheld: random.pick(&[0, 20, 60]),
             stops: random.percent(25),
@@ -145,6 +177,26 @@ counts! {
     farewell_timeouts,
     /// Times at which not even one more connection could be refused.
     accept_pauses,
+    /// Responses of which the last byte was written.
+    written,
+    /// Tasks of more than one request.
+    runs,
+    /// Tasks that end where the next request could have joined, but for the limit on requests.
+    runs_full,
+    /// The same, for the limit on bytes.
+    runs_long,
+    /// The same, because slots were scarce.
+    runs_split,
+    /// Runs in which some requests panicked and others did not.
+    runs_with_panics,
+    /// Times at which several requests of a connection were refused at once.
+    runs_refused,
+    /// Connections of which runs were taken back.
+    runs_discarded,
+    /// Slots that a connection got although it was not the first and had one under the same lock.
+    later_rounds,
+    /// Times at which the reactor would have slept beside responses that a worker held back.
+    held_back,
     /// Times at which the reactor would have slept, all of them looked at.
     sleeps,
 }

@@ -8,22 +8,24 @@
 
 mod checks;
 mod reactor;
+mod workers;
 
 use crate::answers;
 use crate::client::{Act, Client};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Run};
 use crate::random::Random;
 use crate::settings::{Counts, Settings};
 use crate::socket::Socket;
 use reactor_pool::engine::Engine;
 use reactor_pool::pool::{ResponseQueue, WorkQueue};
-use reactor_pool::task::{ConnectionId, Outcome, Response, Task};
+use reactor_pool::task::{ConnectionId, Outcomes, Response, Task};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use workers::Worker;
 
 /// What happened, one line a step; filled only when a failed run is repeated.
 pub(crate) type Trace = Option<Rc<RefCell<VecDeque<String>>>>;
@@ -34,12 +36,6 @@ struct Peer {
     client: Client,
     socket: Socket,
     accepted: Option<(ConnectionId, Oracle)>,
-}
-
-/// A task in the hands of a worker.
-struct Running {
-    task: Task,
-    started_at: Instant,
 }
 
 /// What a run did.
@@ -57,13 +53,19 @@ pub(crate) struct World {
     engine: Engine,
     queue: WorkQueue<Task>,
     /// Tasks in the queue, in the order in which they were pushed.
-    queued: VecDeque<(ConnectionId, u64)>,
+    queued: VecDeque<Run>,
+    /// The most requests that were queued at a time.
+    queued_peak: usize,
     responses: ResponseQueue<Response>,
     /// The poll's waker has been used and the poll has not returned since.
     woken: Arc<AtomicBool>,
-    /// Responses that have not been drained.
-    undrained: usize,
-    workers: Vec<Option<Running>>,
+    /// Responses that have not been drained, in their order: of each request whether it panicked.
+    undrained: VecDeque<Vec<bool>>,
+    /// Of all responses that have been drained.
+    outcomes: Outcomes,
+    /// Requests that got a slot.
+    slots_given: u64,
+    workers: Vec<Worker>,
     peers: Vec<Peer>,
     connects: u32,
     /// Connections of the backlog that the poll has not announced.
@@ -87,16 +89,21 @@ impl World {
         let woken = Arc::new(AtomicBool::new(false));
         let waker = Arc::clone(&woken);
         let config = settings.config.clone();
+        let quick_bytes = settings.quick_bytes;
+        let is_quick = Box::new(move |line: &[u8]| answers::is_quick(line, quick_bytes));
         let world = World {
             random,
             base,
             now: base,
             queue: WorkQueue::new(config.queue, config.queue_order),
             queued: VecDeque::new(),
+            queued_peak: 0,
             responses: ResponseQueue::new(move || waker.store(true, Ordering::Relaxed)),
             woken,
-            undrained: 0,
-            workers: (0..config.workers).map(|_| None).collect(),
+            undrained: VecDeque::new(),
+            outcomes: Outcomes::default(),
+            slots_given: 0,
+            workers: (0..config.workers).map(|_| Worker::default()).collect(),
             peers: Vec::new(),
             connects: 0,
             listener_edge: false,
@@ -107,7 +114,7 @@ impl World {
             gone: Counts::default(),
             steps: 0,
             trace,
-            engine: Engine::new(config),
+            engine: Engine::new(config, is_quick),
             settings,
         };
         world.note(|| format!("{:?}", world.settings));
@@ -201,86 +208,6 @@ impl World {
             self.note(|| format!("client {}: {act:?}", self.peers[at].client.number()));
         }
         did
-    }
-
-    /// One worker takes a task, or is done with one.
-    fn worker_acts(&mut self) {
-        let at = self.random.below(self.workers.len());
-        if let Some(running) = self.workers[at].take() {
-            return self.worker_finishes(running);
-        }
-        if self.queued.is_empty() {
-            return;
-        }
-        let popped = self
-            .queue
-            .pop()
-            .expect("the queue holds a task, and is open");
-        if popped.made_room {
-            self.responses.announce();
-        }
-        let (id, sequence) = (popped.task.connection, popped.task.sequence.0);
-        let place = self
-            .queued
-            .iter()
-            .position(|queued| *queued == (id, sequence));
-        let place = place.expect("promise 6: a worker took what is not queued any more");
-        let _popped = self.queued.remove(place);
-        if self.settings.is_fair() {
-            for (_, other) in self.oracles_mut().filter(|(other, _)| *other != id) {
-                other.passed_by_request_of(id);
-            }
-        } else {
-            assert_eq!(place, 0, "FIFO: an older request was queued");
-        }
-        self.oracle(id)
-            .expect("promise 6: nothing is run for who has gone")
-            .started(sequence);
-        self.steps += 1;
-        self.note(|| {
-            format!(
-                "worker {at} takes {id:?} {sequence}, made room: {}",
-                popped.made_room
-            )
-        });
-        self.workers[at] = Some(Running {
-            task: popped.task,
-            started_at: self.now,
-        });
-    }
-
-    fn worker_finishes(&mut self, running: Running) {
-        let Running { task, started_at } = running;
-        let panicked = self.random.percent(self.settings.panics);
-        let mut line = Vec::new();
-        let outcome = if panicked {
-            line.extend_from_slice(answers::INTERNAL);
-            Outcome::Internal
-        } else {
-            answers::handle(&task.line, &mut line);
-            line.push(b'\n');
-            match line.starts_with(b"OK") {
-                true => Outcome::Ok,
-                false => Outcome::Error,
-            }
-        };
-        self.note(|| {
-            format!(
-                "{:?} {} is done: {outcome:?}",
-                task.connection, task.sequence
-            )
-        });
-        self.responses.push(Response {
-            connection: task.connection,
-            sequence: task.sequence,
-            line,
-            outcome,
-            queued_at: task.queued_at,
-            started_at,
-            finished_at: self.now,
-        });
-        self.undrained += 1;
-        self.steps += 1;
     }
 
     fn time_passes(&mut self) {

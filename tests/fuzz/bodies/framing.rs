@@ -4,23 +4,27 @@
 //!
 //! Rule: after each piece the answers are those to exactly what has come so far, none late.
 
-use super::Input;
 use super::reference::{Cut, answer_of_the_loop, cut};
+use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
 use reactor_pool::engine::{Engine, Step};
-use reactor_pool::task::{ConnectionId, Outcome, Response};
+use reactor_pool::task::{ConnectionId, Outcomes, Response, split_lines};
 use std::time::Instant;
 
 /// Longer streams only take longer.
 const LONGEST_STREAM_BYTES: usize = 2000;
 
-/// Checks one input: two bytes of limits, four lengths of pieces that take turns, then the stream.
+/// Checks one input: two bytes of limits and slots, four lengths of pieces that take turns, then the stream.
 /// Returns how many frames it had.
 pub(crate) fn check(data: &[u8]) -> usize {
     let mut input = Input(data);
+    let max_line = 1 + input.byte_or_zero() % 24;
+    let choice = input.byte_or_zero();
+    let slots = 1 + choice / 32;
     let config = Config {
-        max_line: 1 + input.byte_or_zero() % 24,
-        max_inflight: 1 + input.byte_or_zero() % 8,
+        max_line,
+        max_inflight: 1 + choice % 8,
+        max_run: MAX_RUNS[choice / 8 % 4],
         ..Config::default()
     };
     let lengths = [(); 4].map(|()| 1 + input.byte_or_zero() % 40);
@@ -36,14 +40,14 @@ pub(crate) fn check(data: &[u8]) -> usize {
         pieces.push(piece);
         rest = after;
     }
-    arrive(&config, &pieces);
-    arrive(&config, &[stream]);
+    arrive(&config, slots, &pieces);
+    arrive(&config, slots, &[stream]);
     cut(stream, true, config.max_line).len()
 }
 
-/// One connection whose stream arrives in `pieces`, with workers that answer `OK ` and the line.
-fn arrive(config: &Config, pieces: &[&[u8]]) {
-    let mut engine = Engine::new(config.clone());
+/// One connection whose stream arrives in `pieces`, with `slots` for workers that answer `OK ` and the line.
+fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
+    let mut engine = Engine::new(config.clone(), Box::new(is_quick));
     let now = Instant::now();
     let id = engine.accept(now);
     let (mut come, mut output) = (Vec::new(), Vec::new());
@@ -52,34 +56,47 @@ fn arrive(config: &Config, pieces: &[&[u8]]) {
         engine.received(id, piece, now);
         engine.check_invariants();
         come.extend_from_slice(piece);
-        answer_all(&mut engine, id, now, &mut output);
+        answer_all(&mut engine, id, slots, now, &mut output);
         compare(&output, &come, false, config);
     }
     engine.received_end(id, now);
-    answer_all(&mut engine, id, now, &mut output);
+    answer_all(&mut engine, id, slots, now, &mut output);
     compare(&output, &come, true, config);
     assert!(matches!(engine.step(id, false), Step::Close { .. }));
 }
 
-fn answer_all(engine: &mut Engine, id: ConnectionId, now: Instant, output: &mut Vec<u8>) {
+fn answer_all(
+    engine: &mut Engine,
+    id: ConnectionId,
+    slots: usize,
+    now: Instant,
+    output: &mut Vec<u8>,
+) {
     loop {
         let unsent = engine.unsent(id).to_vec();
         engine.sent(id, unsent.len(), now);
         output.extend_from_slice(&unsent);
-        let Some((_, task)) = engine.next_task(now) else {
-            break;
-        };
-        let response = Response {
-            connection: id,
-            sequence: task.sequence,
-            line: answer(&task.line),
-            outcome: Outcome::Ok,
-            queued_at: now,
-            started_at: now,
-            finished_at: now,
-        };
-        engine.completed(response, now);
-        engine.check_invariants();
+        let mut tasks = Vec::new();
+        engine.submit(slots, now, |_, task| tasks.push(task));
+        if tasks.is_empty() {
+            return;
+        }
+        for task in tasks {
+            let response = Response {
+                connection: id,
+                first: task.first,
+                lines: split_lines(&task.lines).flat_map(answer).collect(),
+                outcomes: Outcomes {
+                    ok: task.requests,
+                    ..Outcomes::default()
+                },
+                queued_at: now,
+                started_at: now,
+                finished_at: now,
+            };
+            engine.completed(response, now);
+            engine.check_invariants();
+        }
     }
 }
 

@@ -10,6 +10,15 @@
 pub(crate) mod connection;
 pub(crate) mod framing;
 pub(crate) mod reference;
+pub(crate) mod slots;
+
+/// `max_run`, as inputs choose it: by the first of these each request travels alone.
+const MAX_RUNS: [usize; 4] = [1, 2, 4, 32];
+
+/// Which lines are quick: those that begin with an odd byte, and the empty one.
+fn is_quick(line: &[u8]) -> bool {
+    line.first().is_none_or(|byte| byte % 2 == 1)
+}
 
 /// The input, taken from the front.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);

@@ -1,0 +1,78 @@
+//! The way of requests through the engine, without sockets and threads: what the loop does for them.
+//!
+//! Knows one connection, and answers every task at once.
+//!
+//! Rule: an exchange leaves the engine as it found it.
+
+use reactor_pool::Config;
+use reactor_pool::engine::{Engine, Step};
+use reactor_pool::task::{ConnectionId, Outcomes, Response, Task, split_lines};
+use std::time::Instant;
+
+/// One engine with one connection.
+pub(crate) struct Path {
+    pub(crate) engine: Engine,
+    pub(crate) id: ConnectionId,
+    tasks: Vec<Task>,
+    now: Instant,
+}
+
+impl Path {
+    /// `max_inflight` requests may be under way; all are quick, unless `max_run` is 1.
+    pub(crate) fn new(max_inflight: usize, max_run: usize) -> Path {
+        let config = Config {
+            max_inflight,
+            max_run,
+            ..Config::default()
+        };
+        let mut engine = Engine::new(config, Box::new(|_| true));
+        let now = Instant::now();
+        let id = engine.accept(now);
+        Path {
+            engine,
+            id,
+            tasks: Vec::new(),
+            now,
+        }
+    }
+
+    /// Reads `chunk`, answers all that it holds, and writes the answers; how many requests that were.
+    pub(crate) fn exchange(&mut self, chunk: &[u8]) -> usize {
+        let now = self.now;
+        assert_eq!(self.engine.step(self.id, true), Step::Read);
+        self.engine.received(self.id, chunk, now);
+        let mut requests = 0;
+        while self.engine.has_waiting() {
+            let tasks = &mut self.tasks;
+            self.engine.submit(1000, now, |_, task| tasks.push(task));
+            for task in self.tasks.drain(..) {
+                requests += task.requests;
+                self.engine.completed(answer(task, now), now);
+            }
+        }
+        let unsent = self.engine.unsent(self.id).len();
+        self.engine.sent(self.id, unsent, now);
+        while self.engine.next_attention().is_some() {}
+        requests
+    }
+}
+
+/// `OK` to each line.
+fn answer(task: Task, now: Instant) -> Response {
+    let mut lines = Vec::with_capacity(task.lines.len());
+    for _ in split_lines(&task.lines) {
+        lines.extend_from_slice(b"OK hello\n");
+    }
+    Response {
+        connection: task.connection,
+        first: task.first,
+        lines,
+        outcomes: Outcomes {
+            ok: task.requests,
+            ..Outcomes::default()
+        },
+        queued_at: task.queued_at,
+        started_at: now,
+        finished_at: now,
+    }
+}

@@ -1,0 +1,130 @@
+//! Handlers that call requests quick, and what becomes of those who are wrong about it.
+//!
+//! Knows the public names of the crate, and TCP.
+//!
+//! Rule: what a handler says about its requests changes how fast they are answered, never what with.
+
+use super::harness::Running;
+use reactor_pool::{Config, Handler, ResponseLine};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+
+/// Answers `q…` and calls it quick; `b` waits at the barrier; `p` panics, `i` when asked about.
+struct Mixed {
+    barrier: Barrier,
+    /// Times that the loop asked.
+    asked: AtomicUsize,
+}
+
+impl Mixed {
+    fn new(together: usize) -> Mixed {
+        Mixed {
+            barrier: Barrier::new(together),
+            asked: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Handler for Mixed {
+    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+        match request.first() {
+            Some(b'b') => {
+                self.barrier.wait();
+            }
+            Some(b'p') => panic!("as asked"),
+            _ => {}
+        }
+        response.push(b"OK ");
+        response.push(request);
+    }
+
+    fn is_quick(&self, request: &[u8]) -> bool {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        assert!(!request.starts_with(b"i"), "as asked");
+        matches!(request.first(), Some(b'q' | b'p'))
+    }
+}
+
+fn config(workers: usize, max_run: usize) -> Config {
+    Config {
+        workers,
+        max_run,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn quick_requests_and_others_leave_in_order_whatever_is_between_them() {
+    for max_run in [1, 2, 32] {
+        let server = Running::start_handler(config(3, max_run), Mixed::new(1));
+        let mut client = server.connect();
+        let requests: Vec<String> = (0..500)
+            .map(|n| format!("{}{n}", ["q", "q", "q", "slow", "b", "p"][n * 7 % 6]))
+            .collect();
+        let answers: Vec<String> = requests
+            .iter()
+            .map(|request| match request.starts_with('p') {
+                true => "ERR internal error".to_owned(),
+                false => format!("OK {request}"),
+            })
+            .collect();
+        client.send(requests.join("\n") + "\n");
+        client.expect(&answers.iter().map(String::as_str).collect::<Vec<_>>());
+        drop(client);
+        let stats = server.stop().stats;
+        let panics = answers.iter().filter(|a| a.starts_with("ERR")).count() as u64;
+        assert_eq!(stats.answered_internal, panics);
+        assert_eq!(stats.answered_ok, 500 - panics);
+    }
+}
+
+#[test]
+fn requests_that_are_not_quick_run_beside_quick_ones_and_each_other() {
+    // Three of them must be at the barrier at once, with quick ones between them.
+    let server = Running::start_handler(config(3, 32), Mixed::new(3));
+    let mut client = server.connect();
+    client.send("q1\nb2\nq3\nb4\nq5\nb6\nq7\n");
+    let answers = [
+        "OK q1", "OK b2", "OK q3", "OK b4", "OK q5", "OK b6", "OK q7",
+    ];
+    client.expect(&answers);
+    drop(client);
+    server.stop();
+}
+
+#[test]
+fn with_runs_of_one_the_handler_is_not_asked() {
+    let handler = Arc::new(Mixed::new(1));
+    let server = Running::start_handler(config(2, 1), Shared(Arc::clone(&handler)));
+    let mut client = server.connect();
+    client.send("q1\nq2\n");
+    client.expect(&["OK q1", "OK q2"]);
+    assert_eq!(handler.asked.load(Ordering::Relaxed), 0);
+    drop(client);
+    server.stop();
+}
+
+#[test]
+fn a_panic_while_asked_counts_as_no_and_the_loop_goes_on() {
+    let server = Running::start_handler(config(2, 32), Mixed::new(1));
+    let mut client = server.connect();
+    client.send("i1\nq2\ni3\ni4\n".repeat(50));
+    for _ in 0..50 {
+        client.expect(&["OK i1", "OK q2", "OK i3", "OK i4"]);
+    }
+    drop(client);
+    assert_eq!(server.stop().stats.answered_ok, 200);
+}
+
+/// A handler that the test looks into.
+struct Shared(Arc<Mixed>);
+
+impl Handler for Shared {
+    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+        self.0.handle(request, response);
+    }
+
+    fn is_quick(&self, request: &[u8]) -> bool {
+        self.0.is_quick(request)
+    }
+}

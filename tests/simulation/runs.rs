@@ -1,0 +1,126 @@
+//! Runs: the requests that travel together as one task, and the slots that they got.
+//!
+//! Knows what the engine pushed, and of a connection what the oracle does.
+//!
+//! Rule: a run is nothing but its requests. It is taken apart here, and every promise is then
+//! checked of each request.
+
+use super::{Oracle, State};
+use crate::answers::{self, Cut};
+use reactor_pool::task::{ConnectionId, Task};
+
+/// A run is no longer, its LFs counted, unless it is a single line.
+const RUN_BYTES: usize = 4096;
+
+/// What a task said when it was pushed.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: ConnectionId,
+    pub(crate) first: u64,
+    pub(crate) requests: usize,
+    lines: Vec<u8>,
+    is_quick: bool,
+}
+
+impl Run {
+    pub(crate) fn of(task: &Task) -> Run {
+        Run {
+            id: task.connection,
+            first: task.first.0,
+            requests: task.requests,
+            lines: task.lines.clone(),
+            is_quick: task.is_quick,
+        }
+    }
+
+    fn sequences(&self) -> impl Iterator<Item = u64> + use<> {
+        self.first..self.first + self.requests as u64
+    }
+}
+
+/// A slot that a request got.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// How many slots its connection got before this one, under the same lock.
+    pub(crate) round: usize,
+    pub(crate) id: ConnectionId,
+    pub(crate) sequence: u64,
+}
+
+/// The slots given under one lock, in rounds of one for each connection: nobody can tell whether
+/// they were given in that order or each connection got its own at once.
+pub(crate) fn slots_in_rounds(pushed: &[Run]) -> Vec<Slot> {
+    let mut slots: Vec<Slot> = Vec::new();
+    for run in pushed {
+        for sequence in run.sequences() {
+            let round = slots.iter().filter(|slot| slot.id == run.id).count();
+            slots.push(Slot {
+                round,
+                id: run.id,
+                sequence,
+            });
+        }
+    }
+    slots.sort_by_key(|slot| slot.round);
+    slots
+}
+
+impl Oracle {
+    /// Holds a pushed task to the rules of runs; its requests have not got their slots yet.
+    pub(crate) fn check_run(&mut self, run: &Run) {
+        let lines: Vec<&[u8]> = run.lines.split_inclusive(|byte| *byte == b'\n').collect();
+        assert!(run.requests > 0, "a task without a request");
+        assert_eq!(lines.len(), run.requests, "a run has a line a request");
+        let is_alone = run.requests == 1;
+        assert!(is_alone || run.requests <= self.max_run, "a run too long");
+        assert!(
+            is_alone || run.lines.len() <= RUN_BYTES,
+            "a run of too many bytes"
+        );
+        let framed_at = self.place(run.first).framed_at;
+        for (sequence, line) in run.sequences().zip(&lines) {
+            let line = line.strip_suffix(b"\n").expect("an LF ends each line");
+            let is_quick = self.max_run > 1 && answers::is_quick(line, self.quick_bytes);
+            assert_eq!(
+                run.is_quick, is_quick,
+                "a task is quick as its requests are"
+            );
+            assert!(is_alone || is_quick, "what is not quick travels alone");
+            let place = self.place(sequence);
+            assert_eq!(
+                place.cut,
+                Cut::Line(line.to_vec()),
+                "another line was submitted"
+            );
+            assert_eq!(
+                place.framed_at, framed_at,
+                "a run was framed at one instant"
+            );
+        }
+        self.count_run(run);
+    }
+
+    /// Whether it was a run, and why it is no longer.
+    fn count_run(&mut self, run: &Run) {
+        self.counts.runs += u64::from(run.requests > 1);
+        let last = (run.first - self.left) as usize + run.requests - 2;
+        let (Some(place), Some(next)) = (self.places.get(last), self.places.get(last + 1)) else {
+            return;
+        };
+        let Cut::Line(line) = &next.cut else { return };
+        let could_join = run.is_quick
+            && next.state == State::Waiting
+            && next.framed_at == place.framed_at
+            && answers::is_quick(line, self.quick_bytes);
+        if !could_join {
+            return;
+        }
+        if run.requests == self.max_run {
+            self.counts.runs_full += 1;
+        } else if run.lines.len() + line.len() + 1 > RUN_BYTES {
+            self.counts.runs_long += 1;
+        } else {
+            self.counts.runs_split += 1;
+        }
+    }
+}
