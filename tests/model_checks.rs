@@ -220,9 +220,9 @@ enum First {
     Looks,
 }
 
-/// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task
-/// comes back only when all others have been taken too: so a task that lies in the queue while a worker sleeps
-/// whom nobody woke lies there for ever.
+/// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task comes
+/// back only when all others have been taken too: a task that lies beside a sleeping worker whom nobody
+/// woke lies there for ever.
 fn tasks_find_workers(
     preemptions: Option<usize>,
     first: [First; 2],
@@ -262,23 +262,23 @@ fn tasks_find_workers(
 
 #[test]
 fn who_comes_back_from_a_quick_task_to_a_slow_one_wakes_another_for_the_rest() {
-    tasks_find_workers(Some(2), [First::Nothing; 2], &[&[1, SLOW, 2]]);
+    tasks_find_workers(Some(3), [First::Nothing; 2], &[&[1, SLOW, 2]]);
 }
 
 #[test]
 fn a_task_pushed_while_a_worker_is_out_with_a_quick_one_is_taken() {
-    tasks_find_workers(Some(2), [First::Nothing; 2], &[&[1], &[SLOW, 2]]);
+    tasks_find_workers(Some(3), [First::Nothing; 2], &[&[1], &[SLOW, 2]]);
 }
 
 #[test]
 fn a_task_pushed_while_a_worker_is_out_with_a_slow_one_is_taken() {
-    tasks_find_workers(Some(2), [First::Nothing; 2], &[&[SLOW], &[1], &[SLOW + 1]]);
+    tasks_find_workers(Some(3), [First::Nothing; 2], &[&[SLOW], &[1], &[SLOW + 1]]);
 }
 
 #[test]
 fn who_looks_before_it_waits_takes_what_another_was_woken_for_and_nothing_is_left() {
     tasks_find_workers(
-        Some(2),
+        Some(3),
         [First::Looks, First::Nothing],
         &[&[1], &[SLOW], &[2]],
     );
@@ -286,7 +286,7 @@ fn who_looks_before_it_waits_takes_what_another_was_woken_for_and_nothing_is_lef
 
 #[test]
 fn two_workers_that_look_before_they_wait_leave_nothing() {
-    tasks_find_workers(Some(2), [First::Looks; 2], &[&[1, 2], &[SLOW, 3]]);
+    tasks_find_workers(Some(3), [First::Looks; 2], &[&[1, 2], &[SLOW, 3]]);
 }
 
 /// The pusher sleeps until it is told of room: a report that is lost, or given before there is room,

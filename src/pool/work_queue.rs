@@ -190,7 +190,7 @@ impl<T> WorkQueue<T> {
         } = slotted;
         state.taken -= slots;
         taker.streak += 1;
-        taker.is_coming = is_quick && taker.streak % QUICK_STREAK != 0;
+        taker.is_coming = is_quick && !taker.streak.is_multiple_of(QUICK_STREAK);
         state.coming += usize::from(taker.is_coming);
         let made_room = std::mem::take(&mut state.room_wanted);
         self.wake_if_wanted(state);

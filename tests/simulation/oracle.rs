@@ -440,7 +440,7 @@ impl Oracle {
         });
         let unframed =
             self.unframed.iter().map(line_bytes).sum::<usize>() + self.cutter.kept_bytes();
-        in_places.sum::<usize>() + unframed + self.unsent().len()
+        in_places.sum::<usize>() + unframed + self.unsent_weight()
     }
 
     /// Bytes that may be kept for this connection, unless a bound holds up what it has sent: then its
