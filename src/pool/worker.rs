@@ -425,9 +425,9 @@ mod tests {
     #[test]
     fn quick_answers_do_not_wait_for_a_slow_request() {
         let (mut bench, go_on) = gated();
-        // Until the loop takes the first one, the worker cannot have looked at the others in vain.
-        bench.push(false, &[&["wait"]]);
-        bench.push(true, &[&["a", "b"], &["c"]]);
+        // The first one stops the worker until all are queued, so it never finds nothing to do. It
+        // is quick too: an announcement of its own would let the loop find the others by chance.
+        bench.push(true, &[&["wait"], &["a", "b"], &["c"]]);
         bench.push(false, &[&["wait"]]);
         go_on.send(()).expect("the worker waits");
         assert_eq!(bench.responses(1 + 3).len(), 3);
@@ -439,11 +439,11 @@ mod tests {
     #[test]
     fn the_loop_hears_of_some_quick_answers_while_the_worker_has_more_to_do() {
         let (mut bench, go_on) = gated();
-        bench.push(false, &[&["wait"]]);
-        bench.push(true, &[&["a"][..]; HELD_BACK]);
+        bench.push(true, &[&["wait"]]);
+        bench.push(true, &[&["a"][..]; HELD_BACK - 1]);
         bench.push(true, &[&["wait"]]);
         go_on.send(()).expect("the worker waits");
-        assert_eq!(bench.responses(1 + HELD_BACK).len(), 1 + HELD_BACK);
+        assert_eq!(bench.responses(HELD_BACK).len(), HELD_BACK);
         go_on.send(()).expect("the worker waits");
         assert_eq!(bench.responses(1).len(), 1);
         bench.pool.join();

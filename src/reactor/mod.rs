@@ -38,6 +38,9 @@ const READ_CHUNK_BYTES: usize = 65_536;
 const READS_PER_TURN: usize = 4;
 /// Connections accepted in one turn, before those that are there have theirs.
 const ACCEPTS_PER_TURN: usize = 64;
+/// Requests that go to the workers before the turn is over: so that they start, and the queue need not hold
+/// all that one turn reads.
+const SUBMIT_REQUESTS: u64 = 128;
 const EVENTS_PER_POLL: usize = 1024;
 
 /// Urgent data too, for what it does to reads ([`Socket::note`]).
@@ -344,6 +347,7 @@ impl Reactor {
     }
 
     /// Looks after each connection that needs it once; what comes up meanwhile waits for the next turn.
+    /// What they ask goes to the workers by the hundred.
     fn attend(&mut self, now: Instant) {
         for _ in 0..self.engine.attention_len() {
             let Some(id) = self.engine.next_attention() else {
@@ -351,6 +355,9 @@ impl Reactor {
             };
             if let Err(cause) = self.serve(id, now) {
                 self.lose(id, &cause, now);
+            }
+            if self.engine.stats().waiting.now >= SUBMIT_REQUESTS {
+                self.submit(now);
             }
         }
     }
