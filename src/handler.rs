@@ -49,8 +49,10 @@ pub trait Handler: Send + Sync + 'static {
     /// turn among those of other connections one by one. The default calls none quick, which is
     /// never wrong, only slower for small requests.
     ///
-    /// The event loop asks, for each request: look at a few bytes, and answer. A slow request that is
-    /// called quick holds up those behind it, as any request holds its worker; a panic counts as no.
+    /// The event loop asks, for each request: look at a few bytes, and answer; a panic counts as no. A
+    /// slow request that is called quick holds up more than its worker: the pool counts on that worker
+    /// to be back at once, so it wakes no other one for what is queued meanwhile, and up to 15 responses
+    /// that the worker has finished may wait with it.
     fn is_quick(&self, request: &[u8]) -> bool {
         let _ = request;
         false

@@ -398,7 +398,8 @@ impl Engine {
     /// tasks, with the flow that takes turns for each.
     ///
     /// Slots go round, one to each waiting connection. Where the room is enough for several rounds,
-    /// a connection gets its slots of all of them at once, which comes to the same.
+    /// a connection gets its slots of all of them at once: as many as one by one, so that only who
+    /// comes first in the next round may differ.
     pub fn submit(&mut self, mut room: usize, now: Instant, mut push: impl FnMut(usize, Task)) {
         while room > 0 && self.has_waiting() {
             let connections = self.admission.len();

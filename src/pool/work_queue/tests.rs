@@ -1,0 +1,389 @@
+//! The work queue in threads: slots, turns, and who wakes whom.
+
+use super::*;
+use std::collections::BTreeSet;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pushes one slow task of one slot; false when there was no room.
+fn push(queue: &WorkQueue<u32>, flow: usize, task: u32) -> bool {
+    let mut pushed = false;
+    queue.push_while_room(|room| {
+        if room.slots() > 0 {
+            room.push(flow, 1, false, task);
+            pushed = true;
+        }
+    });
+    pushed
+}
+
+/// Pushes quick tasks of one slot each, all of one flow.
+fn push_quick(queue: &WorkQueue<u32>, tasks: impl IntoIterator<Item = u32>) {
+    queue.push_while_room(|room| {
+        tasks
+            .into_iter()
+            .for_each(|task| room.push(0, 1, true, task))
+    });
+}
+
+/// What a worker gets that was never here before.
+fn pop(queue: &WorkQueue<u32>) -> Option<Popped<u32>> {
+    queue.pop(&mut Taker::default())
+}
+
+fn try_pop(queue: &WorkQueue<u32>, taker: &mut Taker) -> Option<u32> {
+    queue.try_pop(taker).map(|popped| popped.task)
+}
+
+fn popped(task: u32, made_room: bool) -> Option<Popped<u32>> {
+    Some(Popped { task, made_room })
+}
+
+fn free_slots(queue: &WorkQueue<u32>) -> usize {
+    let mut slots = 0;
+    queue.push_while_room(|room| slots = room.slots());
+    slots
+}
+
+fn fair(capacity: usize) -> WorkQueue<u32> {
+    WorkQueue::new(capacity, QueueOrder::Fair)
+}
+
+/// A worker in a thread of its own; sends each task that it takes, and ends with the queue.
+fn worker(queue: &Arc<WorkQueue<u32>>) -> mpsc::Receiver<u32> {
+    let (took, tasks) = mpsc::channel();
+    let queue = Arc::clone(queue);
+    thread::spawn(move || {
+        let mut taker = Taker::default();
+        while let Some(popped) = queue.pop(&mut taker) {
+            took.send(popped.task).expect("the test listens");
+        }
+    });
+    tasks
+}
+
+fn await_idle(queue: &WorkQueue<u32>, idle: usize) {
+    let start = Instant::now();
+    while queue.lock().idle != idle {
+        assert!(start.elapsed() < PATIENCE, "{idle} workers wait for a task");
+        thread::yield_now();
+    }
+}
+
+/// Workers that wait, and those that were woken and have not come yet or are out with a quick task.
+fn idle_and_coming(queue: &WorkQueue<u32>) -> (usize, usize) {
+    let state = queue.lock();
+    (state.idle, state.coming)
+}
+
+// Room.
+
+#[test]
+fn a_full_queue_takes_nothing() {
+    let queue = fair(2);
+    assert!(push(&queue, 0, 1) && push(&queue, 0, 2));
+    assert_eq!(free_slots(&queue), 0);
+    assert!(!push(&queue, 0, 3));
+}
+
+#[test]
+fn a_task_takes_its_slots_and_gives_them_back_when_it_is_popped() {
+    let queue = fair(5);
+    queue.push_while_room(|room| {
+        room.push(0, 3, true, 1);
+        assert_eq!(room.slots(), 2);
+        room.push(0, 2, false, 2);
+        assert_eq!(room.slots(), 0);
+    });
+    assert_eq!(queue.stats().queued, Gauge { now: 5, peak: 5 });
+    assert_eq!(pop(&queue), popped(1, true));
+    assert_eq!(free_slots(&queue), 3);
+    assert_eq!(pop(&queue), popped(2, false));
+    assert_eq!(free_slots(&queue), 5);
+    assert_eq!(queue.stats().queued, Gauge { now: 0, peak: 5 });
+}
+
+#[test]
+fn a_discarded_task_gives_its_slots_back() {
+    let queue = fair(6);
+    queue.push_while_room(|room| {
+        room.push(1, 3, true, 10);
+        room.push(1, 2, true, 20);
+        room.push(2, 1, true, 30);
+    });
+    assert_eq!(queue.discard(1, |task| *task == 10), [10]);
+    assert_eq!(free_slots(&queue), 3);
+    assert_eq!(queue.discard(2, |_| true), [30]);
+    assert_eq!(free_slots(&queue), 4);
+    assert_eq!(pop(&queue), popped(20, false));
+    assert_eq!(free_slots(&queue), 6);
+}
+
+#[test]
+#[should_panic(expected = "a task is no larger than the room")]
+fn a_task_larger_than_the_room_is_a_bug_of_the_pusher() {
+    let queue = fair(3);
+    push(&queue, 0, 1);
+    queue.push_while_room(|room| room.push(0, 3, true, 2));
+}
+
+#[test]
+fn the_pop_that_makes_awaited_room_says_so_once() {
+    let queue = fair(2);
+    push(&queue, 0, 1);
+    assert_eq!(pop(&queue), popped(1, false));
+    push(&queue, 0, 2);
+    push(&queue, 0, 3);
+    assert_eq!(pop(&queue), popped(2, true));
+    assert_eq!(pop(&queue), popped(3, false));
+}
+
+// Order and end.
+
+#[test]
+fn fifo_keeps_arrival_order_where_fair_takes_turns() {
+    for (order, expected) in [(QueueOrder::Fifo, [1, 2, 3]), (QueueOrder::Fair, [1, 3, 2])] {
+        let queue = WorkQueue::new(3, order);
+        for (flow, task) in [(7, 1), (7, 2), (8, 3)] {
+            push(&queue, flow, task);
+        }
+        let got = expected.map(|_| pop(&queue).expect("three tasks").task);
+        assert_eq!(got, expected, "{order:?}");
+    }
+}
+
+#[test]
+fn discard_takes_only_what_is_unwanted_in_either_order() {
+    for order in [QueueOrder::Fifo, QueueOrder::Fair] {
+        let queue = WorkQueue::new(8, order);
+        for (flow, task) in [(1, 10), (2, 20), (1, 11)] {
+            push(&queue, flow, task);
+        }
+        assert_eq!(queue.discard(1, |task| task / 10 == 1), [10, 11]);
+        assert_eq!(pop(&queue).map(|popped| popped.task), Some(20));
+    }
+}
+
+#[test]
+fn close_lets_the_queue_drain_and_then_ends_every_worker() {
+    let queue = Arc::new(fair(8));
+    for task in 0..5 {
+        push(&queue, 0, task);
+    }
+    queue.close();
+    let drained: Vec<_> = std::iter::from_fn(|| pop(&queue))
+        .map(|popped| popped.task)
+        .collect();
+    assert_eq!(drained, [0, 1, 2, 3, 4]);
+    let idle = Arc::new(fair(8));
+    let workers = [(); 3].map(|()| {
+        let queue = Arc::clone(&idle);
+        thread::spawn(move || pop(&queue))
+    });
+    idle.close();
+    for worker in workers {
+        assert_eq!(worker.join().expect("no panic"), None);
+    }
+}
+
+#[test]
+fn an_abandoned_queue_hands_out_nothing_more() {
+    let queue = fair(8);
+    push(&queue, 0, 1);
+    push(&queue, 1, 2);
+    assert_eq!(queue.abandon(), [1, 2]);
+    assert_eq!(pop(&queue), None);
+}
+
+// Who is woken. The test is one worker, `worker` starts the other.
+
+#[test]
+fn a_worker_out_with_a_quick_task_is_not_doubled_by_waking_another() {
+    let (queue, mut taker) = (Arc::new(fair(8)), Taker::default());
+    push_quick(&queue, [1]);
+    assert_eq!(try_pop(&queue, &mut taker), Some(1));
+    let _other = worker(&queue);
+    await_idle(&queue, 1);
+    push(&queue, 0, 2);
+    assert_eq!(idle_and_coming(&queue), (1, 1), "only this one");
+    assert_eq!(try_pop(&queue, &mut taker), Some(2));
+    queue.close();
+}
+
+#[test]
+fn a_worker_that_is_woken_is_not_doubled_by_waking_another() {
+    let queue = fair(8);
+    // Two workers wait, and the one that is woken takes its time.
+    queue.lock().idle = 2;
+    for task in 1..4 {
+        push(&queue, 0, task);
+        assert_eq!(idle_and_coming(&queue), (2, 1), "only one");
+    }
+    // Another one takes a task in between: what it leaves is for the one that was woken.
+    assert_eq!(pop(&queue), popped(1, false));
+    assert_eq!(idle_and_coming(&queue), (2, 1));
+}
+
+#[test]
+fn after_a_streak_of_quick_tasks_another_worker_is_woken_for_the_rest() {
+    let (queue, mut taker) = (Arc::new(fair(64)), Taker::default());
+    push_quick(&queue, [0]);
+    assert_eq!(try_pop(&queue, &mut taker), Some(0));
+    let other = worker(&queue);
+    await_idle(&queue, 1);
+    push_quick(&queue, 1..2 * QUICK_STREAK as u32);
+    for task in 1..QUICK_STREAK as u32 - 1 {
+        assert_eq!(try_pop(&queue, &mut taker), Some(task));
+        assert_eq!(idle_and_coming(&queue), (1, 1), "only this one");
+    }
+    assert_eq!(
+        try_pop(&queue, &mut taker),
+        Some(QUICK_STREAK as u32 - 1),
+        "the last of its streak"
+    );
+    for task in QUICK_STREAK as u32..2 * QUICK_STREAK as u32 {
+        assert_eq!(other.recv_timeout(PATIENCE), Ok(task));
+    }
+    queue.close();
+}
+
+#[test]
+fn a_streak_ends_when_its_worker_waits() {
+    let (queue, mut taker) = (Arc::new(fair(64)), Taker::default());
+    push_quick(&queue, 0..QUICK_STREAK as u32 - 1);
+    while try_pop(&queue, &mut taker).is_some() {}
+    assert_eq!(taker.streak, QUICK_STREAK - 1);
+    let pusher = {
+        let queue = Arc::clone(&queue);
+        thread::spawn(move || {
+            await_idle(&queue, 1);
+            push_quick(&queue, [1]);
+        })
+    };
+    assert_eq!(queue.pop(&mut taker), popped(1, false));
+    assert_eq!((taker.streak, idle_and_coming(&queue)), (1, (0, 1)));
+    pusher.join().expect("no panic");
+}
+
+#[test]
+fn who_takes_a_slow_task_leaves_the_rest_to_another_at_once() {
+    let (queue, mut taker) = (Arc::new(fair(8)), Taker::default());
+    push_quick(&queue, [1]);
+    assert_eq!(try_pop(&queue, &mut taker), Some(1));
+    let other = worker(&queue);
+    await_idle(&queue, 1);
+    queue.push_while_room(|room| {
+        room.push(0, 1, false, 2);
+        room.push(0, 1, true, 3);
+    });
+    assert_eq!(try_pop(&queue, &mut taker), Some(2));
+    assert_eq!(other.recv_timeout(PATIENCE), Ok(3));
+    queue.close();
+}
+
+#[test]
+fn who_is_out_with_a_slow_task_is_not_waited_for() {
+    let (queue, mut taker) = (Arc::new(fair(8)), Taker::default());
+    push(&queue, 0, 1);
+    assert_eq!(try_pop(&queue, &mut taker), Some(1));
+    let other = worker(&queue);
+    await_idle(&queue, 1);
+    push_quick(&queue, [2]);
+    assert_eq!(other.recv_timeout(PATIENCE), Ok(2));
+    queue.close();
+}
+
+#[test]
+fn who_came_back_and_found_nothing_is_not_waited_for() {
+    let (queue, mut taker) = (Arc::new(fair(8)), Taker::default());
+    push_quick(&queue, [1]);
+    assert_eq!(try_pop(&queue, &mut taker), Some(1));
+    assert_eq!(try_pop(&queue, &mut taker), None);
+    let other = worker(&queue);
+    await_idle(&queue, 1);
+    push_quick(&queue, [2]);
+    assert_eq!(other.recv_timeout(PATIENCE), Ok(2));
+    queue.close();
+}
+
+#[test]
+fn a_push_of_many_tasks_sets_as_many_workers_to_work() {
+    let queue = Arc::new(fair(8));
+    let (started, starts) = mpsc::channel();
+    let gate = Arc::new(std::sync::Barrier::new(5));
+    for _ in 0..4 {
+        let (queue, started, gate) = (Arc::clone(&queue), started.clone(), Arc::clone(&gate));
+        thread::spawn(move || {
+            let mut taker = Taker::default();
+            while let Some(popped) = queue.pop(&mut taker) {
+                started.send(popped.task).expect("the test listens");
+                gate.wait();
+            }
+        });
+    }
+    queue.push_while_room(|room| (0..4).for_each(|task| room.push(task, 1, false, task as u32)));
+    // All four are in hands at once, or the barrier would never open.
+    for _ in 0..4 {
+        starts
+            .recv_timeout(PATIENCE)
+            .expect("each task wakes a worker");
+    }
+    gate.wait();
+    queue.close();
+}
+
+#[test]
+fn many_workers_get_every_task_exactly_once() {
+    let queue = Arc::new(fair(16));
+    let (got, tasks) = mpsc::channel();
+    let (room, rooms) = mpsc::channel();
+    let workers: Vec<_> = (0..4)
+        .map(|number| {
+            let (queue, got, room) = (Arc::clone(&queue), got.clone(), room.clone());
+            thread::spawn(move || {
+                let mut taker = Taker::default();
+                // Every other one looks before it waits.
+                let looks = |taker: &mut Taker| match number % 2 {
+                    0 => queue.try_pop(taker),
+                    _ => None,
+                };
+                while let Some(popped) = looks(&mut taker).or_else(|| queue.pop(&mut taker)) {
+                    if popped.made_room {
+                        room.send(()).expect("the pusher listens");
+                    }
+                    got.send(popped.task).expect("the test listens");
+                }
+            })
+        })
+        .collect();
+    const TASKS: u32 = 20_000;
+    let mut source = (0..TASKS).peekable();
+    while source.peek().is_some() {
+        queue.push_while_room(|room| {
+            while room.slots() > 0
+                && let Some(task) = source.next()
+            {
+                let slots = room.slots().min(1 + task as usize % 3);
+                room.push(task as usize % 7, slots, !task.is_multiple_of(5), task);
+            }
+        });
+        if source.peek().is_some() {
+            // The pusher sleeps until it is told: a lost report ends the test here.
+            rooms.recv_timeout(PATIENCE).expect("room is reported");
+        }
+    }
+    queue.close();
+    for worker in workers {
+        worker.join().expect("no panic");
+    }
+    drop(got);
+    let all: Vec<u32> = tasks.iter().collect();
+    assert_eq!(all.len(), TASKS as usize, "nothing twice");
+    assert_eq!(
+        all.into_iter().collect::<BTreeSet<_>>().len(),
+        TASKS as usize,
+        "nothing lost"
+    );
+}
