@@ -89,10 +89,6 @@ impl Pool {
     }
 }
 
-/// Looks for a task so often, and yields in between, before it waits for one: while requests keep
-/// coming, that is cheaper than to fall asleep and be woken.
-const LOOKS: usize = 4;
-
 /// The loop hears of so many tasks with quick requests at once.
 const HELD_BACK: usize = 16;
 
@@ -128,14 +124,10 @@ impl<H: Handler> Worker<'_, H> {
 
     /// The next task. Nothing is held back while this waits.
     fn next(&mut self) -> Option<Popped<Task>> {
-        for _ in 0..LOOKS {
-            if let Some(popped) = self.queue.try_pop(&mut self.taker) {
-                return Some(popped);
-            }
+        self.queue.try_pop(&mut self.taker).or_else(|| {
             self.announce();
-            thread::yield_now();
-        }
-        self.queue.pop(&mut self.taker)
+            self.queue.pop(&mut self.taker)
+        })
     }
 
     fn announce(&mut self) {
