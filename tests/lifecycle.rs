@@ -196,10 +196,19 @@ fn a_stop_does_not_wait_for_connections_that_were_reset() {
     assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
 }
 
+/// Until then, a request of a client that resets would be taken out of the queue.
+fn wait_until_running(server: &Server) {
+    let log = server.log();
+    log.wait_for("says that a worker has the request", |line| {
+        line.contains(" started ")
+    });
+}
+
 #[test]
 fn a_request_that_runs_for_a_client_that_has_gone_does_not_outlast_the_drain_timeout() {
-    let mut server = Server::start(&["--workers", "1", "--drain-timeout", "1"]);
+    let mut server = Server::start(&["-vv", "--workers", "1", "--drain-timeout", "1"]);
     let mut gone = server.occupy(1, 9000);
+    wait_until_running(&server);
     gone.remove(0).reset();
     server.barrier();
     server.signal("TERM");
@@ -209,8 +218,9 @@ fn a_request_that_runs_for_a_client_that_has_gone_does_not_outlast_the_drain_tim
 
 #[test]
 fn a_second_signal_is_heard_while_a_request_runs_for_a_client_that_has_gone() {
-    let mut server = Server::start(&["--workers", "1"]);
+    let mut server = Server::start(&["-vv", "--workers", "1"]);
     let mut gone = server.occupy(1, 9000);
+    wait_until_running(&server);
     gone.remove(0).reset();
     server.barrier();
     server.signal("TERM");
