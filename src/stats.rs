@@ -126,6 +126,8 @@ pub struct Stats {
     pub read_pauses: u64,
     /// The same, because the budget of all was spent.
     pub budget_pauses: u64,
+    /// The same, because other requests waited for queue slots.
+    pub queue_pauses: u64,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_pauses: u64,
 
@@ -194,6 +196,7 @@ impl Stats {
             buffered_peak = buffered.peak,
             read_pauses = self.read_pauses,
             budget_pauses = self.budget_pauses,
+            queue_pauses = self.queue_pauses,
             "stats: bytes"
         );
         for (name, times) in [

@@ -55,6 +55,8 @@ pub(super) enum ReadPause {
     OwnBounds,
     /// The budget of all connections was spent, and it owed something.
     Budget,
+    /// Requests waited for room in the queue.
+    FullQueue,
 }
 
 #[derive(Debug)]
@@ -149,7 +151,8 @@ impl Connection {
     /// Whether what paused its reading is over, as far as this connection alone can tell.
     pub(super) fn pause_is_over(&self, config: &Config) -> bool {
         match self.read_pause {
-            ReadPause::None => false,
+            // The engine ends that of a full queue for all at once.
+            ReadPause::None | ReadPause::FullQueue => false,
             ReadPause::OwnBounds => self.may_read(config),
             // Past the budget only a connection that owes nothing is read: its next request can
             // always come, be answered and leave again, so the budget cannot lock the server up.

@@ -6,7 +6,7 @@
 //! deadlines back without touching it, and is then set anew; it is never late.
 
 use super::connection::Phase;
-use super::{Engine, find};
+use super::{Engine, Intake, find};
 use crate::task::ConnectionId;
 use crate::wire::ErrorLine;
 use std::time::Instant;
@@ -15,7 +15,12 @@ use tracing::trace;
 impl Engine {
     /// When [`Engine::expire`] has something to do next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let intake = match self.intake {
+            Intake::PutOff { until } => Some(until),
+            Intake::Open | Intake::Regardless => None,
+        };
+        let first = self.deadlines.first().map(|(at, _)| *at);
+        [intake, first].into_iter().flatten().min()
     }
 
     /// Refuses and closes what is due. O(log n) for each connection that is looked at.
@@ -40,6 +45,7 @@ impl Engine {
             self.look_at_deadlines(id, now);
             self.arm(id, now);
         }
+        self.review_intake(now);
     }
 
     fn look_at_deadlines(&mut self, id: ConnectionId, now: Instant) {

@@ -23,11 +23,15 @@ use connection::{Connection, Framed, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, 
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::{debug, trace};
 
 /// Connections beyond the limit that may be told so at a time; more wait in the listen backlog.
 pub const REFUSAL_RESERVE: usize = 64;
+
+/// While requests wait for queue slots, reading is put off for at most so long. Long enough for workers to make
+/// room for quick requests, and too short for a client to tell.
+pub const PUT_OFF: Duration = Duration::from_millis(1);
 
 /// Tells of a request line whether the handler calls it quick.
 pub type IsQuick = Box<dyn Fn(&[u8]) -> bool + Send>;
@@ -63,6 +67,20 @@ pub enum Step {
 }
 
 const FINISHED: Step = Step::Close { why: "finished" };
+
+/// Whether connections are read while requests wait for slots.
+///
+/// What is framed while the queue is full gets its slots one by one, and its answers leave in as many writes.
+/// Left in the sockets until there is room, it is served whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    /// None waited when there was last a look.
+    Open,
+    /// Some wait: the workers have until then to make room for them.
+    PutOff { until: Instant },
+    /// They did not: reading goes on, since who waits must be told so in time.
+    Regardless,
+}
 
 /// What a connection left behind when it was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +119,9 @@ pub struct Engine {
     attention: VecDeque<ConnectionId>,
     /// Connections whose reading the budget of all has paused.
     budget_paused: BTreeSet<ConnectionId>,
+    intake: Intake,
+    /// Connections whose reading is put off, each once; some may have gone.
+    put_off: Vec<ConnectionId>,
     buffered_bytes: usize,
     stopping: bool,
     stats: Stats,
@@ -118,6 +139,8 @@ impl Engine {
             deadlines: BTreeSet::new(),
             attention: VecDeque::new(),
             budget_paused: BTreeSet::new(),
+            intake: Intake::Open,
+            put_off: Vec::new(),
             buffered_bytes: 0,
             stopping: false,
             stats: Stats::default(),
@@ -386,6 +409,14 @@ impl Engine {
             self.stats.budget_pauses += 1;
             return Step::Wait;
         }
+        if matches!(self.intake, Intake::PutOff { .. }) {
+            if connection.read_pause != ReadPause::FullQueue {
+                connection.read_pause = ReadPause::FullQueue;
+                self.put_off.push(id);
+                self.stats.queue_pauses += 1;
+            }
+            return Step::Wait;
+        }
         Step::Read
     }
 
@@ -406,6 +437,28 @@ impl Engine {
             let rounds = (room / connections).max(1);
             for _ in 0..connections.min(room) {
                 room -= self.give_slots(rounds, now, &mut push);
+            }
+        }
+        self.review_intake(now);
+    }
+
+    /// Puts reading off, or takes it up again.
+    fn review_intake(&mut self, now: Instant) {
+        let before = self.intake;
+        self.intake = match before {
+            _ if !self.has_waiting() => Intake::Open,
+            Intake::Open => Intake::PutOff {
+                until: now + PUT_OFF,
+            },
+            Intake::PutOff { until } if until <= now => Intake::Regardless,
+            Intake::PutOff { .. } | Intake::Regardless => return,
+        };
+        for id in std::mem::take(&mut self.put_off) {
+            if let Some(connection) = find(&mut self.connections, id)
+                && connection.read_pause == ReadPause::FullQueue
+            {
+                connection.read_pause = ReadPause::None;
+                self.attend(id);
             }
         }
     }
@@ -578,6 +631,13 @@ impl Engine {
         assert!(
             paused.map(|c| &c.id).collect::<BTreeSet<_>>() == self.budget_paused.iter().collect()
         );
+        let is_put_off = |c: &&Connection| c.read_pause == ReadPause::FullQueue;
+        assert!(
+            connections()
+                .filter(is_put_off)
+                .all(|c| self.put_off.contains(&c.id))
+        );
+        assert!(self.put_off.is_empty() || matches!(self.intake, Intake::PutOff { .. }));
         let attended = connections()
             .filter(|connection| connection.attended)
             .count();

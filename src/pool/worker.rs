@@ -105,8 +105,9 @@ struct Worker<'a, H> {
 impl<H: Handler> Worker<'_, H> {
     fn work(mut self) {
         while let Some(Popped { task, made_room }) = self.next() {
-            if made_room {
-                // The loop waits for these slots: tell it now, not when the task is done.
+            if made_room && !task.is_quick {
+                // The loop waits for these slots: tell it now, not when the task is done. After a quick one
+                // there will be more of them.
                 self.responses.announce();
                 self.held_back = 0;
             }

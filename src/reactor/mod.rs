@@ -191,6 +191,8 @@ impl Reactor {
         self.accept(now);
         self.collect(now);
         self.note_stop(now);
+        // Those that wait come before what is read now.
+        self.submit(now);
         self.attend(now);
         self.submit(now);
         self.engine.expire(now);

@@ -5,6 +5,7 @@
 //! Rule: what the reactor would sleep over has been lost; so at each sleep everything is looked for
 //! that somebody still waits for.
 
+use super::reactor::PUT_OFF;
 use super::{Oracle, TRACE_STEPS, Worker, World};
 use reactor_pool::engine::Step;
 use reactor_pool::stats::Times;
@@ -141,13 +142,13 @@ impl World {
     /// Nothing that has happened is left lying: the reactor would sleep until something new does.
     fn check_asleep(&mut self) {
         self.gone.sleeps += 1;
-        let budget_spent = self.is_budget_spent();
+        let (budget_spent, put_off) = (self.is_budget_spent(), self.is_put_off);
         for peer in &mut self.peers {
             let Some((id, oracle)) = &mut peer.accepted else {
                 continue;
             };
             let mut counts = oracle.counts;
-            let step = oracle.step(peer.socket.readable, budget_spent);
+            let step = oracle.step(peer.socket.readable, budget_spent, put_off);
             std::mem::swap(&mut oracle.counts, &mut counts);
             assert_eq!(step, Step::Wait, "{id:?} is forgotten");
             let can_write = peer.socket.writable && !oracle.unsent().is_empty();
@@ -168,10 +169,12 @@ impl World {
         );
         let is_full = self.queued_requests() == self.settings.config.queue;
         assert!(
-            is_full || self.waiting() == 0,
+            is_full || self.waiting() == 0 || self.workers.iter().any(Worker::will_announce),
             "promise 4: a request waits beside a free slot"
         );
-        let due = self.oracles().filter_map(Oracle::deadline).min();
+        let due = self.oracles().filter_map(Oracle::deadline);
+        let put_off_until = self.full_since.filter(|_| put_off).map(|at| at + PUT_OFF);
+        let due = due.chain(put_off_until).min();
         let armed = self.engine.next_deadline();
         assert!(
             due.is_none() || armed.is_some_and(|armed| Some(armed) <= due),

@@ -358,7 +358,7 @@ impl Oracle {
     // What is so.
 
     /// What the reactor has to do next, once the unsent bytes have been offered to the socket.
-    pub(crate) fn step(&mut self, readable: bool, budget_spent: bool) -> Step {
+    pub(crate) fn step(&mut self, readable: bool, budget_spent: bool, put_off: bool) -> Step {
         match self.phase {
             Phase::Over => return CLOSE,
             Phase::Lingering { .. } if self.end_read => return CLOSE,
@@ -387,6 +387,10 @@ impl Oracle {
         }
         if budget_spent && !self.owes_nothing() {
             self.counts.budget_pauses += 1;
+            return Step::Wait;
+        }
+        if put_off {
+            self.counts.queue_pauses += 1;
             return Step::Wait;
         }
         Step::Read

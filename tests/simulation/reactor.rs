@@ -13,6 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const ACCEPTS_PER_TURN: usize = 64;
+/// Promise 4: what is full for longer puts nobody off who does not wait.
+pub(super) const PUT_OFF: Duration = Duration::from_millis(1);
 
 impl World {
     pub(super) fn is_turn_due(&self) -> bool {
@@ -40,6 +42,7 @@ impl World {
         }
         self.accept(now);
         self.meanwhile();
+        self.submit(now);
         for _ in 0..self.engine.attention_len() {
             let Some(id) = self.engine.next_attention() else {
                 break;
@@ -49,12 +52,29 @@ impl World {
             }
             self.check_connections();
             self.meanwhile();
+            if self.random.percent(10) {
+                self.submit(now);
+            }
         }
         self.submit(now);
         self.meanwhile();
         self.engine.expire(now);
         self.oracles_mut()
             .for_each(|(_, oracle)| oracle.expire(now));
+        self.look_whether_full(now);
+    }
+
+    /// Once requests wait, the workers have a little time to make room before anything else is read; once
+    /// that is over, not again until none waits.
+    fn look_whether_full(&mut self, now: Instant) {
+        self.full_since = match self.waiting() {
+            0 => None,
+            _ => self.full_since.or(Some(now)),
+        };
+        let was_put_off = self.is_put_off;
+        self.is_put_off = self.full_since.is_some_and(|since| now < since + PUT_OFF);
+        self.gone.put_off_in_vain +=
+            u64::from(was_put_off && self.full_since.is_some() && !self.is_put_off);
     }
 
     /// Workers and clients do not wait for the end of a turn, and time does not either.
@@ -165,7 +185,7 @@ impl World {
         for _ in 0..self.settings.reads_per_turn {
             self.flush(at, now)?;
             let readable = self.peers[at].socket.readable;
-            let budget_spent = self.is_budget_spent();
+            let (budget_spent, put_off) = (self.is_budget_spent(), self.is_put_off);
             let step = match self.engine.step(id, readable) {
                 Step::Close { .. } => CLOSE,
                 other => other,
@@ -174,7 +194,7 @@ impl World {
             let (_, oracle) = peer.accepted.as_mut().expect("it was found");
             assert_eq!(
                 step,
-                oracle.step(readable, budget_spent),
+                oracle.step(readable, budget_spent, put_off),
                 "{id:?}: another step is right"
             );
             match step {
@@ -289,6 +309,7 @@ impl World {
             taken == capacity || self.waiting() == 0,
             "promise 4: a request waits beside a free slot"
         );
+        self.look_whether_full(now);
     }
 
     fn close(&mut self, id: ConnectionId, now: Instant, lost: bool) {

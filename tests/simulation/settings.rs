@@ -169,6 +169,10 @@ counts! {
     places_pauses,
     /// The same, for the budget of all.
     budget_pauses,
+    /// The same, because others waited for slots.
+    queue_pauses,
+    /// Times at which reading was taken up again although others still waited.
+    put_off_in_vain,
     /// Connections that sent more, while they lingered, than is read.
     linger_limits,
     /// Connections closed because their time to linger was over.

@@ -46,6 +46,15 @@ impl Worker {
         }
     }
 
+    /// It will wake the loop soon, and with nothing new.
+    pub(super) fn will_announce(&self) -> bool {
+        match &self.state {
+            State::Looking | State::Announcing => self.held_back > 0,
+            State::Running { task, .. } => task.is_quick,
+            State::Waiting => false,
+        }
+    }
+
     /// Responses that it may keep to itself for now: it will soon be back.
     pub(super) fn may_hold_back(&self) -> usize {
         match &self.state {
@@ -81,7 +90,7 @@ impl World {
             return;
         };
         let (task, made_room) = (popped.task, popped.made_room);
-        if made_room {
+        if made_room && !task.is_quick {
             self.responses.announce();
             self.workers[at].held_back = 0;
         }

@@ -71,6 +71,10 @@ pub(crate) struct World {
     /// Connections of the backlog that the poll has not announced.
     listener_edge: bool,
     listener_ready: bool,
+    /// Since when requests wait for slots, as far as the engine has looked.
+    full_since: Option<Instant>,
+    /// Whether nothing is read meanwhile.
+    is_put_off: bool,
     stop_asked: bool,
     stopping: bool,
     /// The clients behave, and readiness is not withheld any more.
@@ -108,6 +112,8 @@ impl World {
             connects: 0,
             listener_edge: false,
             listener_ready: false,
+            full_since: None,
+            is_put_off: false,
             stop_asked: false,
             stopping: false,
             ending: false,
