@@ -13,6 +13,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
+#[cfg(target_os = "linux")]
+use tracing::debug;
 use tracing::{error, trace};
 
 /// The running workers. Dropped, they end with what is queued, and nobody waits for them.
@@ -47,6 +49,7 @@ impl Pool {
             let (handler, tasks) = (Arc::clone(handler), Arc::clone(queue));
             let responses = Arc::clone(responses);
             let work = move || {
+                let_the_loop_go_first();
                 let worker = Worker {
                     number,
                     handler: &*handler,
@@ -88,6 +91,29 @@ impl Pool {
         drop(self.queue.abandon());
     }
 }
+
+/// Asks the scheduler not to interrupt the loop for the worker that it has just woken: the loop is about to
+/// sleep anyway, and has more to hand out by then (`SCHED_BATCH`, sched(7)).
+///
+/// Only where the policy is the usual one: whoever started the program under another knows why.
+#[cfg(target_os = "linux")]
+fn let_the_loop_go_first() {
+    use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, get_scheduler, set_scheduler};
+    let this = Pid::current_thread();
+    let is_usual = get_scheduler(this).is_ok_and(|policy| policy == Scheduler::SCHED_NORMAL);
+    if is_usual
+        && let Err(cause) = set_scheduler(
+            this,
+            Scheduler::SCHED_BATCH,
+            SchedulerParams { priority: 0 },
+        )
+    {
+        debug!(%cause, "a worker stays under the usual scheduling policy");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn let_the_loop_go_first() {}
 
 /// The loop hears of so many tasks with quick requests at once.
 const HELD_BACK: usize = 16;
