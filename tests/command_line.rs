@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Launch, Server, clean_environment};
+use common::{DEADLINE, Launch, Server, clean_environment, wait_until};
 
 /// A flag that takes a number: name, default, smallest and greatest value.
 const NUMBERS: &[(&str, &str, u64, u64)] = &[
@@ -381,4 +381,24 @@ fn a_given_port_is_used() {
     let server = Launch::new(&[]).port(port).start();
     assert_eq!(server.address().port(), port);
     server.assert_serves();
+}
+
+/// sched(7): a thread under `SCHED_BATCH` does not interrupt another one when it is woken.
+#[test]
+fn workers_do_not_interrupt_the_loop_that_wakes_them() {
+    const USUAL: u32 = 0;
+    const BATCH: u32 = 3;
+    let server = Server::start(&["--workers", "3"]);
+    // Where this test runs under another policy than the usual one, so does all of the server.
+    let is_loop = |(name, _): &(String, u32)| name == "server";
+    let own = server.policies().into_iter().find(is_loop);
+    let (_, own) = own.expect("the first thread has the name of the program");
+    let expected = if own == USUAL { BATCH } else { own };
+    wait_until("three workers have their policy", DEADLINE, || {
+        let policies = server.policies().into_iter();
+        let workers = policies.filter(|(name, _)| name.starts_with("worker-"));
+        workers.filter(|(_, policy)| *policy == expected).count() == 3
+    });
+    let own_still = server.policies().into_iter().find(is_loop);
+    assert_eq!(own_still, Some(("server".to_owned(), own)));
 }

@@ -337,6 +337,19 @@ impl Server {
         self.proc_dir("task").len()
     }
 
+    /// The scheduling policy of each thread, by the name of the thread.
+    pub(crate) fn policies(&self) -> Vec<(String, u32)> {
+        let policy_of = |thread: PathBuf| {
+            let stat = fs::read_to_string(thread.join("stat")).expect("the server runs");
+            // proc_pid_stat(5): the name stands in brackets, the policy is field 41 of all.
+            let (name, rest) = stat.rsplit_once(") ").expect("a name in brackets");
+            let policy = rest.split(' ').nth(41 - 3).expect("a field 41");
+            let (_, name) = name.split_once('(').expect("a name in brackets");
+            (name.to_owned(), policy.parse().expect("a number"))
+        };
+        self.proc_dir("task").into_iter().map(policy_of).collect()
+    }
+
     fn proc_file(&self, name: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{name}", self.pid())).expect("the server runs")
     }

@@ -7,7 +7,7 @@
 
 use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
-use reactor_pool::engine::{Engine, Step};
+use reactor_pool::engine::{Engine, PUT_OFF, Step};
 use reactor_pool::task::{ConnectionId, Outcomes, Response, Task, split_lines};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -159,6 +159,9 @@ impl Round {
             found.expect("it gets slots, so it is there").last_turn = self.turns;
         }
         self.running.extend(tasks);
+        // What is put off while these wait may be read from then on, and long before any is refused.
+        self.now += PUT_OFF;
+        self.engine.expire(self.now);
     }
 
     /// Who gets `room` slots if there is one for each in turn: connection, place and line.
