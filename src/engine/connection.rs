@@ -12,6 +12,7 @@ use super::outbox::Outbox;
 use crate::config::Config;
 use crate::task::ConnectionId;
 use crate::wire::ErrorLine;
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// A connection with more unsent output than this is neither framed nor read on.
@@ -91,6 +92,13 @@ pub(super) struct Connection {
     pub(super) read_pause: ReadPause,
     /// What it added to the engine's count of buffered bytes.
     pub(super) counted_bytes: usize,
+}
+
+impl Rules {
+    /// Whether the handler calls a line quick. Where no line shares a run it is not asked.
+    fn is_quick(&self, line: &[u8]) -> bool {
+        self.config.max_run > 1 && (self.is_quick)(line)
+    }
 }
 
 /// What one round of framing did.
@@ -220,17 +228,22 @@ impl Connection {
     /// Opens places for the lines of `rest`, as far as the bounds allow.
     fn frame(&mut self, rest: &mut &[u8], rules: &Rules, now: Instant, framed: &mut Framed) {
         let config = &rules.config;
-        let request_limit_bytes = 2 * config.max_line;
-        while self.order.len() < config.max_inflight
-            && self.outbox.kept_bytes() <= UNSENT_LIMIT_BYTES
-        {
-            let room = request_limit_bytes - self.order.request_bytes();
+        if self.outbox.kept_bytes() > UNSENT_LIMIT_BYTES {
+            return;
+        }
+        while self.order.len() < config.max_inflight {
+            let room = 2 * config.max_line - self.order.request_bytes();
+            let chunk = *rest;
             match self.framer.next(rest, room) {
+                Frame::Plain(line) if rules.is_quick(line) => {
+                    *rest = self.open_run(line, chunk, room, rules, now, framed);
+                }
+                Frame::Plain(line) => {
+                    self.open(Cow::Borrowed(line), 1, false, config, now, framed);
+                }
                 Frame::Line(line) => {
-                    framed.lines += 1;
-                    let is_quick = config.max_run > 1 && (rules.is_quick)(&line);
-                    let sequence = self.order.open(line, is_quick, config.max_run, now);
-                    tracing::trace!(conn = %self.id, seq = %sequence, "framed");
+                    let is_quick = rules.is_quick(&line);
+                    self.open(line, 1, is_quick, config, now, framed);
                 }
                 Frame::TooLong => {
                     framed.too_long += 1;
@@ -238,6 +251,7 @@ impl Connection {
                     self.order
                         .open_answered(ErrorLine::LineTooLong { max_line }.to_line(), now);
                 }
+                Frame::Dropped => {}
                 Frame::Incomplete if self.peer_finished && self.framer.is_inside_line() => {
                     framed.incomplete += 1;
                     self.framer = Framer::new(config.max_line);
@@ -246,6 +260,61 @@ impl Connection {
                 }
                 Frame::Incomplete | Frame::NoRoom => return,
             }
+        }
+    }
+
+    /// Opens a place for the quick line `first` at the front of `chunk`, together with those after it that
+    /// stand there side by side and join its run: one copy for all. Returns what follows them.
+    fn open_run<'a>(
+        &mut self,
+        first: &[u8],
+        chunk: &'a [u8],
+        room: usize,
+        rules: &Rules,
+        now: Instant,
+        framed: &mut Framed,
+    ) -> &'a [u8] {
+        let config = &rules.config;
+        let (max_requests, max_bytes) = self.order.run_room(first.len(), config.max_run, now);
+        let max_requests = max_requests.min(config.max_inflight - self.order.len());
+        let (mut requests, mut bytes) = (1, first.len() + 1);
+        let end = max_bytes.min(room).min(chunk.len()).max(bytes);
+        let mut slow = None;
+        while requests < max_requests
+            && let Some(line) = self.framer.plain_line(&chunk[bytes..end])
+        {
+            if !rules.is_quick(line) {
+                slow = Some(line);
+                break;
+            }
+            requests += 1;
+            bytes += line.len() + 1;
+        }
+        let lines = Cow::Borrowed(&chunk[..bytes - 1]);
+        self.open(lines, requests, true, config, now, framed);
+        if let Some(line) = slow {
+            // It has been asked about, so it is opened here.
+            bytes += line.len() + 1;
+            self.open(Cow::Borrowed(line), 1, false, config, now, framed);
+        }
+        &chunk[bytes..]
+    }
+
+    fn open(
+        &mut self,
+        lines: Cow<'_, [u8]>,
+        requests: usize,
+        is_quick: bool,
+        config: &Config,
+        now: Instant,
+        framed: &mut Framed,
+    ) {
+        framed.lines += requests as u64;
+        let first = self
+            .order
+            .open(lines, requests, is_quick, config.max_run, now);
+        for sequence in first.run(requests) {
+            tracing::trace!(conn = %self.id, seq = %sequence, "framed");
         }
     }
 
@@ -299,5 +368,142 @@ impl Connection {
             "unframed bytes wait for something"
         );
         assert_eq!(self.counted_bytes, self.buffered_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::IsQuick;
+    use crate::engine::admission::Admission;
+    use crate::engine::order::RUN_BYTES;
+    use crate::task::split_lines;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use std::sync::mpsc;
+
+    /// Lines that begin with a `q` are quick; the receiver gets each line that is asked about.
+    fn rules(config: Config) -> (Rules, mpsc::Receiver<Vec<u8>>) {
+        let (asked, all_asked) = mpsc::channel();
+        let is_quick: IsQuick = Box::new(move |line| {
+            asked.send(line.to_vec()).expect("the test listens");
+            line.starts_with(b"q")
+        });
+        (Rules { config, is_quick }, all_asked)
+    }
+
+    fn connection(rules: &Rules, now: Instant) -> Connection {
+        let id = ConnectionId::new(1, 0);
+        let turn = Admission::default().new_turn();
+        Connection::new(id, turn, rules.config.max_line, now)
+    }
+
+    /// Gives slots to all that wait, and answers it. Adds to `got` which lines came together; says how
+    /// many that framed.
+    fn answer(
+        connection: &mut Connection,
+        rules: &Rules,
+        now: Instant,
+        got: &mut Vec<Vec<Vec<u8>>>,
+    ) -> u64 {
+        let runs: Vec<_> = std::iter::from_fn(|| connection.order.submit(usize::MAX)).collect();
+        for run in runs {
+            let lines: Vec<_> = split_lines(&run.lines).map(<[u8]>::to_vec).collect();
+            assert_eq!(lines.len(), run.requests);
+            assert!(
+                lines
+                    .iter()
+                    .all(|line| line.starts_with(b"q") == run.is_quick)
+            );
+            connection.order.fill(run.first, b"\n".repeat(run.requests));
+            got.push(lines);
+        }
+        let framed = connection.advance(rules, now);
+        let unsent = connection.outbox.unsent().len();
+        connection.outbox.sent(unsent, |_| ());
+        framed.lines
+    }
+
+    /// The definition of the runs, line by line. When a line finds no place, all before it are answered.
+    fn runs(lines: &[Vec<u8>], config: &Config) -> Vec<Vec<Vec<u8>>> {
+        let (mut runs, mut places, mut bytes) = (Vec::<Vec<Vec<u8>>>::new(), 0, 0);
+        for line in lines {
+            let blocked = places == config.max_inflight || bytes + line.len() > 2 * config.max_line;
+            if blocked {
+                (places, bytes) = (0, 0);
+            }
+            (places, bytes) = (places + 1, bytes + line.len());
+            let run = runs.last_mut().filter(|run| {
+                let run_bytes: usize = run.iter().map(|line| line.len() + 1).sum();
+                !blocked
+                    && line.starts_with(b"q")
+                    && run[0].starts_with(b"q")
+                    && run.len() < config.max_run
+                    && run_bytes + line.len() < RUN_BYTES
+            });
+            match run {
+                Some(run) => run.push(line.clone()),
+                None => runs.push(vec![line.clone()]),
+            }
+        }
+        runs
+    }
+
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        let length = prop_oneof![8 => 0..20usize, 1 => 1000..1500usize, 1 => 3900..4200usize];
+        let first = prop::sample::select(b"qqqqs".to_vec());
+        (first, length).prop_map(|(first, length)| [vec![first], vec![b'x'; length]].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_the_same_as_line_by_line_however_the_bytes_are_split(
+            lines in prop::collection::vec((line(), prop::bool::weighted(0.1)), 1..60),
+            cuts in prop::collection::vec(any::<Index>(), 0..8),
+            max_run in 2..9usize,
+            max_inflight in 1..40usize,
+        ) {
+            let (rules, asked) = rules(Config { max_run, max_inflight, max_line: 5000, ..Config::default() });
+            let mut bytes = Vec::new();
+            for (line, has_cr) in &lines {
+                bytes.extend_from_slice(line);
+                bytes.extend_from_slice(if *has_cr { b"\r\n" } else { b"\n" });
+            }
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let now = Instant::now();
+            let mut connection = connection(&rules, now);
+            let (mut got, mut framed) = (Vec::new(), 0);
+            for cut in cuts.windows(2) {
+                framed += connection.receive(&bytes[cut[0]..cut[1]], &rules, now).lines;
+                connection.counted_bytes = connection.buffered_bytes();
+                connection.check_invariants(&rules.config);
+                while !connection.unframed.is_empty() {
+                    framed += answer(&mut connection, &rules, now, &mut got);
+                }
+            }
+            framed += answer(&mut connection, &rules, now, &mut got);
+            prop_assert_eq!(framed, lines.len() as u64);
+            let lines: Vec<_> = lines.into_iter().map(|(line, _)| line).collect();
+            prop_assert!(asked.try_iter().eq(lines.iter().cloned()), "each line is asked about once");
+            prop_assert_eq!(got, runs(&lines, &rules.config));
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_has_its_place_between_those_around_it() {
+        let (rules, _asked) = rules(Config {
+            max_line: 9,
+            ..Config::default()
+        });
+        let now = Instant::now();
+        let mut connection = connection(&rules, now);
+        connection.receive(b"q1\nq2\nxxxxxxxxxx\nq4\nyyyyyyyyyyyy", &rules, now);
+        connection.receive(b"y\nq6\nq7\n", &rules, now);
+        let runs = std::iter::from_fn(|| connection.order.submit(9));
+        let runs: Vec<_> = runs.map(|run| (run.first.0, run.lines)).collect();
+        let expected = [(1, &b"q1\nq2\n"[..]), (4, b"q4\n"), (6, b"q6\nq7\n")];
+        assert_eq!(runs, expected.map(|(first, lines)| (first, lines.to_vec())));
     }
 }

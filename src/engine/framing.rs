@@ -11,10 +11,14 @@ use std::borrow::Cow;
 /// What the next bytes are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
-    /// A whole line without its ending.
+    /// A whole line that stood at the front of the chunk, just as a worker gets it; its LF came next.
+    Plain(&'a [u8]),
+    /// A whole line without its ending, where a CR belongs to that or the line came in pieces.
     Line(Cow<'a, [u8]>),
     /// A line passed the limit: said once a line, as soon as it is sure.
     TooLong,
+    /// Here ended a line that was too long.
+    Dropped,
     /// No complete line is left; the chunk is used up.
     Incomplete,
     /// There is a line, but it holds more than `room` bytes; nothing has been consumed.
@@ -63,7 +67,7 @@ impl Framer {
         if self.discarding {
             self.discarding = false;
             *chunk = rest;
-            return self.next(chunk, room);
+            return Frame::Dropped;
         }
         let length = self.length_with(line);
         if length > self.max_line {
@@ -76,12 +80,25 @@ impl Framer {
         }
         *chunk = rest;
         if self.partial.is_empty() {
-            return Frame::Line(Cow::Borrowed(&line[..length]));
+            return if length == lf {
+                Frame::Plain(line)
+            } else {
+                Frame::Line(Cow::Borrowed(&line[..length]))
+            };
         }
         let mut whole = std::mem::take(&mut self.partial);
         whole.extend_from_slice(line);
         whole.truncate(length);
         Frame::Line(Cow::Owned(whole))
+    }
+
+    /// The line at the front of `bytes`, if [`Framer::next`] would find it plain there. Only for what follows
+    /// a line.
+    pub(super) fn plain_line<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        debug_assert!(self.partial.is_empty() && !self.discarding);
+        let line = &bytes[..memchr(b'\n', bytes)?];
+        let is_plain = line.len() <= self.max_line && line.last() != Some(&b'\r');
+        is_plain.then_some(line)
     }
 
     /// Length of the line that `end` completes, without the one CR that belongs to the ending.
@@ -130,8 +147,10 @@ mod tests {
         let mut got = Vec::new();
         loop {
             match framer.next(&mut chunk, usize::MAX) {
+                Frame::Plain(line) => got.push(Got::Line(line.to_vec())),
                 Frame::Line(line) => got.push(Got::Line(line.into_owned())),
                 Frame::TooLong => got.push(Got::TooLong),
+                Frame::Dropped => {}
                 Frame::Incomplete => return got,
                 Frame::NoRoom => unreachable!("there is room for everything"),
             }

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// A run never grows past so many bytes, the LFs counted; a single line may be longer.
-const RUN_BYTES: usize = 4096;
+pub(super) const RUN_BYTES: usize = 4096;
 /// What a run has room for once a second line has joined, so that it need not grow with each.
 const RUN_GROWTH_BYTES: usize = 256;
 
@@ -54,6 +54,19 @@ enum State {
     Submitted,
     /// Answered; the response lines wait for those before them.
     Answered(Vec<u8>),
+}
+
+impl Place {
+    /// The request lines, if quick ones that were framed at that time may still join them.
+    fn quick_run(&mut self, framed_at: Instant) -> Option<&mut Vec<u8>> {
+        match &mut self.state {
+            State::Waiting {
+                lines,
+                is_quick: true,
+            } if self.framed_at == framed_at => Some(lines),
+            _ => None,
+        }
+    }
 }
 
 /// Requests that got their slots.
@@ -114,43 +127,42 @@ impl Order {
             .any(|place| matches!(place.state, State::Submitted))
     }
 
-    /// Opens a place at the end for a request that now waits for a slot. A quick one joins the run before
-    /// it, if that has fewer than `max_run` requests, all quick and framed at the same time.
+    /// Opens a place at the end for requests that now wait for slots; their lines are `lines`, without the
+    /// last LF. Quick ones join the run before them, if that then has at most `max_run` requests, all
+    /// quick and framed at the same time. Several at once are quick, within [`Order::run_room`].
     pub(super) fn open(
         &mut self,
-        line: Cow<'_, [u8]>,
+        lines: Cow<'_, [u8]>,
+        requests: usize,
         is_quick: bool,
         max_run: usize,
         framed_at: Instant,
     ) -> Sequence {
-        let sequence = Sequence(self.opened() + 1);
-        self.requests += 1;
-        self.waiting += 1;
-        let request_bytes = line.len();
+        let first = Sequence(self.opened() + 1);
+        let bytes = lines.len() + 1;
+        let request_bytes = bytes - requests;
+        self.requests += requests;
+        self.waiting += requests;
         self.request_bytes += request_bytes;
         if is_quick
             && let Some(place) = self.places.back_mut()
-            && place.framed_at == framed_at
-            && place.requests < max_run
-            && let State::Waiting {
-                lines,
-                is_quick: true,
-            } = &mut place.state
-            && lines.len() + request_bytes < RUN_BYTES
+            && place.requests + requests <= max_run
+            && let Some(run) = place.quick_run(framed_at)
+            && run.len() + bytes <= RUN_BYTES
         {
-            place.requests += 1;
-            place.request_bytes += request_bytes;
-            if lines.capacity() - lines.len() <= request_bytes {
-                lines.reserve(request_bytes + 1 + RUN_GROWTH_BYTES);
+            if run.capacity() - run.len() < bytes {
+                run.reserve(bytes + RUN_GROWTH_BYTES);
             }
-            lines.extend_from_slice(&line);
-            lines.push(b'\n');
-            return sequence;
+            run.extend_from_slice(&lines);
+            run.push(b'\n');
+            place.requests += requests;
+            place.request_bytes += request_bytes;
+            return first;
         }
-        let mut lines = match line {
-            Cow::Borrowed(line) => {
-                let mut lines = Vec::with_capacity(request_bytes + 1);
-                lines.extend_from_slice(line);
+        let mut lines = match lines {
+            Cow::Borrowed(borrowed) => {
+                let mut lines = Vec::with_capacity(bytes);
+                lines.extend_from_slice(borrowed);
                 lines
             }
             // It came in pieces, and has a buffer of its own.
@@ -158,13 +170,32 @@ impl Order {
         };
         lines.push(b'\n');
         self.places.push_back(Place {
-            first: sequence,
-            requests: 1,
+            first,
+            requests,
             request_bytes,
             framed_at,
             state: State::Waiting { lines, is_quick },
         });
-        sequence
+        first
+    }
+
+    /// How many requests, and how many bytes with their LFs, [`Order::open`] would put into one run if they
+    /// were opened one by one, all of them quick, and the first a line of `first_bytes`.
+    pub(super) fn run_room(
+        &mut self,
+        first_bytes: usize,
+        max_run: usize,
+        framed_at: Instant,
+    ) -> (usize, usize) {
+        if let Some(place) = self.places.back_mut()
+            && let requests = place.requests
+            && requests < max_run
+            && let Some(run) = place.quick_run(framed_at)
+            && run.len() + first_bytes < RUN_BYTES
+        {
+            return (max_run - requests, RUN_BYTES - run.len());
+        }
+        (max_run, RUN_BYTES.max(first_bytes + 1))
     }
 
     /// Opens a place at the end and fills it at once: for what the loop answers itself.
@@ -351,7 +382,7 @@ mod tests {
     }
 
     fn open(order: &mut Order, text: &str, is_quick: bool, now: Instant) -> Sequence {
-        order.open(Cow::Borrowed(text.as_bytes()), is_quick, MAX_RUN, now)
+        order.open(Cow::Borrowed(text.as_bytes()), 1, is_quick, MAX_RUN, now)
     }
 
     /// How the next waiting requests are submitted, with that many slots.
