@@ -9,6 +9,7 @@ use super::admission::Turn;
 use super::framing::{Frame, Framer};
 use super::order::Order;
 use super::outbox::Outbox;
+use super::trace::trace_each;
 use crate::config::Config;
 use crate::task::ConnectionId;
 use crate::wire::ErrorLine;
@@ -313,9 +314,7 @@ impl Connection {
         let first = self
             .order
             .open(lines, requests, is_quick, config.max_run, now);
-        for sequence in first.run(requests) {
-            tracing::trace!(conn = %self.id, seq = %sequence, "framed");
-        }
+        trace_each(self.id, first, requests, "framed");
     }
 
     /// From here on nothing that the client sends becomes a request.

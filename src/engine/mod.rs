@@ -12,6 +12,7 @@ mod deadlines;
 mod framing;
 mod order;
 mod outbox;
+mod trace;
 
 use crate::config::Config;
 use crate::stats::Stats;
@@ -24,7 +25,8 @@ use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
-use tracing::{debug, trace};
+use trace::trace_each;
+use tracing::debug;
 
 /// Connections beyond the limit that may be told so at a time; more wait in the listen backlog.
 pub const REFUSAL_RESERVE: usize = 64;
@@ -243,9 +245,7 @@ impl Engine {
         self.stats.answered_internal += outcomes.internal as u64;
         let Some(connection) = find(&mut self.connections, id) else {
             self.stats.dropped += requests as u64;
-            for sequence in first.run(requests) {
-                trace!(conn = %id, seq = %sequence, "dropped: its connection has gone");
-            }
+            trace_each(id, first, requests, "dropped: its connection has gone");
             return;
         };
         connection.order.fill(first, lines);
@@ -270,9 +270,7 @@ impl Engine {
             stats
                 .written_time
                 .record(written.framed_at, now, written.requests);
-            for sequence in written.first.run(written.requests) {
-                trace!(conn = %id, seq = %sequence, "written");
-            }
+            trace_each(id, written.first, written.requests, "written");
         });
         self.advance(id, now);
     }
@@ -487,9 +485,7 @@ impl Engine {
             self.stats
                 .waiting_time
                 .record(run.framed_at, now, run.requests);
-            for sequence in run.first.run(run.requests) {
-                trace!(conn = %id, seq = %sequence, "queued");
-            }
+            trace_each(id, run.first, run.requests, "queued");
             let task = Task {
                 connection: id,
                 first: run.first,
