@@ -62,8 +62,13 @@ impl Default for Times {
 impl Times {
     /// The same time for each of `count` requests.
     pub(crate) fn record(&mut self, from: Instant, to: Instant, count: usize) {
-        let nanos = to.saturating_duration_since(from).as_nanos() as u64;
-        self.0.saturating_record_n(nanos, count as u64);
+        self.0.saturating_record_n(nanos(from, to), count as u64);
+    }
+
+    /// A time that `count` requests share: each has its part of it.
+    pub(crate) fn record_shared(&mut self, from: Instant, to: Instant, count: usize) {
+        let share = nanos(from, to) / count as u64;
+        self.0.saturating_record_n(share, count as u64);
     }
 
     /// How many were recorded.
@@ -80,6 +85,10 @@ impl Times {
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.0.max())
     }
+}
+
+fn nanos(from: Instant, to: Instant) -> u64 {
+    to.saturating_duration_since(from).as_nanos() as u64
 }
 
 /// Everything that the loop counts.

@@ -236,10 +236,9 @@ impl Engine {
         self.stats
             .queued_time
             .record(queued_at, started_at, requests);
-        let share = finished_at.saturating_duration_since(started_at) / requests as u32;
         self.stats
             .working_time
-            .record(started_at, started_at + share, requests);
+            .record_shared(started_at, finished_at, requests);
         self.stats.answered_ok += outcomes.ok as u64;
         self.stats.answered_error += outcomes.error as u64;
         self.stats.answered_internal += outcomes.internal as u64;
