@@ -19,9 +19,11 @@ pub(super) struct Outbox {
     /// The unsent bytes are those from `sent` on.
     bytes: Vec<u8>,
     sent: usize,
-    /// What has been pushed and has not gone out whole.
+    /// The oldest of what has been pushed and has not gone out whole; alone, it needs no list.
+    note: Option<Note>,
+    /// Those after it.
     notes: VecDeque<Note>,
-    /// Responses in `notes`.
+    /// Responses in `note` and `notes`.
     unwritten: usize,
     sent_in_all: u64,
 }
@@ -74,11 +76,15 @@ impl Outbox {
             self.bytes.extend_from_slice(&lines);
         }
         self.unwritten += requests;
-        self.notes.push_back(Note {
+        let note = Note {
             first,
             requests,
             framed_at,
-        });
+        };
+        match self.note {
+            None => self.note = Some(note),
+            Some(_) => self.notes.push_back(note),
+        }
     }
 
     /// Takes note that the socket took the next `count` bytes, and tells which responses have gone.
@@ -88,7 +94,7 @@ impl Outbox {
         let mut gone = memchr_iter(b'\n', bytes).count();
         self.unwritten -= gone;
         while gone > 0 {
-            let note = self.notes.front_mut().expect("a note for each response");
+            let note = self.note.as_mut().expect("a note for each response");
             let requests = note.requests.min(gone);
             written(Written {
                 first: note.first,
@@ -99,7 +105,7 @@ impl Outbox {
             note.first.0 += requests as u64;
             note.requests -= requests;
             if note.requests == 0 {
-                self.notes.pop_front();
+                self.note = self.notes.pop_front();
             }
         }
         self.sent += count;
@@ -178,7 +184,7 @@ mod tests {
             written.extend(sent(&mut outbox, rest));
             prop_assert_eq!(gone, pushed);
             prop_assert_eq!(written, (1..=opened).collect::<Vec<_>>());
-            prop_assert!(outbox.notes.is_empty() && outbox.kept_bytes() == 0);
+            prop_assert!(outbox.note.is_none() && outbox.notes.is_empty() && outbox.kept_bytes() == 0);
         }
     }
 }
