@@ -6,7 +6,8 @@
 //! deadlines back without touching it, and is then set anew; it is never late.
 
 use super::connection::Phase;
-use super::{Engine, Intake, find};
+use super::intake::Intake;
+use super::{Engine, find};
 use crate::task::ConnectionId;
 use crate::wire::ErrorLine;
 use std::time::Instant;

@@ -10,6 +10,7 @@ mod admission;
 mod connection;
 mod deadlines;
 mod framing;
+mod intake;
 mod order;
 mod outbox;
 mod trace;
@@ -21,19 +22,17 @@ use crate::wire::ErrorLine;
 use admission::Admission;
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, Framed, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, ReadPause};
+use intake::Intake;
+pub use intake::PUT_OFF;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use trace::trace_each;
 use tracing::debug;
 
 /// Connections beyond the limit that may be told so at a time; more wait in the listen backlog.
 pub const REFUSAL_RESERVE: usize = 64;
-
-/// While requests wait for queue slots, reading is put off for at most so long. Long enough for workers to make
-/// room for quick requests, and too short for a client to tell.
-pub const PUT_OFF: Duration = Duration::from_millis(1);
 
 /// Tells of a request line whether the handler calls it quick.
 pub type IsQuick = Box<dyn Fn(&[u8]) -> bool + Send>;
@@ -69,20 +68,6 @@ pub enum Step {
 }
 
 const FINISHED: Step = Step::Close { why: "finished" };
-
-/// Whether connections are read while requests wait for slots.
-///
-/// What is framed while the queue is full gets its slots one by one, and its answers leave in as many writes.
-/// Left in the sockets until there is room, it is served whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Intake {
-    /// None waited when there was last a look.
-    Open,
-    /// Some wait: the workers have until then to make room for them.
-    PutOff { until: Instant },
-    /// They did not: reading goes on, since who waits must be told so in time.
-    Regardless,
-}
 
 /// What a connection left behind when it was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -406,12 +391,7 @@ impl Engine {
             self.stats.budget_pauses += 1;
             return Step::Wait;
         }
-        if matches!(self.intake, Intake::PutOff { .. }) {
-            if connection.read_pause != ReadPause::FullQueue {
-                connection.read_pause = ReadPause::FullQueue;
-                self.put_off.push(id);
-                self.stats.queue_pauses += 1;
-            }
+        if self.puts_off(id) {
             return Step::Wait;
         }
         Step::Read
@@ -437,27 +417,6 @@ impl Engine {
             }
         }
         self.review_intake(now);
-    }
-
-    /// Puts reading off, or takes it up again.
-    fn review_intake(&mut self, now: Instant) {
-        let before = self.intake;
-        self.intake = match before {
-            _ if !self.has_waiting() => Intake::Open,
-            Intake::Open => Intake::PutOff {
-                until: now + PUT_OFF,
-            },
-            Intake::PutOff { until } if until <= now => Intake::Regardless,
-            Intake::PutOff { .. } | Intake::Regardless => return,
-        };
-        for id in std::mem::take(&mut self.put_off) {
-            if let Some(connection) = find(&mut self.connections, id)
-                && connection.read_pause == ReadPause::FullQueue
-            {
-                connection.read_pause = ReadPause::None;
-                self.attend(id);
-            }
-        }
     }
 
     /// Gives at most `slots` slots to the connection whose turn it is; says how many it took.
@@ -626,13 +585,7 @@ impl Engine {
         assert!(
             paused.map(|c| &c.id).collect::<BTreeSet<_>>() == self.budget_paused.iter().collect()
         );
-        let is_put_off = |c: &&Connection| c.read_pause == ReadPause::FullQueue;
-        assert!(
-            connections()
-                .filter(is_put_off)
-                .all(|c| self.put_off.contains(&c.id))
-        );
-        assert!(self.put_off.is_empty() || matches!(self.intake, Intake::PutOff { .. }));
+        self.check_intake();
         let attended = connections()
             .filter(|connection| connection.attended)
             .count();
