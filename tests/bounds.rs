@@ -244,6 +244,37 @@ fn partial_lines_that_spend_the_budget_lock_nobody_up() {
     }
 }
 
+#[test]
+fn whom_the_budget_paused_is_read_again_as_soon_as_others_have_freed_it() {
+    const SPENT: usize = MIB + MIB / 2;
+    const SLOW: &str = "SLEEP 60000\n";
+    const NEXT: &str = "ECHO next\n";
+    let server = Server::start(&[
+        "--max-buffered",
+        &MIB.to_string(),
+        "--max-line",
+        &(2 * MIB).to_string(),
+        "--max-sleep",
+        "60000",
+    ]);
+    let wait_for = |what: &str, at_least: usize| {
+        wait_until(what, ms(10_000), || {
+            reported(&server, what).is_some_and(|number| number >= at_least)
+        });
+    };
+    let mut client = server.connect();
+    client.send(SLOW);
+    // It spends the budget alone: nothing of its line is let go.
+    let mut spender = server.connect();
+    spender.send("x".repeat(SPENT));
+    wait_for("bytes_in", SLOW.len() + SPENT);
+    // This one owes an answer, so it has to wait; and nothing of its own will end that.
+    client.send(NEXT);
+    wait_for("budget_pauses", 1);
+    spender.reset();
+    wait_for("bytes_in", SLOW.len() + SPENT + NEXT.len());
+}
+
 /// A number of the last report on bytes; asks for the next one.
 fn reported(server: &Server, name: &str) -> Option<usize> {
     server.signal("USR1");

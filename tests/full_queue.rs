@@ -306,6 +306,58 @@ fn a_request_waits_for_at_most_one_of_each_other_connection() {
 }
 
 #[test]
+fn answers_do_not_wait_for_a_slow_request_that_their_worker_takes_next() {
+    const QUICK: usize = 48;
+    let server = Server::start(&["--workers", "1", "--queue-order", "fifo"]);
+    // All are queued when the worker comes for the next ones, and the slow one is the last. Those before it
+    // take a while, so that nobody is still being told of the occupant's answer when the last of them is done.
+    let _occupant = server.occupy(1, 500);
+    let mut quick = server.connect();
+    quick.send(format!("HASH {}\n", "x".repeat(1000)).repeat(QUICK));
+    server.barrier();
+    let mut slow = server.connect();
+    slow.send("SLEEP 4000\n");
+    server.barrier();
+    for _ in 0..QUICK {
+        assert!(quick.line().starts_with(b"OK "));
+    }
+    let answer = slow.try_line(ms(1));
+    assert_eq!(answer, None, "the slow one was answered before");
+}
+
+#[test]
+fn slots_that_come_free_together_go_round_those_that_wait() {
+    const SLOTS: usize = 32;
+    // First in, first out, so that who has got the slots shows in the order of the answers.
+    let server = Server::start(&[
+        "--workers",
+        "1",
+        "--queue",
+        &SLOTS.to_string(),
+        "--queue-order",
+        "fifo",
+        "--busy-timeout",
+        "10000",
+    ]);
+    let _occupant = server.occupy(1, 1000);
+    let mut gone = server.connect();
+    gone.send("SLEEP 20\n".repeat(SLOTS));
+    server.barrier();
+    let hog = hog(&server, 2 * SLOTS, 20);
+    let mut lone = server.connect();
+    lone.send("ECHO lone\n");
+    server.barrier();
+    gone.reset();
+    lone.expect("OK lone");
+    // Half of the slots are the other's, and what is answered while this thread sleeps.
+    let answered = hog.count();
+    assert!(
+        answered < SLOTS * 3 / 4,
+        "the other client got {answered} of {SLOTS} slots before"
+    );
+}
+
+#[test]
 fn other_connections_go_on_while_one_waits() {
     let server = Server::start(&["--workers", "2", "--queue", "1", "--busy-timeout", "10000"]);
     let mut before = server.connect();
@@ -340,12 +392,12 @@ fn a_slot_that_a_worker_frees_is_filled_although_nothing_else_happens() {
     let server = Server::start(&["--workers", "8", "--queue", "1", "--busy-timeout", "10000"]);
     for _ in 0..3 {
         let start = Instant::now();
-        let answers = server.exchange("SLEEP 200\n".repeat(WORKERS));
+        let answers = server.exchange("SLEEP 500\n".repeat(WORKERS));
         let elapsed = start.elapsed();
-        assert_eq!(lines_of(&answers), vec!["OK 200"; WORKERS]);
+        assert_eq!(lines_of(&answers), vec!["OK 500"; WORKERS]);
         assert!(
-            elapsed < ms(900),
-            "eight workers slept 200 ms each in {elapsed:?}"
+            elapsed < ms(2000),
+            "eight workers slept 500 ms each in {elapsed:?}"
         );
     }
 }

@@ -303,6 +303,22 @@ fn a_connection_beyond_the_limit_is_told_so_and_a_place_that_is_left_is_used_aga
 }
 
 #[test]
+fn a_refused_connection_that_stays_takes_nobodys_place() {
+    let server = Server::start(&["--max-connections", "1"]);
+    let mut first = server.connect();
+    first.send("ECHO first\n");
+    first.expect("OK first");
+    // The server goes on reading from it for a while.
+    let mut refused = server.connect();
+    refused.expect("ERR too many connections");
+    first.half_close();
+    first.expect_end();
+    let mut second = server.connect();
+    second.send("ECHO second\n");
+    second.expect("OK second");
+}
+
+#[test]
 fn connections_beyond_the_limit_are_warned_of_at_most_once_a_second() {
     let server = Server::start(&["--max-connections", "1"]);
     let _place = server.connect();
@@ -472,6 +488,43 @@ fn a_standard_error_that_fails_changes_nothing_for_clients() {
     }
 }
 
+#[test]
+fn a_log_of_any_length_that_nobody_reads_holds_nobody_up() {
+    // Five lines a request, and more than 128,000 of them, which the log keeps before it drops some.
+    const REQUESTS: usize = 40_000;
+    let server = Launch::new(&["-vv"]).stderr(Stderr::NobodyReads).start();
+    let requests: String = (0..REQUESTS).map(|tag| format!("ECHO {tag}\n")).collect();
+    let expected: String = (0..REQUESTS).map(|tag| format!("OK {tag}\n")).collect();
+    let answers = server.exchange(&requests);
+    assert!(answers == expected.as_bytes(), "{:?}", show(&answers));
+    server.assert_serves();
+}
+
+#[test]
+fn a_peer_that_vanishes_is_asked_after() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send("ECHO a\n");
+    client.expect("OK a");
+    let hex = |port: u16| format!(":{port:04X}");
+    let local = hex(server.address().port());
+    let remote = hex(client
+        .writer()
+        .local_addr()
+        .expect("it is connected")
+        .port());
+    // proc(5): the server's end of the connection, and the timer that it has running. The code 02 is that of keepalive.
+    wait_until("a keepalive timer runs", DEADLINE, || {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+        table.lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields[1].ends_with(&local)
+                && fields[2].ends_with(&remote)
+                && fields[5].starts_with("02:")
+        })
+    });
+}
+
 // ---- many at once -------------------------------------------------------------------------------
 
 #[test]
@@ -488,6 +541,24 @@ fn urgent_data_in_the_stream_holds_up_no_request_behind_it() {
         client.expect("OK a");
         client.expect("OK b");
     }
+}
+
+#[test]
+fn megabytes_that_come_at_once_are_read_to_their_end() {
+    let server = Server::start(&["--max-line", "64"]);
+    let mut client = server.connect();
+    // The first ones make the system grow its buffers.
+    client.send("x".repeat(32 * MIB) + "\nECHO warm\n");
+    client.expect("ERR line too long (limit 64 bytes)");
+    client.expect("OK warm");
+    // Stopped, so that it finds all of these there and is told of them once.
+    server.signal("STOP");
+    let bytes = "x".repeat(2 * MIB) + "\nECHO end\n";
+    let sent = client.send_until_blocked(bytes.as_bytes(), ms(300));
+    server.signal("CONT");
+    client.send(&bytes[sent..]);
+    client.expect("ERR line too long (limit 64 bytes)");
+    client.expect("OK end");
 }
 
 #[test]

@@ -8,7 +8,8 @@
 
 mod common;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,11 +151,13 @@ fn a_stop_loses_no_answers_to_a_slow_reader_that_goes_on_sending() {
 #[test]
 fn a_stop_in_the_middle_of_pipelines_answers_a_prefix_of_each() {
     let mut server = Server::start(&["--workers", "2", "--queue", "4", "--busy-timeout", "10000"]);
+    let (begun, all_begun) = mpsc::channel();
     thread::scope(|scope| {
         let readers: Vec<_> = (0..8)
             .map(|_| {
                 let mut client = server.connect();
                 let mut writer = client.writer();
+                let begun = begun.clone();
                 scope.spawn(move || {
                     let mut tag = 0;
                     while writer.write_all(format!("ECHO {tag}\n").as_bytes()).is_ok() {
@@ -164,6 +167,7 @@ fn a_stop_in_the_middle_of_pipelines_answers_a_prefix_of_each() {
                 scope.spawn(move || {
                     // Some way into the pipeline, then everything to its end.
                     client.expect("OK 0");
+                    begun.send(()).expect("the test listens");
                     let answers = lines_of(&client.rest());
                     for (at, answer) in answers.iter().enumerate() {
                         assert_eq!(*answer, format!("OK {}", at + 1));
@@ -172,6 +176,11 @@ fn a_stop_in_the_middle_of_pipelines_answers_a_prefix_of_each() {
                 })
             })
             .collect();
+        for _ in 0..8 {
+            all_begun
+                .recv_timeout(DEADLINE)
+                .expect("each has an answer");
+        }
         thread::sleep(ms(200));
         server.signal("TERM");
         for reader in readers {
@@ -427,6 +436,28 @@ fn a_client_that_does_not_take_its_answers_is_closed() {
         || server.descriptors() <= before,
     );
     server.assert_serves();
+}
+
+#[test]
+fn a_client_that_takes_its_answer_slowly_is_not_idle() {
+    // One answer that takes twice the idle timeout, and moves several times in each.
+    const BYTES: usize = 12 << 20;
+    let server = Server::start(&["--idle-timeout", "2", "--max-line", "16777216"]);
+    let mut client = Client::connect_with_small_buffers(server.address());
+    let text = "x".repeat(BYTES);
+    client.send(format!("ECHO {text}\n"));
+    let start = Instant::now();
+    let mut stream = client.writer();
+    let mut answer = vec![0; "OK \n".len() + BYTES];
+    for piece in answer.chunks_mut(BYTES / 50) {
+        thread::sleep(ms(80));
+        stream.read_exact(piece).expect("it goes on");
+    }
+    assert!(
+        answer == format!("OK {text}\n").as_bytes(),
+        "another answer"
+    );
+    assert!(start.elapsed() > ms(4000));
 }
 
 #[test]

@@ -375,6 +375,29 @@ fn a_refused_connection_is_told_so_while_it_sends_megabytes() {
 }
 
 #[test]
+fn a_refused_client_that_first_sends_megabytes_and_then_reads_is_told_so() {
+    let server = Server::start(&["--max-connections", "1"]);
+    let mut first = server.connect();
+    first.send("ECHO first\n");
+    first.expect("OK first");
+    // More than the buffers of both ends hold, so it can send all of that only while the server reads: two
+    // seconds, which a busy machine may not leave it.
+    let told = || {
+        let mut refused = Client::connect_with_small_send_buffer(server.address());
+        let sent = refused.writer().write_all(&vec![b'x'; 48 << 20]).is_ok();
+        sent && {
+            refused.expect("ERR too many connections");
+            refused.expect_end();
+            true
+        }
+    };
+    assert!(
+        (0..5).any(|_| told()),
+        "five times not all bytes were taken"
+    );
+}
+
+#[test]
 fn answers_come_before_the_error_that_ends_the_stream() {
     let server = Server::start(&["--workers", "2", "--max-line", "64"]);
     let too_long = "x".repeat(100);

@@ -57,8 +57,6 @@ pub(super) enum ReadPause {
     OwnBounds,
     /// The budget of all connections was spent, and it owed something.
     Budget,
-    /// Requests waited for room in the queue.
-    FullQueue,
 }
 
 #[derive(Debug)]
@@ -91,6 +89,10 @@ pub(super) struct Connection {
     /// It stands on the attention list.
     pub(super) attended: bool,
     pub(super) read_pause: ReadPause,
+    /// Its last read brought several requests.
+    pub(super) pipelines: bool,
+    /// Its reading is put off until then at the latest, or was since it was last read.
+    pub(super) put_off_until: Option<Instant>,
     /// What it added to the engine's count of buffered bytes.
     pub(super) counted_bytes: usize,
 }
@@ -130,6 +132,8 @@ impl Connection {
             armed: None,
             attended: false,
             read_pause: ReadPause::None,
+            pipelines: false,
+            put_off_until: None,
             counted_bytes: 0,
         }
     }
@@ -160,8 +164,7 @@ impl Connection {
     /// Whether what paused its reading is over, as far as this connection alone can tell.
     pub(super) fn pause_is_over(&self, config: &Config) -> bool {
         match self.read_pause {
-            // The engine ends that of a full queue for all at once.
-            ReadPause::None | ReadPause::FullQueue => false,
+            ReadPause::None => false,
             ReadPause::OwnBounds => self.may_read(config),
             // Past the budget only a connection that owes nothing is read: its next request can
             // always come, be answered and leave again, so the budget cannot lock the server up.
@@ -188,6 +191,7 @@ impl Connection {
         self.unframed = rest.to_vec();
         self.unframed_from = 0;
         self.settle(rules, now, &mut framed);
+        self.pipelines = framed.lines > 1;
         framed
     }
 

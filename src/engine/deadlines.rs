@@ -6,7 +6,6 @@
 //! deadlines back without touching it, and is then set anew; it is never late.
 
 use super::connection::Phase;
-use super::intake::Intake;
 use super::{Engine, find};
 use crate::task::ConnectionId;
 use crate::wire::ErrorLine;
@@ -16,12 +15,8 @@ use tracing::trace;
 impl Engine {
     /// When [`Engine::expire`] has something to do next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let intake = match self.intake {
-            Intake::PutOff { until } => Some(until),
-            Intake::Open | Intake::Regardless => None,
-        };
-        let first = self.deadlines.first().map(|(at, _)| *at);
-        [intake, first].into_iter().flatten().min()
+        let first = [self.deadlines.first(), self.put_off.first()];
+        first.into_iter().flatten().map(|(at, _)| *at).min()
     }
 
     /// Refuses and closes what is due. O(log n) for each connection that is looked at.

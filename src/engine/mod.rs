@@ -22,7 +22,6 @@ use crate::wire::ErrorLine;
 use admission::Admission;
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, Framed, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, ReadPause};
-use intake::Intake;
 pub use intake::PUT_OFF;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
@@ -106,9 +105,10 @@ pub struct Engine {
     attention: VecDeque<ConnectionId>,
     /// Connections whose reading the budget of all has paused.
     budget_paused: BTreeSet<ConnectionId>,
-    intake: Intake,
-    /// Connections whose reading is put off, each once; some may have gone.
-    put_off: Vec<ConnectionId>,
+    /// Requests were left waiting when slots were last given out.
+    is_full: bool,
+    /// Connections whose reading is put off, by when that is over at the latest; some may have gone.
+    put_off: BTreeSet<(Instant, ConnectionId)>,
     buffered_bytes: usize,
     stopping: bool,
     stats: Stats,
@@ -126,8 +126,8 @@ impl Engine {
             deadlines: BTreeSet::new(),
             attention: VecDeque::new(),
             budget_paused: BTreeSet::new(),
-            intake: Intake::Open,
-            put_off: Vec::new(),
+            is_full: false,
+            put_off: BTreeSet::new(),
             buffered_bytes: 0,
             stopping: false,
             stats: Stats::default(),
@@ -355,7 +355,7 @@ impl Engine {
 
     /// What is to be done with a connection whose unsent bytes have been offered to its socket.
     /// `readable` says whether the socket may have something to read.
-    pub fn step(&mut self, id: ConnectionId, readable: bool) -> Step {
+    pub fn step(&mut self, id: ConnectionId, readable: bool, now: Instant) -> Step {
         let budget_spent = self.is_budget_spent();
         let Some(connection) = find(&mut self.connections, id) else {
             return Step::Wait;
@@ -391,7 +391,7 @@ impl Engine {
             self.stats.budget_pauses += 1;
             return Step::Wait;
         }
-        if self.puts_off(id) {
+        if self.puts_off(id, now) {
             return Step::Wait;
         }
         Step::Read

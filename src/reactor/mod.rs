@@ -373,7 +373,7 @@ impl Reactor {
         socket.check()?;
         for _ in 0..READS_PER_TURN {
             flush(socket, &mut self.engine, id, now)?;
-            match self.engine.step(id, socket.is_readable()) {
+            match self.engine.step(id, socket.is_readable(), now) {
                 Step::Wait => return Ok(()),
                 Step::Read => match socket.read(&mut self.buffer)? {
                     ReadOutcome::Bytes(count) => {

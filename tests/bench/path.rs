@@ -39,7 +39,7 @@ impl Path {
     /// Reads `chunk`, answers all that it holds, and writes the answers; how many requests that were.
     pub(crate) fn exchange(&mut self, chunk: &[u8]) -> usize {
         let now = self.now;
-        assert_eq!(self.engine.step(self.id, true), Step::Read);
+        assert_eq!(self.engine.step(self.id, true, now), Step::Read);
         self.engine.received(self.id, chunk, now);
         let mut requests = 0;
         while self.engine.has_waiting() {

@@ -95,6 +95,36 @@ fn requests_that_are_not_quick_run_beside_quick_ones_and_each_other() {
     server.stop();
 }
 
+/// Calls all quick, takes 20 ms for each, and counts them.
+struct Wrong(Arc<AtomicUsize>);
+
+impl Handler for Wrong {
+    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        self.0.fetch_add(1, Ordering::Relaxed);
+        response.push(request);
+    }
+
+    fn is_quick(&self, _: &[u8]) -> bool {
+        true
+    }
+}
+
+#[test]
+fn finished_responses_do_not_wait_until_all_that_is_queued_is_done() {
+    const REQUESTS: usize = 128;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let server = Running::start_handler(config(1, 2), Wrong(Arc::clone(&handled)));
+    let mut client = server.connect();
+    client.send("x\n".repeat(REQUESTS));
+    client.expect(&["x"]);
+    // The worker may hold back sixteen runs of two, and goes on while this thread sleeps.
+    let handled = handled.load(Ordering::Relaxed);
+    assert!(handled < 100, "{handled} of {REQUESTS} were handled before");
+    drop(client);
+    server.stop();
+}
+
 #[test]
 fn with_runs_of_one_the_handler_is_not_asked() {
     let handler = Arc::new(Mixed::new(1));

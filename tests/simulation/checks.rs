@@ -5,7 +5,6 @@
 //! Rule: what the reactor would sleep over has been lost; so at each sleep everything is looked for
 //! that somebody still waits for.
 
-use super::reactor::PUT_OFF;
 use super::{Oracle, TRACE_STEPS, Worker, World};
 use reactor_pool::engine::Step;
 use reactor_pool::stats::Times;
@@ -142,13 +141,14 @@ impl World {
     /// Nothing that has happened is left lying: the reactor would sleep until something new does.
     fn check_asleep(&mut self) {
         self.gone.sleeps += 1;
-        let (budget_spent, put_off) = (self.is_budget_spent(), self.is_put_off);
+        let (budget_spent, now) = (self.is_budget_spent(), self.now);
         for peer in &mut self.peers {
             let Some((id, oracle)) = &mut peer.accepted else {
                 continue;
             };
             let mut counts = oracle.counts;
-            let step = oracle.step(peer.socket.readable, budget_spent, put_off);
+            let is_put_off = oracle.put_off_until().is_some();
+            let step = oracle.step(peer.socket.readable, budget_spent, is_put_off, now);
             std::mem::swap(&mut oracle.counts, &mut counts);
             assert_eq!(step, Step::Wait, "{id:?} is forgotten");
             let can_write = peer.socket.writable && !oracle.unsent().is_empty();
@@ -173,8 +173,8 @@ impl World {
             "promise 4: a request waits beside a free slot"
         );
         let due = self.oracles().filter_map(Oracle::deadline);
-        let put_off_until = self.full_since.filter(|_| put_off).map(|at| at + PUT_OFF);
-        let due = due.chain(put_off_until).min();
+        let due = due.chain(self.oracles().filter_map(Oracle::put_off_until));
+        let due = due.min();
         let armed = self.engine.next_deadline();
         assert!(
             due.is_none() || armed.is_some_and(|armed| Some(armed) <= due),

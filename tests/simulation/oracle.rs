@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// And how much is discarded in that time; what comes beyond waits in the socket.
 const LINGER_LIMIT_BYTES: usize = 64 << 20;
+/// Promise 4: for how long others that wait for slots may keep a connection from being read.
+const PUT_OFF: Duration = Duration::from_millis(1);
 /// What an unsent response costs besides its bytes: its number, that it is one, when it was framed.
 const NOTE_BYTES: usize = size_of::<(u64, u64, Instant)>();
 
@@ -83,6 +85,11 @@ pub(crate) struct Oracle {
     ended_by_client: bool,
     /// The stop or a goodbye cut the input off: what was not framed by then has no answer.
     cut_off: bool,
+    /// Its last read brought several requests.
+    pipelines: bool,
+    /// When it is read at the latest, since it could have been, and whether that is waited for.
+    put_off_until: Option<Instant>,
+    is_put_off: bool,
     /// Promise 4: connections that got a slot while this one waited, since it had its last.
     passed_for_slots: Vec<ConnectionId>,
     /// Promise 7: connections of which a worker took a task since this one has one queued or had its turn.
@@ -115,6 +122,9 @@ impl Oracle {
             last_slot_at: now,
             ended_by_client: false,
             cut_off: false,
+            pipelines: false,
+            put_off_until: None,
+            is_put_off: false,
             passed_for_slots: Vec::new(),
             passed_for_workers: Vec::new(),
             counts: Counts::default(),
@@ -138,7 +148,9 @@ impl Oracle {
     pub(crate) fn received(&mut self, bytes: &[u8], now: Instant) {
         self.stream.extend_from_slice(bytes);
         self.cutter.add(bytes, &mut self.unframed);
+        let framed = self.counts.framed;
         self.settle(now);
+        self.pipelines = self.counts.framed > framed + 1;
     }
 
     pub(crate) fn received_end(&mut self, now: Instant) {
@@ -358,7 +370,13 @@ impl Oracle {
     // What is so.
 
     /// What the reactor has to do next, once the unsent bytes have been offered to the socket.
-    pub(crate) fn step(&mut self, readable: bool, budget_spent: bool, put_off: bool) -> Step {
+    pub(crate) fn step(
+        &mut self,
+        readable: bool,
+        budget_spent: bool,
+        is_full: bool,
+        now: Instant,
+    ) -> Step {
         match self.phase {
             Phase::Over => return CLOSE,
             Phase::Lingering { .. } if self.end_read => return CLOSE,
@@ -389,11 +407,29 @@ impl Oracle {
             self.counts.budget_pauses += 1;
             return Step::Wait;
         }
-        if put_off {
+        if !self.pipelines {
+            return Step::Read;
+        }
+        let until = *self.put_off_until.get_or_insert(now + PUT_OFF);
+        if is_full && now < until {
+            self.is_put_off = true;
             self.counts.queue_pauses += 1;
             return Step::Wait;
         }
+        self.counts.put_off_in_vain += u64::from(is_full);
+        (self.put_off_until, self.is_put_off) = (None, false);
         Step::Read
+    }
+
+    /// Slots were given out, or time was looked at.
+    pub(crate) fn looked_whether_full(&mut self, is_full: bool, now: Instant) {
+        let is_over = self.put_off_until.is_some_and(|until| until <= now);
+        self.is_put_off &= is_full && !is_over;
+    }
+
+    /// Until when it need not be read although it could be.
+    pub(crate) fn put_off_until(&self) -> Option<Instant> {
+        self.put_off_until.filter(|_| self.is_put_off)
     }
 
     /// When time has something to say at the latest.

@@ -13,8 +13,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const ACCEPTS_PER_TURN: usize = 64;
-/// Promise 4: what is full for longer puts nobody off who does not wait.
-pub(super) const PUT_OFF: Duration = Duration::from_millis(1);
 
 impl World {
     pub(super) fn is_turn_due(&self) -> bool {
@@ -64,17 +62,11 @@ impl World {
         self.look_whether_full(now);
     }
 
-    /// Once requests wait, the workers have a little time to make room before anything else is read; once
-    /// that is over, not again until none waits.
     fn look_whether_full(&mut self, now: Instant) {
-        self.full_since = match self.waiting() {
-            0 => None,
-            _ => self.full_since.or(Some(now)),
-        };
-        let was_put_off = self.is_put_off;
-        self.is_put_off = self.full_since.is_some_and(|since| now < since + PUT_OFF);
-        self.gone.put_off_in_vain +=
-            u64::from(was_put_off && self.full_since.is_some() && !self.is_put_off);
+        self.is_full = self.waiting() > 0;
+        let is_full = self.is_full;
+        self.oracles_mut()
+            .for_each(|(_, oracle)| oracle.looked_whether_full(is_full, now));
     }
 
     /// Workers and clients do not wait for the end of a turn, and time does not either.
@@ -185,8 +177,8 @@ impl World {
         for _ in 0..self.settings.reads_per_turn {
             self.flush(at, now)?;
             let readable = self.peers[at].socket.readable;
-            let (budget_spent, put_off) = (self.is_budget_spent(), self.is_put_off);
-            let step = match self.engine.step(id, readable) {
+            let (budget_spent, is_full) = (self.is_budget_spent(), self.is_full);
+            let step = match self.engine.step(id, readable, now) {
                 Step::Close { .. } => CLOSE,
                 other => other,
             };
@@ -194,7 +186,7 @@ impl World {
             let (_, oracle) = peer.accepted.as_mut().expect("it was found");
             assert_eq!(
                 step,
-                oracle.step(readable, budget_spent, put_off),
+                oracle.step(readable, budget_spent, is_full, now),
                 "{id:?}: another step is right"
             );
             match step {

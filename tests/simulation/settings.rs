@@ -171,7 +171,7 @@ counts! {
     budget_pauses,
     /// The same, because others waited for slots.
     queue_pauses,
-    /// Times at which reading was taken up again although others still waited.
+    /// Times at which a connection was read although others still waited.
     put_off_in_vain,
     /// Connections that sent more, while they lingered, than is read.
     linger_limits,

@@ -71,10 +71,8 @@ pub(crate) struct World {
     /// Connections of the backlog that the poll has not announced.
     listener_edge: bool,
     listener_ready: bool,
-    /// Since when requests wait for slots, as far as the engine has looked.
-    full_since: Option<Instant>,
-    /// Whether nothing is read meanwhile.
-    is_put_off: bool,
+    /// Whether requests waited for slots when the engine last looked.
+    is_full: bool,
     stop_asked: bool,
     stopping: bool,
     /// The clients behave, and readiness is not withheld any more.
@@ -112,8 +110,7 @@ impl World {
             connects: 0,
             listener_edge: false,
             listener_ready: false,
-            full_since: None,
-            is_put_off: false,
+            is_full: false,
             stop_asked: false,
             stopping: false,
             ending: false,

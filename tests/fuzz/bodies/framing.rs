@@ -52,7 +52,11 @@ fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
     let id = engine.accept(now);
     let (mut come, mut output) = (Vec::new(), Vec::new());
     for piece in pieces {
-        assert_eq!(engine.step(id, true), Step::Read, "nothing is in the way");
+        assert_eq!(
+            engine.step(id, true, now),
+            Step::Read,
+            "nothing is in the way"
+        );
         engine.received(id, piece, now);
         engine.check_invariants();
         come.extend_from_slice(piece);
@@ -62,7 +66,7 @@ fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
     engine.received_end(id, now);
     answer_all(&mut engine, id, slots, now, &mut output);
     compare(&output, &come, true, config);
-    assert!(matches!(engine.step(id, false), Step::Close { .. }));
+    assert!(matches!(engine.step(id, false, now), Step::Close { .. }));
 }
 
 fn answer_all(

@@ -100,8 +100,13 @@ impl Round {
         }
         let which = which.min(self.connections.len() - 1);
         let connection = &mut self.connections[which];
-        if self.engine.step(connection.id, true) != Step::Read {
-            return;
+        if self.engine.step(connection.id, true, self.now) != Step::Read {
+            // If it was put off, it is read from then on; and that is long before any request is refused.
+            self.now += PUT_OFF;
+            self.engine.expire(self.now);
+            if self.engine.step(connection.id, true, self.now) != Step::Read {
+                return;
+            }
         }
         let mut bytes = Vec::new();
         for nth in 0..1 + how / 16 {
@@ -159,9 +164,6 @@ impl Round {
             found.expect("it gets slots, so it is there").last_turn = self.turns;
         }
         self.running.extend(tasks);
-        // What is put off while these wait may be read from then on, and long before any is refused.
-        self.now += PUT_OFF;
-        self.engine.expire(self.now);
     }
 
     /// Who gets `room` slots if there is one for each in turn: connection, place and line.
