@@ -421,10 +421,12 @@ impl Oracle {
         Step::Read
     }
 
-    /// Slots were given out, or time was looked at.
-    pub(crate) fn looked_whether_full(&mut self, is_full: bool, now: Instant) {
+    /// Slots were given out, or time was looked at. Whether it has been put off until now.
+    pub(crate) fn looked_whether_full(&mut self, is_full: bool, now: Instant) -> bool {
+        let was_put_off = self.is_put_off;
         let is_over = self.put_off_until.is_some_and(|until| until <= now);
         self.is_put_off &= is_full && !is_over;
+        was_put_off && !self.is_put_off
     }
 
     /// Until when it need not be read although it could be.

@@ -65,8 +65,14 @@ impl World {
     fn look_whether_full(&mut self, now: Instant) {
         self.is_full = self.waiting() > 0;
         let is_full = self.is_full;
-        self.oracles_mut()
-            .for_each(|(_, oracle)| oracle.looked_whether_full(is_full, now));
+        let mut is_one_let_go = false;
+        for (_, oracle) in self.oracles_mut() {
+            is_one_let_go |= oracle.looked_whether_full(is_full, now);
+        }
+        assert!(
+            !is_one_let_go || self.engine.attention_len() > 0,
+            "promise 4: put off for too long"
+        );
     }
 
     /// Workers and clients do not wait for the end of a turn, and time does not either.
