@@ -5,6 +5,7 @@
 //!
 //! Rule: it foretells, so that the engine's every step and every unsent byte can be compared.
 
+mod put_off;
 mod runs;
 
 use crate::answers::{self, Cut, Cutter};
@@ -21,8 +22,6 @@ use std::time::{Duration, Instant};
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// And how much is discarded in that time; what comes beyond waits in the socket.
 const LINGER_LIMIT_BYTES: usize = 64 << 20;
-/// Promise 4: for how long others that wait for slots may keep a connection from being read.
-const PUT_OFF: Duration = Duration::from_millis(1);
 /// What an unsent response costs besides its bytes: its number, that it is one, when it was framed.
 const NOTE_BYTES: usize = size_of::<(u64, u64, Instant)>();
 
@@ -407,31 +406,10 @@ impl Oracle {
             self.counts.budget_pauses += 1;
             return Step::Wait;
         }
-        if !self.pipelines {
-            return Step::Read;
-        }
-        let until = *self.put_off_until.get_or_insert(now + PUT_OFF);
-        if is_full && now < until {
-            self.is_put_off = true;
-            self.counts.queue_pauses += 1;
+        if self.puts_off(is_full, now) {
             return Step::Wait;
         }
-        self.counts.put_off_in_vain += u64::from(is_full);
-        (self.put_off_until, self.is_put_off) = (None, false);
         Step::Read
-    }
-
-    /// Slots were given out, or time was looked at. Whether it has been put off until now.
-    pub(crate) fn looked_whether_full(&mut self, is_full: bool, now: Instant) -> bool {
-        let was_put_off = self.is_put_off;
-        let is_over = self.put_off_until.is_some_and(|until| until <= now);
-        self.is_put_off &= is_full && !is_over;
-        was_put_off && !self.is_put_off
-    }
-
-    /// Until when it need not be read although it could be.
-    pub(crate) fn put_off_until(&self) -> Option<Instant> {
-        self.put_off_until.filter(|_| self.is_put_off)
     }
 
     /// When time has something to say at the latest.
