@@ -104,7 +104,7 @@ pub const MAX_INFLIGHT: Limit = Limit {
 /// Quick requests of one connection that travel together.
 pub const MAX_RUN: Limit = Limit {
     flag: "max-run",
-    default: 32,
+    default: 64,
     min: 1,
     max: 1000,
     unit: "requests",

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How long reading of a connection is put off at most. Long enough for workers to make room for quick
 /// requests, and too short for a client to tell.
-pub const PUT_OFF: Duration = Duration::from_millis(1);
+pub const PUT_OFF: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Whether a connection that could be read is not read now; then it is attended when that is over.

@@ -116,7 +116,7 @@ fn let_the_loop_go_first() {
 fn let_the_loop_go_first() {}
 
 /// The loop hears of so many tasks with quick requests at once.
-const HELD_BACK: usize = 16;
+const HELD_BACK: usize = 8;
 
 struct Worker<'a, H> {
     number: usize,

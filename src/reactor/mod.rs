@@ -40,7 +40,7 @@ const READS_PER_TURN: usize = 4;
 const ACCEPTS_PER_TURN: usize = 64;
 /// Requests that go to the workers before the turn is over: so that they start, and the queue need not hold
 /// all that one turn reads.
-const SUBMIT_REQUESTS: u64 = 128;
+const SUBMIT_REQUESTS: u64 = 32;
 const EVENTS_PER_POLL: usize = 1024;
 
 /// Urgent data too, for what it does to reads ([`Socket::note`]).

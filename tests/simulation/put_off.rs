@@ -8,7 +8,7 @@ use super::Oracle;
 use std::time::{Duration, Instant};
 
 /// Promise 4: for how long others that wait for slots may keep a connection from being read.
-const PUT_OFF: Duration = Duration::from_millis(1);
+const PUT_OFF: Duration = Duration::from_millis(20);
 
 impl Oracle {
     /// It could be read: whether it is not read now.
