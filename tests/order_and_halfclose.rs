@@ -65,10 +65,10 @@ fn one_worker_runs_one_request_at_a_time() {
 fn no_more_requests_of_a_connection_run_at_once_than_max_inflight() {
     let server = Server::start(&["--workers", "4", "--max-inflight", "2"]);
     let start = Instant::now();
-    let answers = server.exchange("SLEEP 150\n".repeat(4));
-    assert_eq!(show(&answers), show("OK 150\n".repeat(4).as_bytes()));
+    let answers = server.exchange("SLEEP 400\n".repeat(4));
+    assert_eq!(show(&answers), show("OK 400\n".repeat(4).as_bytes()));
     assert!(
-        start.elapsed() >= ms(300),
+        start.elapsed() >= ms(800),
         "two at a time took {:?}",
         start.elapsed()
     );

@@ -12,7 +12,7 @@ use path::Path;
 
 fn engine(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("engine");
-    for (name, max_run) in [("runs", 32), ("single", 1)] {
+    for (name, max_run) in [("runs", 64), ("single", 1)] {
         for requests in [1, 128] {
             let mut path = Path::new(128, max_run);
             let chunk = b"ECHO hello\n".repeat(requests);
