@@ -10,8 +10,8 @@ use super::{Engine, find};
 use crate::task::ConnectionId;
 use std::time::{Duration, Instant};
 
-/// How long reading of a connection is put off at most. Long enough for workers to make room for quick
-/// requests, and too short for a client to tell.
+/// How long reading of a connection is put off at most. Long enough for the pipelines of many clients before it to
+/// be served; a client can tell only where the queue stays full for seconds.
 pub const PUT_OFF: Duration = Duration::from_millis(20);
 
 impl Engine {

@@ -349,7 +349,7 @@ impl Reactor {
     }
 
     /// Looks after each connection that needs it once; what comes up meanwhile waits for the next turn.
-    /// What they ask goes to the workers by the hundred.
+    /// What they ask goes to the workers as soon as [`SUBMIT_REQUESTS`] wait.
     fn attend(&mut self, now: Instant) {
         for _ in 0..self.engine.attention_len() {
             let Some(id) = self.engine.next_attention() else {

@@ -17,7 +17,7 @@ fn framing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("framing");
 
     let short = b"ECHO hello\n".repeat(5000);
-    let mut path = Path::new(10_000, 32);
+    let mut path = Path::new(10_000, 64);
     group.throughput(Throughput::Bytes(short.len() as u64));
     group.bench_function("short lines", |bencher| {
         bencher.iter(|| path.exchange(&short));
