@@ -120,7 +120,7 @@ fn finished_responses_do_not_wait_until_all_that_is_queued_is_done() {
     client.expect(&["x"]);
     // The worker may hold back eight runs of two, and goes on while this thread sleeps.
     let handled = handled.load(Ordering::Relaxed);
-    assert!(handled < 60, "{handled} of {REQUESTS} were handled before");
+    assert!(handled < 100, "{handled} of {REQUESTS} were handled before");
     drop(client);
     server.stop();
 }
