@@ -54,6 +54,8 @@ pub(crate) fn check(data: &[u8]) -> Counts {
     let config = Config {
         max_inflight: MAX_INFLIGHT,
         max_run: MAX_RUNS[input.byte_or_zero() % 4],
+        // Longer than all steps take, each of which may pass the time that reading is put off.
+        busy_timeout: LONGEST_STEPS as u32 * 2 * PUT_OFF,
         ..Config::default()
     };
     let mut round = Round {
@@ -101,7 +103,7 @@ impl Round {
         let which = which.min(self.connections.len() - 1);
         let connection = &mut self.connections[which];
         if self.engine.step(connection.id, true, self.now) != Step::Read {
-            // If it was put off, it is read from then on; and that is long before any request is refused.
+            // If it was put off, it is read from then on.
             self.now += PUT_OFF;
             self.engine.expire(self.now);
             if self.engine.step(connection.id, true, self.now) != Step::Read {
