@@ -206,18 +206,19 @@ fn a_hundred_thousand_requests_are_answered_to_a_client_that_reads_later() {
 fn an_answer_does_not_wait_for_the_acknowledgement_of_the_one_before() {
     let server = Server::start(&["--workers", "2"]);
     let mut client = server.connect();
-    let start = Instant::now();
-    for _ in 0..40 {
-        // Two answers a few milliseconds apart: Nagle's algorithm would hold back the second until
-        // the client's delayed acknowledgement of the first, 40 ms later.
-        client.send("ECHO a\nSLEEP 3\n");
-        client.expect_lines(&["OK a", "OK 3"]);
-    }
-    let elapsed = start.elapsed();
-    assert!(
-        elapsed < ms(1200),
-        "forty pairs of answers took {elapsed:?}"
-    );
+    let mut times: Vec<_> = (0..40)
+        .map(|_| {
+            let start = Instant::now();
+            // Two answers a few milliseconds apart: Nagle's algorithm would hold back the second until
+            // the client's delayed acknowledgement of the first, 40 ms later.
+            client.send("ECHO a\nSLEEP 3\n");
+            client.expect_lines(&["OK a", "OK 3"]);
+            start.elapsed()
+        })
+        .collect();
+    // A busy machine slows some of them; held back, all but the first or two take 40 ms.
+    times.sort_unstable();
+    assert!(times[5] < ms(30), "pairs of answers took {times:?}");
 }
 
 // ---- half-close ---------------------------------------------------------------------------------
