@@ -169,9 +169,6 @@ impl Order {
             Cow::Owned(line) => line,
         };
         lines.push(b'\n');
-        if self.places.is_empty() {
-            self.places.reserve_exact(1);
-        }
         self.places.push_back(Place {
             first,
             requests,
