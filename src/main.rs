@@ -12,6 +12,7 @@ use reactor_pool::engine::REFUSAL_RESERVE;
 use reactor_pool::operations::Operations;
 use reactor_pool::{Ending, Owed, Server, Summary};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::hint::black_box;
 use std::io::{IsTerminal, Write};
 use std::panic;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 const FAILED: ExitCode = ExitCode::FAILURE;
 
 fn main() -> ExitCode {
+    keep_free_memory();
     let args = match Args::parse() {
         Ok(args) => args,
         Err(Refusal::Text(text)) => {
@@ -59,6 +61,18 @@ fn main() -> ExitCode {
             FAILED
         }
     }
+}
+
+/// Has the allocator keep up to 16 MiB of free memory a heap for what comes next. By itself it keeps 128 KiB, and
+/// requests of some kilobytes make the heap shrink and grow all the time, a page fault for each 4 KiB.
+///
+/// glibc has two thresholds for this, and raises both when a block is freed that was large enough to be mapped by
+/// itself: beyond its size blocks are mapped, and twice its size may stay free (mallopt(3), `M_MMAP_THRESHOLD`; whoever
+/// sets them in `GLIBC_TUNABLES` is heard instead). Nobody writes to the block, so it takes no memory. For other
+/// allocators it means nothing.
+fn keep_free_memory() {
+    const KEPT_BYTES: usize = 16 << 20;
+    drop(black_box(Vec::<u8>::with_capacity(KEPT_BYTES / 2)));
 }
 
 fn farewell(summary: &Summary) -> ExitCode {

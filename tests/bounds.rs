@@ -275,6 +275,37 @@ fn whom_the_budget_paused_is_read_again_as_soon_as_others_have_freed_it() {
     wait_for("bytes_in", SLOW.len() + SPENT + NEXT.len());
 }
 
+/// Free memory stays with the process instead of coming back page by page.
+#[test]
+#[cfg(target_env = "gnu")]
+fn large_requests_do_not_make_the_heap_shrink_and_grow() {
+    const CLIENTS: usize = 16;
+    const ROUNDS: usize = 30;
+    let server = Server::start(&["--workers", "2"]);
+    let text = "x".repeat(60_000);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    let mut exchange = || {
+        for _ in 0..ROUNDS {
+            for client in &mut clients {
+                client.send(format!("ECHO {text}\n"));
+            }
+            for client in &mut clients {
+                client.expect(format!("OK {text}"));
+            }
+        }
+    };
+    exchange();
+    let before = server.page_faults();
+    exchange();
+    let faults = server.page_faults() - before;
+    let requests = (CLIENTS * ROUNDS) as u64;
+    // A request of 60,000 bytes and its answer are thirty pages.
+    assert!(
+        faults < requests,
+        "{faults} page faults for {requests} requests"
+    );
+}
+
 /// A number of the last report on bytes; asks for the next one.
 fn reported(server: &Server, name: &str) -> Option<usize> {
     server.signal("USR1");

@@ -290,17 +290,22 @@ impl Server {
 
     /// User and system time of all threads so far.
     pub(crate) fn cpu_time(&self) -> Duration {
-        let stat = self.proc_file("stat");
-        // The name may hold spaces; what follows the parenthesis begins with field 3 of proc(5).
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .expect("a stat line")
-            .split_whitespace()
-            .collect();
-        let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number of ticks");
         // USER_HZ is 100 on every Linux that Rust has as a target.
-        ms((ticks(14) + ticks(15)) * 10)
+        ms((self.stat_field(14) + self.stat_field(15)) * 10)
+    }
+
+    /// Pages that the system had to hand out, or to find in memory, so far.
+    pub(crate) fn page_faults(&self) -> u64 {
+        self.stat_field(10)
+    }
+
+    /// A number, by its place in proc_pid_stat(5).
+    fn stat_field(&self, field: usize) -> u64 {
+        let stat = self.proc_file("stat");
+        // The name may hold spaces; what follows the parenthesis begins with field 3.
+        let (_, rest) = stat.rsplit_once(')').expect("a name in brackets");
+        let field = rest.split_whitespace().nth(field - 3).expect("a field");
+        field.parse().expect("a number")
     }
 
     /// The CPU time that the server uses while nothing is done for `period`.
