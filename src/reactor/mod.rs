@@ -41,7 +41,9 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Requests that go to the workers before the turn is over: so that they start, and the queue need not hold
 /// all that one turn reads.
 const SUBMIT_REQUESTS: u64 = 32;
-const EVENTS_PER_POLL: usize = 1024;
+/// Events that one turn takes from the poll; more wait there. A socket that is looked at by the poll, read and then
+/// written has to be in the caches still: with thousands ready at a time it is not.
+const EVENTS_PER_POLL: usize = 64;
 
 /// Urgent data too, for what it does to reads ([`Socket::note`]).
 #[cfg(any(target_os = "linux", target_os = "android"))]
