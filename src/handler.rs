@@ -45,7 +45,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// Quick requests that follow each other on a connection travel together, and one worker
     /// answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of them and
-    /// 4 KiB. Every other request travels alone, can run beside its neighbours, and gets its
+    /// 16 KiB. Every other request travels alone, can run beside its neighbours, and gets its
     /// turn among those of other connections one by one. The default calls none quick, which is
     /// never wrong, only slower for small requests.
     ///

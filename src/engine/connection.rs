@@ -466,7 +466,7 @@ mod tests {
             max_run in 2..9usize,
             max_inflight in 1..40usize,
         ) {
-            let (rules, asked) = rules(Config { max_run, max_inflight, max_line: 5000, ..Config::default() });
+            let (rules, asked) = rules(Config { max_run, max_inflight, max_line: 20_000, ..Config::default() });
             let mut bytes = Vec::new();
             for (line, has_cr) in &lines {
                 bytes.extend_from_slice(line);

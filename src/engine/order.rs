@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// A run never grows past so many bytes, the LFs counted; a single line may be longer.
-pub(super) const RUN_BYTES: usize = 4096;
+pub(super) const RUN_BYTES: usize = 16_384;
 /// What a run has room for once a second line has joined, so that it need not grow with each.
 const RUN_GROWTH_BYTES: usize = 256;
 

@@ -89,9 +89,13 @@ impl Outbox {
 
     /// Takes note that the socket took the next `count` bytes, and tells which responses have gone.
     pub(super) fn sent(&mut self, count: usize, mut written: impl FnMut(Written)) {
-        let bytes = &self.bytes[self.sent..self.sent + count];
-        // Each response is a line: the LFs say how many went out whole.
-        let mut gone = memchr_iter(b'\n', bytes).count();
+        let bytes = &self.unsent()[..count];
+        // Each response is a line: where some are left, the LFs say how many went out whole.
+        let mut gone = if count == self.unsent().len() {
+            self.unwritten
+        } else {
+            memchr_iter(b'\n', bytes).count()
+        };
         self.unwritten -= gone;
         while gone > 0 {
             let note = self.note.as_mut().expect("a note for each response");

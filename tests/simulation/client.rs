@@ -160,9 +160,9 @@ impl Client {
             Taste::Long => {
                 let length = match random.below(if max_line > 1000 { 16 } else { 4 }) {
                     // Short enough that several fit into a run, and together do not: four lines of
-                    // 1023 bytes just do.
-                    4..=13 => random.between(1022, 1024),
-                    14.. => random.between(300, 1100),
+                    // 4095 bytes just do.
+                    4..=13 => random.between(4094, 4096),
+                    14.. => random.between(1000, 5000),
                     0 => max_line * random.between(1, 5),
                     1 => max_line.saturating_sub(1),
                     2 => max_line,

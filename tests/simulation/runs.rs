@@ -10,7 +10,7 @@ use crate::answers::{self, Cut};
 use reactor_pool::task::{ConnectionId, Task};
 
 /// A run is no longer, its LFs counted, unless it is a single line.
-const RUN_BYTES: usize = 4096;
+const RUN_BYTES: usize = 16_384;
 
 /// What a task said when it was pushed.
 #[derive(Debug)]

@@ -62,7 +62,7 @@ impl Settings {
             queue_order: random.pick(&[QueueOrder::Fair, QueueOrder::Fair, QueueOrder::Fifo]),
             busy_timeout: ms(random.pick(&[0, 1, 3, 10, 50, 1000, 1000])),
             max_line: match is_wide {
-                true => random.pick(&[3000, 6000]),
+                true => random.pick(&[12_000, 24_000]),
                 false if is_deep => 100,
                 false => random.pick(&[1, 2, 5, 8, 16, 24, 40]),
             },
@@ -100,12 +100,12 @@ impl Settings {
             clients: max_connections + surplus,
             connects: if is_storm { 50 } else { 5 },
             incoming: match is_wide || is_deep {
-                true => 20_000,
+                true => 60_000,
                 false => random.pick(&[2, 60, 400, 2000]),
             },
             outgoing: random.pick(&[2, 30, 1000, 10_000, 200_000, 200_000]),
             chunk: match is_wide || is_deep {
-                true => 20_000,
+                true => 60_000,
                 false => random.pick(&[1, 5, 50, 500, 500]),
             },
             reads_per_turn: random.between(1, 4),

@@ -15,7 +15,7 @@ use std::time::Instant;
 /// Reads of one connection in one turn.
 const READS_PER_TURN: usize = 4;
 /// What a run of several requests may be at most.
-const RUN_BYTES: usize = 4096;
+const RUN_BYTES: usize = 16_384;
 
 impl Life {
     pub(super) fn turn(&mut self) {
