@@ -98,7 +98,7 @@ pub struct Taker {
 
 /// A worker that is out with a quick task is waited for, but only for so many tasks on end: then
 /// there is enough to do for another one.
-const QUICK_STREAK: usize = 16;
+const QUICK_STREAK: usize = 32;
 
 /// What [`WorkQueue::pop`] hands out.
 #[derive(Debug, PartialEq, Eq)]
