@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 ///
 /// glibc has two thresholds for this, and raises both when a block is freed that was large enough to be mapped by
 /// itself: beyond its size blocks are mapped, and twice its size may stay free (mallopt(3), `M_MMAP_THRESHOLD`; whoever
-/// sets them in `GLIBC_TUNABLES` is heard instead). Nobody writes to the block, so it takes no memory. For other
+/// sets them in `GLIBC_TUNABLES` or `MALLOC_TRIM_THRESHOLD_` is heard instead). Nobody writes to the block, so it takes no memory. For other
 /// allocators it means nothing.
 fn keep_free_memory() {
     const KEPT_BYTES: usize = 16 << 20;

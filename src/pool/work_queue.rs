@@ -97,7 +97,7 @@ pub struct Taker {
 }
 
 /// A worker that is out with a quick task is waited for, but only for so many tasks on end: then
-/// there is enough to do for another one.
+/// there is enough to do for another one. 16 is as fast, and takes a third more futex calls.
 const QUICK_STREAK: usize = 32;
 
 /// What [`WorkQueue::pop`] hands out.

@@ -43,7 +43,10 @@ const ACCEPTS_PER_TURN: usize = 64;
 const SUBMIT_REQUESTS: u64 = 32;
 /// Events that one turn takes from the poll; more wait there. A socket that is looked at by the poll, read and then
 /// written has to be in the caches still: with thousands ready at a time it is not.
-const EVENTS_PER_POLL: usize = 64;
+const EVENTS_PER_TURN: usize = 64;
+/// The same, when more than that many connections have not been finished with, and all of them have their share of every turn:
+/// who waits for its event must not wait for several such turns.
+const EVENTS_BESIDE_MANY: usize = 1024;
 
 /// Urgent data too, for what it does to reads ([`Socket::note`]).
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -86,7 +89,9 @@ pub enum Ending {
 /// Sockets, poll and timers around an [`Engine`].
 pub(crate) struct Reactor {
     poll: Poll,
+    /// Of these two, one is in use for a turn, and the other is empty.
     events: Events,
+    events_beside_many: Events,
     /// None once the server is stopping.
     listener: Option<Listener>,
     limit_warnings: WarnLimit,
@@ -125,7 +130,8 @@ impl Reactor {
         let wake = move || waker.wake().expect("an eventfd takes every wake");
         Ok(Reactor {
             poll,
-            events: Events::with_capacity(EVENTS_PER_POLL),
+            events: Events::with_capacity(EVENTS_PER_TURN),
+            events_beside_many: Events::with_capacity(EVENTS_BESIDE_MANY),
             listener: Some(listener),
             limit_warnings: WarnLimit::default(),
             unserved_warnings: WarnLimit::default(),
@@ -205,9 +211,16 @@ impl Reactor {
 
     fn wait(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
-        match self.poll.poll(&mut self.events, timeout) {
+        self.events.clear();
+        self.events_beside_many.clear();
+        let events = if self.engine.attention_len() > EVENTS_PER_TURN {
+            &mut self.events_beside_many
+        } else {
+            &mut self.events
+        };
+        match self.poll.poll(events, timeout) {
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
+                events.clear();
                 Ok(())
             }
             other => other,
@@ -233,7 +246,7 @@ impl Reactor {
     }
 
     fn note_events(&mut self) {
-        for event in &self.events {
+        for event in self.events.iter().chain(&self.events_beside_many) {
             match event.token() {
                 LISTENER => {
                     if let Some(listener) = &mut self.listener {

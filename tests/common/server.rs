@@ -135,7 +135,12 @@ impl Launch {
 /// Takes away what the surroundings of the test run would tell the server.
 pub(crate) fn clean_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("REACTOR_POOL_") {
+        let text = name.to_string_lossy();
+        // The last two tune the allocator.
+        if ["REACTOR_POOL_", "MALLOC_", "GLIBC_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
             command.env_remove(name);
         }
     }
