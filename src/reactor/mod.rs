@@ -219,10 +219,7 @@ impl Reactor {
             &mut self.events
         };
         match self.poll.poll(events, timeout) {
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {
-                events.clear();
-                Ok(())
-            }
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(()),
             other => other,
         }
     }
