@@ -13,6 +13,7 @@ mod framing;
 mod intake;
 mod order;
 mod outbox;
+mod short_deque;
 mod trace;
 
 use crate::config::Config;

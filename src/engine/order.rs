@@ -5,10 +5,10 @@
 //! Rule: one door in, `open`, one door out, `fill`. Whatever answers a request fills its place, so
 //! there is exactly one response to each, in the order of the requests.
 
+use super::short_deque::ShortDeque;
 use crate::task::Sequence;
 use memchr::memchr_iter;
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::time::Instant;
 
 /// A run never grows past so many bytes, the LFs counted; a single line may be longer.
@@ -20,7 +20,7 @@ const RUN_GROWTH_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Order {
     /// In the order of the requests; the first one is the oldest unanswered.
-    places: VecDeque<Place>,
+    places: ShortDeque<Place>,
     /// Requests that have a place here.
     requests: usize,
     /// Requests whose place has left.
@@ -262,7 +262,7 @@ impl Order {
         };
         place.requests = requests;
         place.request_bytes -= rest.request_bytes;
-        self.places.insert(position + 1, rest);
+        self.places.insert_after(position, rest);
     }
 
     /// Answers the run that has waited longest, each request with `response`: its wait is over.
@@ -304,10 +304,6 @@ impl Order {
         self.first_waiting = self.first_waiting.saturating_sub(1);
         self.request_bytes -= place.request_bytes;
         self.response_bytes -= lines.len();
-        if self.places.is_empty() {
-            // An idle connection keeps no buffer.
-            self.places = VecDeque::new();
-        }
         Some(Leaving {
             first: place.first,
             requests: place.requests,
@@ -347,7 +343,7 @@ impl Order {
         };
         assert_eq!(self.response_bytes, sum(response_bytes));
         let mut next = Sequence(self.left + 1);
-        for place in &self.places {
+        for place in self.places.iter() {
             assert_eq!(place.first, next, "places follow each other");
             next = Sequence(next.0 + place.requests as u64);
             if let State::Waiting { lines, .. } = &place.state {

@@ -5,9 +5,9 @@
 //! Rule: bytes leave in the order in which they came, and the memory follows what is unsent.
 
 use super::order::Leaving;
+use super::short_deque::ShortDeque;
 use crate::task::Sequence;
 use memchr::memchr_iter;
-use std::collections::VecDeque;
 use std::time::Instant;
 
 /// What the note of one unsent response weighs: a thousand short lines cost more than their bytes.
@@ -19,11 +19,9 @@ pub(super) struct Outbox {
     /// The unsent bytes are those from `sent` on.
     bytes: Vec<u8>,
     sent: usize,
-    /// The oldest of what has been pushed and has not gone out whole; alone, it needs no list.
-    note: Option<Note>,
-    /// Those after it.
-    notes: VecDeque<Note>,
-    /// Responses in `note` and `notes`.
+    /// What has been pushed and has not gone out whole.
+    notes: ShortDeque<Note>,
+    /// Responses in `notes`.
     unwritten: usize,
     sent_in_all: u64,
 }
@@ -76,15 +74,11 @@ impl Outbox {
             self.bytes.extend_from_slice(&lines);
         }
         self.unwritten += requests;
-        let note = Note {
+        self.notes.push_back(Note {
             first,
             requests,
             framed_at,
-        };
-        match self.note {
-            None => self.note = Some(note),
-            Some(_) => self.notes.push_back(note),
-        }
+        });
     }
 
     /// Takes note that the socket took the next `count` bytes, and tells which responses have gone.
@@ -98,7 +92,7 @@ impl Outbox {
         };
         self.unwritten -= gone;
         while gone > 0 {
-            let note = self.note.as_mut().expect("a note for each response");
+            let note = self.notes.front_mut().expect("a note for each response");
             let requests = note.requests.min(gone);
             written(Written {
                 first: note.first,
@@ -109,7 +103,7 @@ impl Outbox {
             note.first.0 += requests as u64;
             note.requests -= requests;
             if note.requests == 0 {
-                self.note = self.notes.pop_front();
+                self.notes.pop_front();
             }
         }
         self.sent += count;
@@ -117,7 +111,6 @@ impl Outbox {
         if self.is_empty() {
             self.bytes = Vec::new();
             self.sent = 0;
-            self.notes = VecDeque::new();
         } else if 4 * self.sent >= self.bytes.len() {
             // A quarter of dead bytes in front is worth moving the rest: each byte sent pays for
             // at most three moved, and the buffer stays near what is unsent.
@@ -188,7 +181,7 @@ mod tests {
             written.extend(sent(&mut outbox, rest));
             prop_assert_eq!(gone, pushed);
             prop_assert_eq!(written, (1..=opened).collect::<Vec<_>>());
-            prop_assert!(outbox.note.is_none() && outbox.notes.is_empty() && outbox.kept_bytes() == 0);
+            prop_assert!(outbox.notes.is_empty() && outbox.kept_bytes() == 0);
         }
     }
 }
