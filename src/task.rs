@@ -97,7 +97,7 @@ pub struct Task {
     pub queued_at: Instant,
 }
 
-/// The responses to the requests of one [`Task`] on their way back to the loop.
+/// The responses to the requests of one [`Task`].
 #[derive(Debug)]
 pub struct Response {
     /// Whose responses they are.
@@ -110,9 +110,16 @@ pub struct Response {
     pub outcomes: Outcomes,
     /// When the requests got their queue slots.
     pub queued_at: Instant,
-    /// When a worker took them.
+}
+
+/// What a worker took together and has answered, on its way back to the loop.
+#[derive(Debug)]
+pub struct Batch {
+    /// The responses to each task.
+    pub responses: Vec<Response>,
+    /// When the worker took the tasks.
     pub started_at: Instant,
-    /// When the worker was done with the last one.
+    /// When it was done with the last one.
     pub finished_at: Instant,
 }
 

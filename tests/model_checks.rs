@@ -65,7 +65,7 @@ impl Poll {
     }
 }
 
-fn responses(poll: &Arc<Poll>) -> Arc<ResponseQueue<u32>> {
+fn responses<T>(poll: &Arc<Poll>) -> Arc<ResponseQueue<T>> {
     let poll = Arc::clone(poll);
     Arc::new(ResponseQueue::new(move || poll.wake()))
 }
@@ -113,7 +113,7 @@ fn every_task_goes_to_one_worker_and_close_ends_them_all() {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
                 let mut got = Vec::new();
-                take_all(&queue, |popped| got.push(popped.task));
+                take_all(&queue, |popped| got.extend(popped.tasks));
                 got
             })
         });
@@ -212,38 +212,21 @@ impl Gate {
     }
 }
 
-/// What a worker of the model does before it waits for a task.
-#[derive(Clone, Copy)]
-enum First {
-    Nothing,
-    /// It looks whether there is one, as the workers of the pool do.
-    Looks,
-}
-
 /// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task comes
 /// back only when all others have been taken too: a task that lies beside a sleeping worker whom nobody
 /// woke lies there for ever.
-fn tasks_find_workers(
-    preemptions: Option<usize>,
-    first: [First; 2],
-    pushes: &'static [&'static [u32]],
-) {
+fn tasks_find_workers(preemptions: Option<usize>, pushes: &'static [&'static [u32]]) {
     check(preemptions, move || {
         let all = pushes.concat();
         let (queue, gate) = (queue(all.len()), Gate::new(all.len()));
-        let workers = first.map(|first| {
+        let workers = [(); 2].map(|()| {
             let (queue, gate) = (Arc::clone(&queue), Arc::clone(&gate));
             thread::spawn(move || {
-                let mut taker = Taker::default();
                 let mut got = Vec::new();
-                let look = |taker: &mut Taker| match first {
-                    First::Nothing => None,
-                    First::Looks => queue.try_pop(taker),
-                };
-                while let Some(popped) = look(&mut taker).or_else(|| queue.pop(&mut taker)) {
-                    got.push(popped.task);
-                    gate.took(popped.task);
-                }
+                take_all(&queue, |popped| {
+                    popped.tasks.iter().for_each(|task| gate.took(*task));
+                    got.extend(popped.tasks);
+                });
                 got
             })
         });
@@ -262,31 +245,17 @@ fn tasks_find_workers(
 
 #[test]
 fn who_comes_back_from_a_quick_task_to_a_slow_one_wakes_another_for_the_rest() {
-    tasks_find_workers(Some(3), [First::Nothing; 2], &[&[1, SLOW, 2]]);
+    tasks_find_workers(Some(3), &[&[1, SLOW, 2]]);
 }
 
 #[test]
 fn a_task_pushed_while_a_worker_is_out_with_a_quick_one_is_taken() {
-    tasks_find_workers(Some(3), [First::Nothing; 2], &[&[1], &[SLOW, 2]]);
+    tasks_find_workers(Some(3), &[&[1], &[SLOW, 2]]);
 }
 
 #[test]
 fn a_task_pushed_while_a_worker_is_out_with_a_slow_one_is_taken() {
-    tasks_find_workers(Some(3), [First::Nothing; 2], &[&[SLOW], &[1], &[SLOW + 1]]);
-}
-
-#[test]
-fn who_looks_before_it_waits_takes_what_another_was_woken_for_and_nothing_is_left() {
-    tasks_find_workers(
-        Some(3),
-        [First::Looks, First::Nothing],
-        &[&[1], &[SLOW], &[2]],
-    );
-}
-
-#[test]
-fn two_workers_that_look_before_they_wait_leave_nothing() {
-    tasks_find_workers(Some(3), [First::Looks; 2], &[&[1, 2], &[SLOW, 3]]);
+    tasks_find_workers(Some(3), &[&[SLOW], &[1], &[SLOW + 1]]);
 }
 
 /// The pusher sleeps until it is told of room: a report that is lost, or given before there is room,
@@ -299,11 +268,11 @@ fn room_is_reported(preemptions: Option<usize>, capacity: usize, tasks: u32, wor
                 let (queue, poll) = (Arc::clone(&queue), Arc::clone(&poll));
                 thread::spawn(move || {
                     let mut got = Vec::new();
-                    take_all(&queue, |Popped { task, made_room }| {
+                    take_all(&queue, |Popped { tasks, made_room }| {
                         if made_room {
                             poll.wake();
                         }
-                        got.push(task);
+                        got.extend(tasks);
                     });
                     got
                 })
@@ -350,7 +319,7 @@ fn a_task_is_taken_by_a_worker_or_given_back_and_never_both() {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
                 let mut got = Vec::new();
-                take_all(&queue, |popped| got.push(popped.task));
+                take_all(&queue, |popped| got.extend(popped.tasks));
                 got
             })
         };
@@ -366,13 +335,8 @@ fn a_task_is_taken_by_a_worker_or_given_back_and_never_both() {
 
 // The response queue.
 
-/// Each pusher pushes its items and announces so many `at_once`; the consumer sleeps whenever it has
-/// drained.
-fn responses_arrive(
-    preemptions: Option<usize>,
-    at_once: usize,
-    pushers: &'static [&'static [u32]],
-) {
+/// Each pusher pushes its items and announces each; the consumer sleeps whenever it has drained.
+fn responses_arrive(preemptions: Option<usize>, pushers: &'static [&'static [u32]]) {
     check(preemptions, move || {
         let poll = Poll::new();
         let responses = responses(&poll);
@@ -381,8 +345,8 @@ fn responses_arrive(
             .map(|items| {
                 let responses = Arc::clone(&responses);
                 thread::spawn(move || {
-                    for held_back in items.chunks(at_once) {
-                        held_back.iter().for_each(|item| responses.push(*item));
+                    for item in *items {
+                        responses.push(*item);
                         responses.announce();
                     }
                 })
@@ -402,27 +366,17 @@ fn responses_arrive(
 
 #[test]
 fn a_consumer_that_sleeps_between_wakes_gets_every_response_once() {
-    responses_arrive(None, 1, &[&[1, 2, 3]]);
+    responses_arrive(None, &[&[1, 2, 3]]);
 }
 
 #[test]
 fn responses_of_two_workers_arrive() {
-    responses_arrive(Some(3), 1, &[&[1], &[2]]);
+    responses_arrive(Some(3), &[&[1], &[2]]);
 }
 
 #[test]
 fn responses_of_two_workers_arrive_while_one_goes_on() {
-    responses_arrive(Some(2), 1, &[&[1, 2], &[3]]);
-}
-
-#[test]
-fn responses_that_are_held_back_arrive_with_the_one_that_is_announced() {
-    responses_arrive(None, 2, &[&[1, 2, 3]]);
-}
-
-#[test]
-fn responses_that_one_of_two_workers_holds_back_arrive() {
-    responses_arrive(Some(2), 2, &[&[1, 2], &[3]]);
+    responses_arrive(Some(2), &[&[1, 2], &[3]]);
 }
 
 /// What `Stopper::stop` and the reactor do: the one who is woken sees what was asked for.
@@ -475,7 +429,7 @@ fn every_request_gets_its_response_through_both_queues() {
                     if popped.made_room {
                         responses.announce();
                     }
-                    responses.push(10 * popped.task);
+                    responses.push(10 * popped.tasks[0]);
                     responses.announce();
                 });
             })
@@ -493,10 +447,10 @@ fn every_request_gets_its_response_through_both_queues() {
     });
 }
 
-/// The same with quick requests, whose responses a worker announces when it finds nothing more to do,
-/// or when the loop waits for room.
+/// The same with quick requests, which leave together, and whose room is reported by the announcement of their
+/// responses alone.
 #[test]
-fn every_quick_request_gets_its_response_although_announcements_are_held_back() {
+fn every_quick_request_gets_its_response_although_room_is_not_reported_before() {
     for capacity in [1, 2] {
         check(Some(2), move || {
             let (queue, poll) = (queue(capacity), Poll::new());
@@ -504,33 +458,22 @@ fn every_quick_request_gets_its_response_although_announcements_are_held_back() 
             let worker = {
                 let (queue, responses) = (Arc::clone(&queue), Arc::clone(&responses));
                 thread::spawn(move || {
-                    let (mut taker, mut is_held_back) = (Taker::default(), false);
-                    let mut look = |is_held_back: &mut bool| {
-                        let found = queue.try_pop(&mut taker);
-                        if found.is_none() && std::mem::take(is_held_back) {
-                            responses.announce();
-                        }
-                        found.or_else(|| queue.pop(&mut taker))
-                    };
-                    while let Some(popped) = look(&mut is_held_back) {
-                        if popped.made_room {
-                            responses.announce();
-                        }
-                        responses.push(10 * popped.task);
-                        is_held_back = true;
-                    }
+                    take_all(&queue, |popped| {
+                        responses.push(popped.tasks);
+                        responses.announce();
+                    });
                 })
             };
             let (mut left, mut got) = (vec![1, 2, 3], Vec::new());
             push_some(&queue, &mut left, is_quick);
             while got.len() < 3 {
                 poll.sleep();
-                responses.drain(|response| got.push(response));
+                responses.drain(|tasks| got.extend(tasks));
                 push_some(&queue, &mut left, is_quick);
             }
             queue.close();
             worker.join().expect("no panic");
-            assert_eq!(sorted(got), [10, 20, 30]);
+            assert_eq!(sorted(got), [1, 2, 3]);
         });
     }
 }

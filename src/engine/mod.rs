@@ -18,7 +18,7 @@ mod trace;
 
 use crate::config::Config;
 use crate::stats::Stats;
-use crate::task::{ConnectionId, Response, Task};
+use crate::task::{Batch, ConnectionId, Response, Task};
 use crate::wire::ErrorLine;
 use admission::Admission;
 pub use connection::UNSENT_LIMIT_BYTES;
@@ -206,25 +206,38 @@ impl Engine {
         }
     }
 
-    /// A worker is done with the requests of a task.
-    pub fn completed(&mut self, response: Response, now: Instant) {
+    /// A worker is done with what it took.
+    pub fn completed(&mut self, batch: Batch, now: Instant) {
+        let Batch {
+            responses,
+            started_at,
+            finished_at,
+        } = batch;
+        let requests = responses
+            .iter()
+            .map(|response| response.outcomes.requests())
+            .sum();
+        self.stats.submitted.down(requests);
+        self.stats
+            .working_time
+            .record_shared(started_at, finished_at, requests);
+        for response in responses {
+            self.answered(response, started_at, now);
+        }
+    }
+
+    fn answered(&mut self, response: Response, started_at: Instant, now: Instant) {
         let Response {
             connection: id,
             first,
             lines,
             outcomes,
             queued_at,
-            started_at,
-            finished_at,
         } = response;
         let requests = outcomes.requests();
-        self.stats.submitted.down(requests);
         self.stats
             .queued_time
             .record(queued_at, started_at, requests);
-        self.stats
-            .working_time
-            .record_shared(started_at, finished_at, requests);
         self.stats.answered_ok += outcomes.ok as u64;
         self.stats.answered_error += outcomes.error as u64;
         self.stats.answered_internal += outcomes.internal as u64;

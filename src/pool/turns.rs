@@ -56,13 +56,23 @@ impl<T> Turns<T> {
     }
 
     pub(super) fn pop(&mut self) -> Option<T> {
-        while let Some(number) = self.round.pop_front() {
+        self.pop_if(|_| true)
+    }
+
+    /// The next item, if it is wanted; nobody else's turn comes before it has gone.
+    pub(super) fn pop_if(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        while let Some(number) = self.round.front().copied() {
             let flow = &mut self.flows[number as usize];
             let Some(first) = flow.first else {
                 flow.in_round = false;
+                self.round.pop_front();
                 continue;
             };
+            if !is_wanted(&self.items[first as usize].value) {
+                return None;
+            }
             let item = self.items.remove(first as usize);
+            self.round.pop_front();
             flow.first = item.next;
             flow.in_round = item.next.is_some();
             if flow.in_round {

@@ -92,19 +92,30 @@ impl<T> Room<'_, T> {
 pub struct Taker {
     /// It counts in [`State::coming`].
     is_coming: bool,
-    /// Tasks taken since it last waited.
-    streak: usize,
+    /// What it has worked since it last waited, or last left what is queued to another.
+    streak: Duration,
 }
 
-/// A worker that is out with a quick task is waited for, but only for so many tasks on end: then
-/// there is enough to do for another one. 16 is as fast, and takes a third more futex calls.
-const QUICK_STREAK: usize = 32;
+impl Taker {
+    /// What was taken last kept it busy for so long.
+    pub fn worked_for(&mut self, time: Duration) {
+        self.streak += time;
+    }
+}
+
+/// A worker that is out with quick tasks is waited for, but not when it has been at it for so long: then
+/// there is enough to do for another one. About ten times what it costs to wake one.
+const QUICK_STREAK: Duration = Duration::from_micros(50);
+
+/// Quick tasks that leave together, at most; and the slots of all of them, unless a single one takes more.
+pub(super) const QUICK_BATCH: usize = 8;
+const QUICK_BATCH_SLOTS: usize = 64;
 
 /// What [`WorkQueue::pop`] hands out.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Popped<T> {
-    /// The task.
-    pub task: T,
+    /// One task, or quick ones whose turns follow each other.
+    pub tasks: Vec<T>,
     /// Whether the pusher waits for the slots that this pop freed: wake it before starting to work.
     pub made_room: bool,
 }
@@ -149,19 +160,19 @@ impl<T> WorkQueue<T> {
         self.wake_if_wanted(state);
     }
 
-    /// Takes the next task; waits for one while there is none. `None` once the queue is closed
-    /// and empty.
+    /// Takes the next task, and if it is quick, some of the quick ones right after it; waits while there is
+    /// none. `None` once the queue is closed and empty.
     pub fn pop(&self, taker: &mut Taker) -> Option<Popped<T>> {
         let mut state = self.lock();
         state.arrived(taker);
         loop {
-            if let Some(slotted) = state.tasks.pop() {
-                return Some(self.hand_out(slotted, state, taker));
+            if let Some(first) = state.tasks.pop() {
+                return Some(self.hand_out(first, state, taker));
             }
             if state.closed {
                 return None;
             }
-            taker.streak = 0;
+            taker.streak = Duration::ZERO;
             state.idle += 1;
             state = self.takeable.wait(state).expect(UNPOISONED);
             state.idle -= 1;
@@ -170,32 +181,42 @@ impl<T> WorkQueue<T> {
         }
     }
 
-    /// Takes the next task, if there is one now.
+    /// The same, but it does not wait: `None` when there is no task now.
     pub fn try_pop(&self, taker: &mut Taker) -> Option<Popped<T>> {
         let mut state = self.lock();
         state.arrived(taker);
-        let slotted = state.tasks.pop()?;
-        Some(self.hand_out(slotted, state, taker))
+        let first = state.tasks.pop()?;
+        Some(self.hand_out(first, state, taker))
     }
 
     fn hand_out(
         &self,
-        slotted: Slotted<T>,
+        first: Slotted<T>,
         mut state: MutexGuard<'_, State<T>>,
         taker: &mut Taker,
     ) -> Popped<T> {
-        let Slotted {
-            task,
-            slots,
-            is_quick,
-        } = slotted;
+        let (is_quick, mut slots) = (first.is_quick, first.slots);
+        let most = if is_quick { QUICK_BATCH } else { 1 };
+        let mut tasks = Vec::with_capacity(most);
+        tasks.push(first.task);
+        while tasks.len() < most
+            && let Some(next) = state
+                .tasks
+                .pop_if(|next| next.is_quick && slots + next.slots <= QUICK_BATCH_SLOTS)
+        {
+            slots += next.slots;
+            tasks.push(next.task);
+        }
         state.taken -= slots;
-        taker.streak += 1;
-        taker.is_coming = is_quick && !taker.streak.is_multiple_of(QUICK_STREAK);
-        state.coming += usize::from(taker.is_coming);
+        taker.is_coming = is_quick && taker.streak < QUICK_STREAK;
+        if taker.is_coming {
+            state.coming += 1;
+        } else {
+            taker.streak = Duration::ZERO;
+        }
         let made_room = std::mem::take(&mut state.room_wanted);
         self.wake_if_wanted(state);
-        Popped { task, made_room }
+        Popped { tasks, made_room }
     }
 
     /// Unlocks; wakes a worker if there is a task and nobody will be here for it soon. A push

@@ -6,7 +6,7 @@
 
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
 use crate::handler::{Handler, ResponseLine, catch};
-use crate::task::{Outcomes, Response, Task, split_lines};
+use crate::task::{Batch, Outcomes, Response, Task, split_lines};
 use crate::wire::ErrorLine;
 use memchr::memchr;
 use std::io;
@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 #[cfg(target_os = "linux")]
 use tracing::debug;
-use tracing::{error, trace};
+use tracing::{Level, enabled, error, trace};
 
 /// The running workers. Dropped, they end with what is queued, and nobody waits for them.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Pool {
         workers: usize,
         handler: &Arc<H>,
         queue: &Arc<WorkQueue<Task>>,
-        responses: &Arc<ResponseQueue<Response>>,
+        responses: &Arc<ResponseQueue<Batch>>,
     ) -> io::Result<Pool> {
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
@@ -56,7 +56,7 @@ impl Pool {
                     queue: &tasks,
                     taker: Taker::default(),
                     responses: &responses,
-                    held_back: 0,
+                    spare: Vec::new(),
                 };
                 worker.work();
             };
@@ -115,95 +115,99 @@ fn let_the_loop_go_first() {
 #[cfg(not(target_os = "linux"))]
 fn let_the_loop_go_first() {}
 
-/// The loop hears of so many tasks with quick requests at once.
-const HELD_BACK: usize = 8;
-
 struct Worker<'a, H> {
     number: usize,
     handler: &'a H,
     queue: &'a WorkQueue<Task>,
     taker: Taker,
-    responses: &'a ResponseQueue<Response>,
-    /// Responses that have been pushed and not announced.
-    held_back: usize,
+    responses: &'a ResponseQueue<Batch>,
+    /// The lines of the last quick task, which have been answered: room for the next answers.
+    spare: Vec<u8>,
 }
 
 impl<H: Handler> Worker<'_, H> {
     fn work(mut self) {
-        while let Some(Popped { task, made_room }) = self.next() {
-            if made_room && !task.is_quick {
-                // The loop waits for these slots: tell it now, not when the task is done. After a quick one
-                // there will be more of them.
+        while let Some(Popped { tasks, made_room }) = self.queue.pop(&mut self.taker) {
+            if made_room && !tasks[0].is_quick {
+                // The loop waits for these slots: tell it now, not when the task is done. After quick ones
+                // that will be soon.
                 self.responses.announce();
-                self.held_back = 0;
             }
-            let is_quick = task.is_quick;
-            if !is_quick {
-                self.announce();
-            }
-            self.responses.push(run(self.number, self.handler, task));
-            self.held_back += 1;
-            if !is_quick || self.held_back == HELD_BACK {
-                self.announce();
-            }
-        }
-    }
-
-    /// The next task. Nothing is held back while this waits.
-    fn next(&mut self) -> Option<Popped<Task>> {
-        self.queue.try_pop(&mut self.taker).or_else(|| {
-            self.announce();
-            self.queue.pop(&mut self.taker)
-        })
-    }
-
-    fn announce(&mut self) {
-        if self.held_back > 0 {
+            let batch = self.run(tasks);
+            self.taker.worked_for(batch.finished_at - batch.started_at);
+            self.responses.push(batch);
             self.responses.announce();
-            self.held_back = 0;
         }
     }
-}
 
-fn run<H: Handler>(worker: usize, handler: &H, task: Task) -> Response {
-    let Task {
-        connection,
-        first,
-        queued_at,
-        ..
-    } = task;
-    let started_at = Instant::now();
-    let mut outcomes = Outcomes::default();
-    let mut lines = Vec::with_capacity(if task.is_quick { task.lines.len() } else { 0 });
-    for (sequence, request) in first.run(task.requests).zip(split_lines(&task.lines)) {
-        trace!(conn = %connection, seq = %sequence, worker,
-            waiting_us = micros(queued_at, started_at), "started");
-        let start = lines.len();
-        match answer(handler, request, &mut lines) {
-            Ok(()) if lines[start..].starts_with(b"OK") => outcomes.ok += 1,
-            Ok(()) => outcomes.error += 1,
-            Err(Fault { what, panic }) => {
-                error!(conn = %connection, seq = %sequence, worker, panic, "{what}");
-                lines.truncate(start);
-                ErrorLine::Internal.append_to(&mut lines);
-                outcomes.internal += 1;
+    fn run(&mut self, tasks: Vec<Task>) -> Batch {
+        let started_at = Instant::now();
+        let mut responses = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            responses.push(self.answer(task, started_at));
+        }
+        let finished_at = Instant::now();
+        if enabled!(Level::TRACE) {
+            self.trace_finished(&responses, started_at, finished_at);
+        }
+        Batch {
+            responses,
+            started_at,
+            finished_at,
+        }
+    }
+
+    fn answer(&mut self, task: Task, started_at: Instant) -> Response {
+        let Task {
+            connection,
+            first,
+            requests,
+            lines: request_lines,
+            is_quick,
+            queued_at,
+        } = task;
+        let mut outcomes = Outcomes::default();
+        let mut lines = Vec::new();
+        if is_quick {
+            lines = std::mem::take(&mut self.spare);
+            lines.clear();
+            lines.reserve(request_lines.len());
+        }
+        for (sequence, request) in first.run(requests).zip(split_lines(&request_lines)) {
+            trace!(conn = %connection, seq = %sequence, worker = self.number,
+                waiting_us = micros(queued_at, started_at), "started");
+            let start = lines.len();
+            match answer(self.handler, request, &mut lines) {
+                Ok(()) if lines[start..].starts_with(b"OK") => outcomes.ok += 1,
+                Ok(()) => outcomes.error += 1,
+                Err(Fault { what, panic }) => {
+                    error!(conn = %connection, seq = %sequence, worker = self.number, panic, "{what}");
+                    lines.truncate(start);
+                    ErrorLine::Internal.append_to(&mut lines);
+                    outcomes.internal += 1;
+                }
+            }
+            lines.push(b'\n');
+        }
+        if is_quick {
+            self.spare = request_lines;
+        }
+        Response {
+            connection,
+            first,
+            lines,
+            outcomes,
+            queued_at,
+        }
+    }
+
+    fn trace_finished(&self, responses: &[Response], started_at: Instant, finished_at: Instant) {
+        for response in responses {
+            for sequence in response.first.run(response.outcomes.requests()) {
+                trace!(conn = %response.connection, seq = %sequence, worker = self.number,
+                    working_us = micros(started_at, finished_at), "finished");
             }
         }
-        lines.push(b'\n');
-    }
-    let finished_at = Instant::now();
-    for sequence in first.run(task.requests) {
-        trace!(conn = %connection, seq = %sequence, worker,
-            working_us = micros(started_at, finished_at), "finished");
-    }
-    Response {
-        connection,
-        first,
-        lines,
-        outcomes,
-        queued_at,
-        started_at,
-        finished_at,
     }
 }
 
@@ -232,6 +236,7 @@ fn micros(from: Instant, to: Instant) -> u64 {
 mod tests {
     use super::*;
     use crate::config::QueueOrder;
+    use crate::pool::work_queue::QUICK_BATCH;
     use crate::task::{ConnectionId, Sequence};
     use std::sync::{Mutex, mpsc};
     use std::time::Duration;
@@ -242,7 +247,7 @@ mod tests {
     struct Bench {
         pool: Pool,
         queue: Arc<WorkQueue<Task>>,
-        responses: Arc<ResponseQueue<Response>>,
+        responses: Arc<ResponseQueue<Batch>>,
         wakes: mpsc::Receiver<()>,
         /// Requests that were pushed.
         requests: usize,
@@ -292,9 +297,11 @@ mod tests {
                 self.wakes
                     .recv_timeout(PATIENCE)
                     .expect("every request gets a response");
-                self.responses.drain(|response| {
-                    count += response.outcomes.requests();
-                    got.push(response);
+                self.responses.drain(|batch| {
+                    for response in batch.responses {
+                        count += response.outcomes.requests();
+                        got.push(response);
+                    }
                 });
             }
             got.sort_by_key(|response| response.first);
@@ -432,11 +439,11 @@ mod tests {
     }
 
     #[test]
-    fn quick_answers_are_announced_when_nothing_is_left_to_do() {
+    fn all_quick_answers_are_announced() {
         let (mut bench, _) = gated();
-        for rest in [1, HELD_BACK - 1, HELD_BACK + 1, 2 * HELD_BACK + 3] {
-            bench.push(true, &vec![&["a", "b"][..]; rest]);
-            assert_eq!(bench.responses(2 * rest).len(), rest);
+        for runs in [1, QUICK_BATCH - 1, QUICK_BATCH + 1, 2 * QUICK_BATCH + 3] {
+            bench.push(true, &vec![&["a", "b"][..]; runs]);
+            assert_eq!(bench.responses(2 * runs).len(), runs);
         }
         bench.pool.join();
     }
@@ -444,9 +451,9 @@ mod tests {
     #[test]
     fn quick_answers_do_not_wait_for_a_slow_request() {
         let (mut bench, go_on) = gated();
-        // The first one stops the worker until all are queued, so it never finds nothing to do. It
-        // is quick too: an announcement of its own would let the loop find the others by chance.
-        bench.push(true, &[&["wait"], &["a", "b"], &["c"]]);
+        // The first one stops the worker until all are queued.
+        bench.push(true, &[&["wait"]]);
+        bench.push(true, &[&["a", "b"], &["c"]]);
         bench.push(false, &[&["wait"]]);
         go_on.send(()).expect("the worker waits");
         assert_eq!(bench.responses(1 + 3).len(), 3);
@@ -458,11 +465,10 @@ mod tests {
     #[test]
     fn the_loop_hears_of_some_quick_answers_while_the_worker_has_more_to_do() {
         let (mut bench, go_on) = gated();
-        bench.push(true, &[&["wait"]]);
-        bench.push(true, &[&["a"][..]; HELD_BACK - 1]);
-        bench.push(true, &[&["wait"]]);
-        go_on.send(()).expect("the worker waits");
-        assert_eq!(bench.responses(HELD_BACK).len(), HELD_BACK);
+        let mut runs = vec![&["a"][..]; QUICK_BATCH];
+        runs.push(&["wait"]);
+        bench.push(true, &runs);
+        assert_eq!(bench.responses(QUICK_BATCH).len(), QUICK_BATCH);
         go_on.send(()).expect("the worker waits");
         assert_eq!(bench.responses(1).len(), 1);
         bench.pool.join();

@@ -11,7 +11,7 @@ mod warn_limit;
 use crate::config::Config;
 use crate::engine::{Engine, IsQuick, Owed, Step};
 use crate::pool::{ResponseQueue, WorkQueue};
-use crate::task::{ConnectionId, Response, Task};
+use crate::task::{Batch, ConnectionId, Task};
 pub(crate) use listener::bind;
 use listener::{Accepted, Listener};
 use mio::net::TcpStream;
@@ -63,7 +63,7 @@ const _: () = assert!(usize::BITS >= 64, "64-bit targets only");
 #[derive(Debug, Clone)]
 pub struct Stopper {
     asked: Arc<AtomicBool>,
-    responses: Arc<ResponseQueue<Response>>,
+    responses: Arc<ResponseQueue<Batch>>,
 }
 
 impl Stopper {
@@ -102,7 +102,7 @@ pub(crate) struct Reactor {
     buffer: Box<[u8]>,
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
-    responses: Arc<ResponseQueue<Response>>,
+    responses: Arc<ResponseQueue<Batch>>,
     stop_asked: Arc<AtomicBool>,
     drain_timeout: Duration,
     drain_by: Option<Instant>,
@@ -153,7 +153,7 @@ impl Reactor {
         })
     }
 
-    pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Response>> {
+    pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Batch>> {
         &self.responses
     }
 
@@ -312,8 +312,7 @@ impl Reactor {
 
     fn collect(&mut self, now: Instant) {
         let engine = &mut self.engine;
-        self.responses
-            .drain(|response| engine.completed(response, now));
+        self.responses.drain(|batch| engine.completed(batch, now));
     }
 
     /// After the drain in `collect`, which ends the announcement that a [`Stopper`] relies on: looked

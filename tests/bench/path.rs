@@ -6,7 +6,7 @@
 
 use reactor_pool::Config;
 use reactor_pool::engine::{Engine, Step};
-use reactor_pool::task::{ConnectionId, Outcomes, Response, Task, split_lines};
+use reactor_pool::task::{Batch, ConnectionId, Outcomes, Response, Task, split_lines};
 use std::time::Instant;
 
 /// One engine with one connection.
@@ -58,12 +58,12 @@ impl Path {
 }
 
 /// `OK` to each line.
-fn answer(task: Task, now: Instant) -> Response {
+fn answer(task: Task, now: Instant) -> Batch {
     let mut lines = Vec::with_capacity(task.lines.len());
     for _ in split_lines(&task.lines) {
         lines.extend_from_slice(b"OK hello\n");
     }
-    Response {
+    let response = Response {
         connection: task.connection,
         first: task.first,
         lines,
@@ -72,6 +72,9 @@ fn answer(task: Task, now: Instant) -> Response {
             ..Outcomes::default()
         },
         queued_at: task.queued_at,
+    };
+    Batch {
+        responses: vec![response],
         started_at: now,
         finished_at: now,
     }

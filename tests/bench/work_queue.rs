@@ -47,8 +47,7 @@ fn work_queue(criterion: &mut Criterion) {
                     thread::spawn(move || {
                         let mut taker = Taker::default();
                         while let Some(popped) = queue.pop(&mut taker) {
-                            black_box(popped.task);
-                            done.fetch_add(1, Ordering::Release);
+                            done.fetch_add(black_box(popped.tasks).len() as u64, Ordering::Release);
                         }
                     })
                 })

@@ -72,7 +72,7 @@ impl World {
         assert_eq!(stats.connections.now as usize, self.oracles().count());
         assert_eq!(stats.waiting.now as usize, self.waiting());
         let running: usize = self.workers.iter().map(Worker::running).sum();
-        let undrained: usize = self.undrained.iter().map(Vec::len).sum();
+        let undrained: usize = self.undrained.iter().flatten().map(Vec::len).sum();
         assert_eq!(
             stats.submitted.now as usize,
             self.queued_requests() + running + undrained
@@ -157,12 +157,12 @@ impl World {
                 "{id:?} has something to write, and is forgotten"
             );
         }
-        let held_back: usize = self.workers.iter().map(Worker::may_hold_back).sum();
+        let announcing = self.workers.iter().filter(|worker| worker.is_announcing());
         assert!(
-            self.undrained.len() <= held_back,
+            self.undrained.len() <= announcing.count(),
             "responses wait, and nobody was woken"
         );
-        self.gone.held_back += u64::from(!self.undrained.is_empty());
+        self.gone.unannounced += u64::from(!self.undrained.is_empty());
         assert!(
             !self.stop_asked,
             "promise 9: a stop was asked for, and nobody was woken"

@@ -157,19 +157,24 @@ impl World {
     }
 
     fn collect(&mut self, now: Instant) {
-        let mut responses = Vec::new();
-        self.responses.drain(|response| responses.push(response));
+        let mut batches = Vec::new();
+        self.responses.drain(|batch| batches.push(batch));
         let undrained = std::mem::take(&mut self.undrained);
-        assert_eq!(responses.len(), undrained.len(), "a drain leaves nothing");
-        for (response, panicked) in responses.into_iter().zip(undrained) {
-            let (id, first) = (response.connection, response.first.0);
-            self.outcomes.ok += response.outcomes.ok;
-            self.outcomes.error += response.outcomes.error;
-            self.outcomes.internal += response.outcomes.internal;
-            self.engine.completed(response, now);
-            match self.oracle(id) {
-                Some(oracle) => oracle.completed(first, &panicked, now),
-                None => self.gone.dropped += panicked.len() as u64,
+        assert_eq!(batches.len(), undrained.len(), "a drain leaves nothing");
+        for (batch, panicked) in batches.into_iter().zip(undrained) {
+            let mut tasks = Vec::new();
+            for (response, panicked) in batch.responses.iter().zip(panicked) {
+                self.outcomes.ok += response.outcomes.ok;
+                self.outcomes.error += response.outcomes.error;
+                self.outcomes.internal += response.outcomes.internal;
+                tasks.push((response.connection, response.first.0, panicked));
+            }
+            self.engine.completed(batch, now);
+            for (id, first, panicked) in tasks {
+                match self.oracle(id) {
+                    Some(oracle) => oracle.completed(first, &panicked, now),
+                    None => self.gone.dropped += panicked.len() as u64,
+                }
             }
             self.check_connections();
         }

@@ -34,8 +34,6 @@ pub(crate) struct Settings {
     pub(crate) reads_per_turn: usize,
     /// The longest request that is quick, if it does not begin with an s.
     pub(crate) quick_bytes: usize,
-    /// Responses to quick tasks that a worker pushes before it announces them, at most.
-    pub(crate) held_back: usize,
     /// Percent of the requests whose handler panics.
     pub(crate) panics: usize,
     /// Percent of readiness that the poll reports one turn later.
@@ -110,7 +108,6 @@ impl Settings {
             },
             reads_per_turn: random.between(1, 4),
             quick_bytes: random.pick(&[0, 8, 1024, usize::MAX, usize::MAX]),
-            held_back: random.pick(&[1, 2, 16]),
             panics: random.pick(&[0, 0, 5, 50]),
             withheld: random.pick(&[0, 20, 60]),
             stops: random.percent(25),
@@ -199,8 +196,10 @@ counts! {
     runs_discarded,
     /// Slots that a connection got although it was not the first and had one under the same lock.
     later_rounds,
-    /// Times at which the reactor would have slept beside responses that a worker held back.
-    held_back,
+    /// Times at which a worker took several tasks.
+    batches,
+    /// Times at which the reactor would have slept beside responses that a worker was about to announce.
+    unannounced,
     /// Times at which the reactor would have slept, all of them looked at.
     sleeps,
 }

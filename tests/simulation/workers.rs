@@ -7,15 +7,13 @@
 use super::World;
 use crate::answers;
 use reactor_pool::pool::Taker;
-use reactor_pool::task::{Outcomes, Response, Task, split_lines};
+use reactor_pool::task::{Batch, Outcomes, Response, Task, split_lines};
 use std::time::Instant;
 
 #[derive(Debug, Default)]
 pub(super) struct Worker {
     taker: Taker,
     state: State,
-    /// Responses that have been pushed and not announced.
-    held_back: usize,
 }
 
 #[derive(Debug, Default)]
@@ -26,10 +24,10 @@ enum State {
     /// It is about to look for a task.
     Looking,
     Running {
-        task: Task,
+        tasks: Vec<Task>,
         started_at: Instant,
     },
-    /// It has pushed a response that has to be announced before anything else.
+    /// It has pushed a batch that has to be announced before anything else.
     Announcing,
 }
 
@@ -41,7 +39,7 @@ impl Worker {
     /// Requests in its hands.
     pub(super) fn running(&self) -> usize {
         match &self.state {
-            State::Running { task, .. } => task.requests,
+            State::Running { tasks, .. } => tasks.iter().map(|task| task.requests).sum(),
             State::Waiting | State::Looking | State::Announcing => 0,
         }
     }
@@ -49,19 +47,15 @@ impl Worker {
     /// It will wake the loop soon, and with nothing new.
     pub(super) fn will_announce(&self) -> bool {
         match &self.state {
-            State::Looking | State::Announcing => self.held_back > 0,
-            State::Running { task, .. } => task.is_quick,
-            State::Waiting => false,
+            State::Announcing => true,
+            State::Running { tasks, .. } => tasks[0].is_quick,
+            State::Waiting | State::Looking => false,
         }
     }
 
-    /// Responses that it may keep to itself for now: it will soon be back.
-    pub(super) fn may_hold_back(&self) -> usize {
-        match &self.state {
-            State::Looking | State::Announcing => self.held_back,
-            State::Running { task, .. } if task.is_quick => self.held_back,
-            State::Running { .. } | State::Waiting => 0,
-        }
+    /// It is about to announce what it has pushed.
+    pub(super) fn is_announcing(&self) -> bool {
+        matches!(self.state, State::Announcing)
     }
 }
 
@@ -72,10 +66,10 @@ impl World {
         match std::mem::take(&mut self.workers[at].state) {
             State::Waiting if self.queued.is_empty() => {}
             State::Waiting | State::Looking => self.worker_looks(at),
-            State::Running { task, started_at } => self.worker_finishes(at, task, started_at),
+            State::Running { tasks, started_at } => self.worker_finishes(at, tasks, started_at),
             State::Announcing => {
                 self.steps += 1;
-                self.announce(at);
+                self.responses.announce();
                 self.workers[at].state = State::Looking;
             }
         }
@@ -85,29 +79,29 @@ impl World {
         self.steps += 1;
         let Some(popped) = self.queue.try_pop(&mut self.workers[at].taker) else {
             assert!(self.queued.is_empty(), "promise 1: a queued task is lost");
-            self.announce(at);
             self.note(|| format!("worker {at} finds nothing"));
             return;
         };
-        let (task, made_room) = (popped.task, popped.made_room);
-        if made_room && !task.is_quick {
+        let (tasks, made_room) = (popped.tasks, popped.made_room);
+        if made_room && !tasks[0].is_quick {
             self.responses.announce();
-            self.workers[at].held_back = 0;
         }
-        if !task.is_quick {
-            self.announce(at);
+        let is_alone = tasks.len() == 1;
+        assert!(is_alone || tasks.iter().all(|task| task.is_quick));
+        self.gone.batches += u64::from(!is_alone);
+        for task in &tasks {
+            self.started(task);
+            self.note(|| {
+                format!(
+                    "worker {at} takes {:?} {} and {} more, made room: {made_room}",
+                    task.connection,
+                    task.first,
+                    task.requests - 1
+                )
+            });
         }
-        self.started(&task);
-        self.note(|| {
-            format!(
-                "worker {at} takes {:?} {} and {} more, made room: {made_room}",
-                task.connection,
-                task.first,
-                task.requests - 1
-            )
-        });
         self.workers[at].state = State::Running {
-            task,
+            tasks,
             started_at: self.now,
         };
     }
@@ -132,7 +126,21 @@ impl World {
             .started(first, task.requests);
     }
 
-    fn worker_finishes(&mut self, at: usize, task: Task, started_at: Instant) {
+    fn worker_finishes(&mut self, at: usize, tasks: Vec<Task>, started_at: Instant) {
+        let (responses, panicked) = tasks.into_iter().map(|task| self.answer(task)).unzip();
+        self.workers[at].taker.worked_for(self.now - started_at);
+        self.responses.push(Batch {
+            responses,
+            started_at,
+            finished_at: self.now,
+        });
+        self.undrained.push_back(panicked);
+        self.steps += 1;
+        self.workers[at].state = State::Announcing;
+    }
+
+    /// The response to a task, and of each of its requests whether it panicked.
+    fn answer(&mut self, task: Task) -> (Response, Vec<bool>) {
         let mut outcomes = Outcomes::default();
         let (mut lines, mut panicked) = (Vec::new(), Vec::new());
         for request in split_lines(&task.lines) {
@@ -152,29 +160,13 @@ impl World {
             lines.push(b'\n');
         }
         self.note(|| format!("{:?} {} is done: {outcomes:?}", task.connection, task.first));
-        self.responses.push(Response {
+        let response = Response {
             connection: task.connection,
             first: task.first,
             lines,
             outcomes,
             queued_at: task.queued_at,
-            started_at,
-            finished_at: self.now,
-        });
-        self.undrained.push_back(panicked);
-        self.steps += 1;
-        let worker = &mut self.workers[at];
-        worker.held_back += 1;
-        let is_due = !task.is_quick || worker.held_back >= self.settings.held_back;
-        worker.state = match is_due {
-            true => State::Announcing,
-            false => State::Looking,
         };
-    }
-
-    fn announce(&mut self, at: usize) {
-        if std::mem::take(&mut self.workers[at].held_back) > 0 {
-            self.responses.announce();
-        }
+        (response, panicked)
     }
 }

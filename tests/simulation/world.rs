@@ -18,7 +18,7 @@ use crate::settings::{Counts, Settings};
 use crate::socket::Socket;
 use reactor_pool::engine::Engine;
 use reactor_pool::pool::{ResponseQueue, WorkQueue};
-use reactor_pool::task::{ConnectionId, Outcomes, Response, Task};
+use reactor_pool::task::{Batch, ConnectionId, Outcomes, Task};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -56,11 +56,11 @@ pub(crate) struct World {
     queued: VecDeque<Run>,
     /// The most requests that were queued at a time.
     queued_peak: usize,
-    responses: ResponseQueue<Response>,
+    responses: ResponseQueue<Batch>,
     /// The poll's waker has been used and the poll has not returned since.
     woken: Arc<AtomicBool>,
-    /// Responses that have not been drained, in their order: of each request whether it panicked.
-    undrained: VecDeque<Vec<bool>>,
+    /// Batches that have not been drained, in their order: of each request of each task whether it panicked.
+    undrained: VecDeque<Vec<Vec<bool>>>,
     /// Of all responses that have been drained.
     outcomes: Outcomes,
     /// Requests that got a slot.

@@ -33,12 +33,15 @@ fn pop(queue: &WorkQueue<u32>) -> Option<Popped<u32>> {
     queue.pop(&mut Taker::default())
 }
 
-fn try_pop(queue: &WorkQueue<u32>, taker: &mut Taker) -> Option<u32> {
-    queue.try_pop(taker).map(|popped| popped.task)
+fn try_pop(queue: &WorkQueue<u32>, taker: &mut Taker) -> Vec<u32> {
+    queue
+        .try_pop(taker)
+        .map_or(Vec::new(), |popped| popped.tasks)
 }
 
 fn popped(task: u32, made_room: bool) -> Option<Popped<u32>> {
-    Some(Popped { task, made_room })
+    let tasks = vec![task];
+    Some(Popped { tasks, made_room })
 }
 
 fn free_slots(queue: &WorkQueue<u32>) -> usize {
@@ -58,7 +61,9 @@ fn worker(queue: &Arc<WorkQueue<u32>>) -> mpsc::Receiver<u32> {
     thread::spawn(move || {
         let mut taker = Taker::default();
         while let Some(popped) = queue.pop(&mut taker) {
-            took.send(popped.task).expect("the test listens");
+            for task in popped.tasks {
+                took.send(task).expect("the test listens");
+            }
         }
     });
     tasks
@@ -149,7 +154,7 @@ fn fifo_keeps_arrival_order_where_fair_takes_turns() {
         for (flow, task) in [(7, 1), (7, 2), (8, 3)] {
             push(&queue, flow, task);
         }
-        let got = expected.map(|_| pop(&queue).expect("three tasks").task);
+        let got = expected.map(|_| pop(&queue).expect("three tasks").tasks[0]);
         assert_eq!(got, expected, "{order:?}");
     }
 }
@@ -162,7 +167,7 @@ fn discard_takes_only_what_is_unwanted_in_either_order() {
             push(&queue, flow, task);
         }
         assert_eq!(queue.discard(1, |task| task / 10 == 1), [10, 11]);
-        assert_eq!(pop(&queue).map(|popped| popped.task), Some(20));
+        assert_eq!(pop(&queue), popped(20, false));
     }
 }
 
@@ -174,7 +179,7 @@ fn close_lets_the_queue_drain_and_then_ends_every_worker() {
     }
     queue.close();
     let drained: Vec<_> = std::iter::from_fn(|| pop(&queue))
-        .map(|popped| popped.task)
+        .flat_map(|popped| popped.tasks)
         .collect();
     assert_eq!(drained, [0, 1, 2, 3, 4]);
     let idle = Arc::new(fair(8));
@@ -203,12 +208,12 @@ fn an_abandoned_queue_hands_out_nothing_more() {
 fn a_worker_out_with_a_quick_task_is_not_doubled_by_waking_another() {
     let (queue, mut taker) = (Arc::new(fair(8)), Taker::default());
     push_quick(&queue, [1]);
-    assert_eq!(try_pop(&queue, &mut taker), Some(1));
+    assert_eq!(try_pop(&queue, &mut taker), [1]);
     let _other = worker(&queue);
     await_idle(&queue, 1);
     push(&queue, 0, 2);
     assert_eq!(idle_and_coming(&queue), (1, 1), "only this one");
-    assert_eq!(try_pop(&queue, &mut taker), Some(2));
+    assert_eq!(try_pop(&queue, &mut taker), [2]);
     queue.close();
 }
 
@@ -230,31 +235,39 @@ fn a_worker_that_is_woken_is_not_doubled_by_waking_another() {
 fn after_a_streak_of_quick_tasks_another_worker_is_woken_for_the_rest() {
     let (queue, mut taker) = (Arc::new(fair(64)), Taker::default());
     push_quick(&queue, [0]);
-    assert_eq!(try_pop(&queue, &mut taker), Some(0));
+    assert_eq!(try_pop(&queue, &mut taker), [0]);
     let other = worker(&queue);
     await_idle(&queue, 1);
-    push_quick(&queue, 1..2 * QUICK_STREAK as u32);
-    for task in 1..QUICK_STREAK as u32 - 1 {
-        assert_eq!(try_pop(&queue, &mut taker), Some(task));
+    push_quick(&queue, 1..4 * QUICK_BATCH as u32);
+    let mut next = 1;
+    for nearly in [QUICK_STREAK / 2, QUICK_STREAK / 2 - Duration::from_nanos(1)] {
+        taker.worked_for(nearly);
+        next += try_pop(&queue, &mut taker).len() as u32;
         assert_eq!(idle_and_coming(&queue), (1, 1), "only this one");
     }
-    assert_eq!(
-        try_pop(&queue, &mut taker),
-        Some(QUICK_STREAK as u32 - 1),
-        "the last of its streak"
-    );
-    for task in QUICK_STREAK as u32..2 * QUICK_STREAK as u32 {
+    taker.worked_for(Duration::from_nanos(1));
+    next += try_pop(&queue, &mut taker).len() as u32;
+    for task in next..4 * QUICK_BATCH as u32 {
         assert_eq!(other.recv_timeout(PATIENCE), Ok(task));
     }
     queue.close();
 }
 
 #[test]
+fn a_streak_ends_when_another_worker_is_let_in() {
+    let (queue, mut taker) = (fair(64), Taker::default());
+    push_quick(&queue, 0..3 * QUICK_BATCH as u32);
+    taker.worked_for(QUICK_STREAK);
+    try_pop(&queue, &mut taker);
+    assert_eq!(idle_and_coming(&queue), (0, 0));
+    try_pop(&queue, &mut taker);
+    assert_eq!(idle_and_coming(&queue), (0, 1));
+}
+
+#[test]
 fn a_streak_ends_when_its_worker_waits() {
     let (queue, mut taker) = (Arc::new(fair(64)), Taker::default());
-    push_quick(&queue, 0..QUICK_STREAK as u32 - 1);
-    while try_pop(&queue, &mut taker).is_some() {}
-    assert_eq!(taker.streak, QUICK_STREAK - 1);
+    taker.worked_for(QUICK_STREAK);
     let pusher = {
         let queue = Arc::clone(&queue);
         thread::spawn(move || {
@@ -263,22 +276,61 @@ fn a_streak_ends_when_its_worker_waits() {
         })
     };
     assert_eq!(queue.pop(&mut taker), popped(1, false));
-    assert_eq!((taker.streak, idle_and_coming(&queue)), (1, (0, 1)));
+    assert_eq!(idle_and_coming(&queue), (0, 1));
     pusher.join().expect("no panic");
+}
+
+// What leaves together.
+
+#[test]
+fn quick_tasks_leave_together_up_to_a_batch() {
+    let (queue, mut taker) = (fair(64), Taker::default());
+    push_quick(&queue, 0..QUICK_BATCH as u32 + 2);
+    let first: Vec<u32> = (0..QUICK_BATCH as u32).collect();
+    assert_eq!(try_pop(&queue, &mut taker), first);
+    assert_eq!(free_slots(&queue), 62);
+    assert_eq!(try_pop(&queue, &mut taker), [8, 9]);
+}
+
+#[test]
+fn a_slow_task_leaves_alone_and_in_its_turn() {
+    let (queue, mut taker) = (fair(8), Taker::default());
+    queue.push_while_room(|room| {
+        for (flow, is_quick, task) in [(0, true, 1), (1, false, 2), (2, true, 3), (3, true, 4)] {
+            room.push(flow, 1, is_quick, task);
+        }
+    });
+    for expected in [&[1][..], &[2], &[3, 4]] {
+        assert_eq!(try_pop(&queue, &mut taker), expected);
+    }
+}
+
+#[test]
+fn a_batch_takes_no_more_slots_than_one_long_run() {
+    const HALF: usize = QUICK_BATCH_SLOTS / 2;
+    let (queue, mut taker) = (fair(8 * HALF), Taker::default());
+    queue.push_while_room(|room| {
+        for (task, slots) in [HALF, HALF, 1, HALF, 3 * HALF, 1].into_iter().enumerate() {
+            room.push(task, slots, true, task as u32);
+        }
+    });
+    for expected in [&[0, 1][..], &[2, 3], &[4], &[5]] {
+        assert_eq!(try_pop(&queue, &mut taker), expected);
+    }
 }
 
 #[test]
 fn who_takes_a_slow_task_leaves_the_rest_to_another_at_once() {
     let (queue, mut taker) = (Arc::new(fair(8)), Taker::default());
     push_quick(&queue, [1]);
-    assert_eq!(try_pop(&queue, &mut taker), Some(1));
+    assert_eq!(try_pop(&queue, &mut taker), [1]);
     let other = worker(&queue);
     await_idle(&queue, 1);
     queue.push_while_room(|room| {
         room.push(0, 1, false, 2);
         room.push(0, 1, true, 3);
     });
-    assert_eq!(try_pop(&queue, &mut taker), Some(2));
+    assert_eq!(try_pop(&queue, &mut taker), [2]);
     assert_eq!(other.recv_timeout(PATIENCE), Ok(3));
     queue.close();
 }
@@ -287,7 +339,7 @@ fn who_takes_a_slow_task_leaves_the_rest_to_another_at_once() {
 fn who_is_out_with_a_slow_task_is_not_waited_for() {
     let (queue, mut taker) = (Arc::new(fair(8)), Taker::default());
     push(&queue, 0, 1);
-    assert_eq!(try_pop(&queue, &mut taker), Some(1));
+    assert_eq!(try_pop(&queue, &mut taker), [1]);
     let other = worker(&queue);
     await_idle(&queue, 1);
     push_quick(&queue, [2]);
@@ -299,8 +351,8 @@ fn who_is_out_with_a_slow_task_is_not_waited_for() {
 fn who_came_back_and_found_nothing_is_not_waited_for() {
     let (queue, mut taker) = (Arc::new(fair(8)), Taker::default());
     push_quick(&queue, [1]);
-    assert_eq!(try_pop(&queue, &mut taker), Some(1));
-    assert_eq!(try_pop(&queue, &mut taker), None);
+    assert_eq!(try_pop(&queue, &mut taker), [1]);
+    assert!(try_pop(&queue, &mut taker).is_empty());
     let other = worker(&queue);
     await_idle(&queue, 1);
     push_quick(&queue, [2]);
@@ -318,7 +370,7 @@ fn a_push_of_many_tasks_sets_as_many_workers_to_work() {
         thread::spawn(move || {
             let mut taker = Taker::default();
             while let Some(popped) = queue.pop(&mut taker) {
-                started.send(popped.task).expect("the test listens");
+                started.send(popped.tasks).expect("the test listens");
                 gate.wait();
             }
         });
@@ -353,7 +405,9 @@ fn many_workers_get_every_task_exactly_once() {
                     if popped.made_room {
                         room.send(()).expect("the pusher listens");
                     }
-                    got.send(popped.task).expect("the test listens");
+                    for task in popped.tasks {
+                        got.send(task).expect("the test listens");
+                    }
                 }
             })
         })

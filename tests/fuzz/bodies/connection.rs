@@ -12,7 +12,7 @@ mod served;
 use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
 use reactor_pool::engine::Engine;
-use reactor_pool::task::{Outcomes, Response, Task};
+use reactor_pool::task::{Batch, Outcomes, Response, Task};
 use served::{Client, Served, State};
 use std::time::{Duration, Instant};
 
@@ -319,10 +319,13 @@ impl Life {
             lines,
             outcomes,
             queued_at: task.queued_at,
+        };
+        let batch = Batch {
+            responses: vec![response],
             started_at: task.queued_at,
             finished_at: self.now,
         };
-        self.engine.completed(response, self.now);
+        self.engine.completed(batch, self.now);
         assert_eq!(self.engine.stats().dropped, expected, "promise 6");
         self.settle();
     }

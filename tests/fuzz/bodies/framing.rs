@@ -8,7 +8,7 @@ use super::reference::{Cut, answer_of_the_loop, cut};
 use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
 use reactor_pool::engine::{Engine, Step};
-use reactor_pool::task::{ConnectionId, Outcomes, Response, split_lines};
+use reactor_pool::task::{Batch, ConnectionId, Outcomes, Response, split_lines};
 use std::time::Instant;
 
 /// Longer streams only take longer.
@@ -95,10 +95,13 @@ fn answer_all(
                     ..Outcomes::default()
                 },
                 queued_at: now,
+            };
+            let batch = Batch {
+                responses: vec![response],
                 started_at: now,
                 finished_at: now,
             };
-            engine.completed(response, now);
+            engine.completed(batch, now);
             engine.check_invariants();
         }
     }

@@ -8,7 +8,7 @@
 use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
 use reactor_pool::engine::{Engine, PUT_OFF, Step};
-use reactor_pool::task::{ConnectionId, Outcomes, Response, Task, split_lines};
+use reactor_pool::task::{Batch, ConnectionId, Outcomes, Response, Task, split_lines};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -220,10 +220,13 @@ impl Round {
                 ..Outcomes::default()
             },
             queued_at: task.queued_at,
+        };
+        let batch = Batch {
+            responses: vec![response],
             started_at: task.queued_at,
             finished_at: self.now,
         };
-        self.engine.completed(response, self.now);
+        self.engine.completed(batch, self.now);
         let unsent = self.engine.unsent(id).len();
         self.engine.sent(id, unsent, self.now);
         self.note_framed(id);
