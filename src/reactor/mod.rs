@@ -195,9 +195,10 @@ impl Reactor {
     fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
         let now = Instant::now();
+        // Who has been answered is attended before who has asked: its client goes on meanwhile.
+        self.collect(now);
         self.note_events();
         self.accept(now);
-        self.collect(now);
         self.note_stop(now);
         // Those that wait come before what is read now.
         self.submit(now);

@@ -30,9 +30,9 @@ impl World {
         self.note(|| "turn".to_owned());
         self.woken.store(false, Ordering::Relaxed);
         let now = self.now;
-        self.note_events();
-        self.meanwhile();
         self.collect(now);
+        self.meanwhile();
+        self.note_events();
         self.meanwhile();
         // After the drain: an announcement before it is taken as answered.
         if std::mem::take(&mut self.stop_asked) && !self.stopping {
