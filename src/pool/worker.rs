@@ -169,9 +169,7 @@ impl<H: Handler> Worker<'_, H> {
         let mut outcomes = Outcomes::default();
         let mut lines = Vec::new();
         if is_quick {
-            lines = std::mem::take(&mut self.spare);
-            lines.clear();
-            lines.reserve(request_lines.len());
+            lines = self.take_spare(request_lines.len());
         }
         for (sequence, request) in first.run(requests).zip(split_lines(&request_lines)) {
             trace!(conn = %connection, seq = %sequence, worker = self.number,
@@ -199,6 +197,18 @@ impl<H: Handler> Worker<'_, H> {
             outcomes,
             queued_at,
         }
+    }
+
+    /// An empty buffer for answers to `request_bytes` of quick requests. Not one that is far larger: answers may
+    /// have to wait, and the bounds count what is in them.
+    fn take_spare(&mut self, request_bytes: usize) -> Vec<u8> {
+        let mut lines = std::mem::take(&mut self.spare);
+        if lines.capacity() > 2 * request_bytes {
+            lines = Vec::new();
+        }
+        lines.clear();
+        lines.reserve(request_bytes);
+        lines
     }
 
     fn trace_finished(&self, responses: &[Response], started_at: Instant, finished_at: Instant) {
@@ -404,6 +414,20 @@ mod tests {
         let internal = "ERR internal error\n";
         let lines = format!("{internal}OK a\n{internal}{internal}\nOK b\n{internal}");
         assert_eq!(got, [(outcomes, lines)]);
+    }
+
+    #[test]
+    fn short_answers_do_not_keep_the_buffers_of_long_requests() {
+        let long = "x".repeat(4000);
+        let mut bench = Bench::new(1, handler);
+        bench.push(true, &[&[&long], &["ERR short"], &["ERR again"]]);
+        let got = bench.responses(3);
+        bench.pool.join();
+        let kept: Vec<_> = got
+            .iter()
+            .map(|response| response.lines.capacity())
+            .collect();
+        assert!(kept[1] < 40 && kept[2] < 40, "{kept:?}");
     }
 
     #[test]
