@@ -147,9 +147,9 @@ pub struct Stats {
 
     /// From framed to queued.
     pub waiting_time: Times,
-    /// From queued to started; for requests that travel together, to the start of the first.
+    /// From queued to started: to when a worker took them, for those that it took together.
     pub queued_time: Times,
-    /// From started to finished; of requests that travel together, each has its share of the time.
+    /// From started to finished; of requests that a worker took together, each has its share of the time.
     pub working_time: Times,
     /// From framed until the last byte of the response was written.
     pub written_time: Times,
