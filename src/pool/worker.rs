@@ -248,7 +248,7 @@ mod tests {
     use crate::config::QueueOrder;
     use crate::pool::work_queue::QUICK_BATCH;
     use crate::task::{ConnectionId, Sequence};
-    use std::sync::{Mutex, mpsc};
+    use std::sync::{Barrier, Mutex, mpsc};
     use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -444,6 +444,25 @@ mod tests {
                 assert_eq!(*outcomes, expected, "request {n}");
             }
         }
+    }
+
+    #[test]
+    fn quick_requests_that_take_their_time_get_a_second_worker() {
+        let both = Barrier::new(2);
+        let mut bench = Bench::new(2, move |request: &[u8], response: &mut ResponseLine<'_>| {
+            match request {
+                b"meet" => drop(both.wait()),
+                _ => thread::sleep(Duration::from_millis(1)),
+            }
+            response.push(b"OK");
+        });
+        let mut runs = vec![&["nap"][..]; QUICK_BATCH];
+        runs.extend([&["meet"][..]; 2 * QUICK_BATCH]);
+        for _ in 0..3 {
+            bench.push(true, &runs);
+            assert_eq!(bench.responses(runs.len()).len(), runs.len());
+        }
+        bench.pool.join();
     }
 
     // When the loop is told.
