@@ -34,7 +34,7 @@ struct State<T> {
     /// Workers that will be here soon, so that none need be woken: those woken already, and those
     /// out with a quick task. May be too low after a wake that nobody asked for, never too high.
     coming: usize,
-    /// The last push ended at "full": the next pop must say that it made room.
+    /// The last push ended at "full": the next pop of a slow task must say that it made room.
     room_wanted: bool,
     closed: bool,
     /// The most slots that were taken at a time.
@@ -116,7 +116,8 @@ const QUICK_BATCH_SLOTS: usize = 64;
 pub struct Popped<T> {
     /// One task, or quick ones whose turns follow each other.
     pub tasks: Vec<T>,
-    /// Whether the pusher waits for the slots that this pop freed: wake it before starting to work.
+    /// Whether the pusher waits for the slots that this pop freed, and this task may take long: wake it before
+    /// starting to work. After quick ones it is woken soon, for their results.
     pub made_room: bool,
 }
 
@@ -145,7 +146,7 @@ impl<T> WorkQueue<T> {
     /// Lets `fill` push as much as there is room for, under one lock; so it must be quick. What it keeps
     /// back it must keep back for want of room alone, to the last slot.
     ///
-    /// A push that ends with the queue full makes the next `pop` report `made_room`. Deciding that
+    /// A push that ends with the queue full makes the next `pop` of a slow task report `made_room`. Deciding that
     /// under the lock is the point: a count read earlier could miss the pop that made room just
     /// then, and a request would wait beside a free slot.
     pub fn push_while_room(&self, fill: impl FnOnce(&mut Room<'_, T>)) {
@@ -214,7 +215,7 @@ impl<T> WorkQueue<T> {
         } else {
             taker.streak = Duration::ZERO;
         }
-        let made_room = std::mem::take(&mut state.room_wanted);
+        let made_room = !is_quick && std::mem::take(&mut state.room_wanted);
         self.wake_if_wanted(state);
         Popped { tasks, made_room }
     }

@@ -128,9 +128,8 @@ struct Worker<'a, H> {
 impl<H: Handler> Worker<'_, H> {
     fn work(mut self) {
         while let Some(Popped { tasks, made_room }) = self.queue.pop(&mut self.taker) {
-            if made_room && !tasks[0].is_quick {
-                // The loop waits for these slots: tell it now, not when the task is done. After quick ones
-                // that will be soon.
+            if made_room {
+                // The loop waits for these slots: tell it now, not when the task is done.
                 self.responses.announce();
             }
             let batch = self.run(tasks);

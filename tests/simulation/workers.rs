@@ -83,7 +83,7 @@ impl World {
             return;
         };
         let (tasks, made_room) = (popped.tasks, popped.made_room);
-        if made_room && !tasks[0].is_quick {
+        if made_room {
             self.responses.announce();
         }
         let is_alone = tasks.len() == 1;

@@ -103,7 +103,7 @@ fn a_task_takes_its_slots_and_gives_them_back_when_it_is_popped() {
         assert_eq!(room.slots(), 0);
     });
     assert_eq!(queue.stats().queued, Gauge { now: 5, peak: 5 });
-    assert_eq!(pop(&queue), popped(1, true));
+    assert_eq!(pop(&queue), popped(1, false));
     assert_eq!(free_slots(&queue), 3);
     assert_eq!(pop(&queue), popped(2, false));
     assert_eq!(free_slots(&queue), 5);
@@ -141,6 +141,19 @@ fn the_pop_that_makes_awaited_room_says_so_once() {
     assert_eq!(pop(&queue), popped(1, false));
     push(&queue, 0, 2);
     push(&queue, 0, 3);
+    assert_eq!(pop(&queue), popped(2, true));
+    assert_eq!(pop(&queue), popped(3, false));
+}
+
+#[test]
+fn quick_tasks_leave_the_report_of_room_to_their_results_or_a_slow_one() {
+    let queue = fair(3);
+    queue.push_while_room(|room| {
+        for (task, is_quick) in [(1, true), (2, false), (3, false)] {
+            room.push(0, 1, is_quick, task);
+        }
+    });
+    assert_eq!(pop(&queue), popped(1, false));
     assert_eq!(pop(&queue), popped(2, true));
     assert_eq!(pop(&queue), popped(3, false));
 }
@@ -388,6 +401,9 @@ fn a_push_of_many_tasks_sets_as_many_workers_to_work() {
 
 #[test]
 fn many_workers_get_every_task_exactly_once() {
+    fn is_quick(task: u32) -> bool {
+        !task.is_multiple_of(5)
+    }
     let queue = Arc::new(fair(16));
     let (got, tasks) = mpsc::channel();
     let (room, rooms) = mpsc::channel();
@@ -402,7 +418,8 @@ fn many_workers_get_every_task_exactly_once() {
                     _ => None,
                 };
                 while let Some(popped) = looks(&mut taker).or_else(|| queue.pop(&mut taker)) {
-                    if popped.made_room {
+                    // Of room that quick tasks made, their results tell.
+                    if popped.made_room || is_quick(popped.tasks[0]) {
                         room.send(()).expect("the pusher listens");
                     }
                     for task in popped.tasks {
@@ -420,7 +437,7 @@ fn many_workers_get_every_task_exactly_once() {
                 && let Some(task) = source.next()
             {
                 let slots = room.slots().min(1 + task as usize % 3);
-                room.push(task as usize % 7, slots, !task.is_multiple_of(5), task);
+                room.push(task as usize % 7, slots, is_quick(task), task);
             }
         });
         if source.peek().is_some() {
