@@ -108,7 +108,7 @@ pub const MAX_RUN: Limit = Limit {
     min: 1,
     max: 1000,
     unit: "requests",
-    reason: "Quick requests of one connection that a worker takes at a time; 1 takes each by itself",
+    reason: "Quick requests of one connection that travel together; 1 sends each by itself",
 };
 /// Longest SLEEP.
 pub const MAX_SLEEP: Limit = Limit {

@@ -51,8 +51,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// The event loop asks, for each request: look at a few bytes, and answer; a panic counts as no. A
     /// slow request that is called quick holds up more than its worker: the pool counts on that worker
-    /// to be back at once, so it wakes no other one for what is queued meanwhile, and up to 7 other runs that
-    /// the worker has taken wait with it, as may the news of the queue slots that it freed.
+    /// to be back at once, so it wakes no other one for what is queued meanwhile, and the runs of up to 7 other
+    /// connections that the worker has taken wait with it, as may the news of the queue slots that it freed.
     fn is_quick(&self, request: &[u8]) -> bool {
         let _ = request;
         false

@@ -46,6 +46,8 @@ struct State<T> {
 /// A task and the slots that it takes.
 struct Slotted<T> {
     task: T,
+    /// Whose it is, whatever the order.
+    flow: usize,
     slots: usize,
     is_quick: bool,
 }
@@ -74,12 +76,12 @@ impl<T> Room<'_, T> {
     /// When there is no such room.
     pub fn push(&mut self, flow: usize, slots: usize, is_quick: bool, task: T) {
         assert!(slots <= self.slots(), "a task is no larger than the room");
-        let flow = self.state.flow(flow);
         self.state.taken += slots;
         self.state.tasks.push(
-            flow,
+            self.state.flow(flow),
             Slotted {
                 task,
+                flow,
                 slots,
                 is_quick,
             },
@@ -97,9 +99,11 @@ pub struct Taker {
 }
 
 impl Taker {
-    /// What was taken last kept it busy for so long.
+    /// What was taken last kept it busy for so long; counted if that was quick and nobody else was let in.
     pub fn worked_for(&mut self, time: Duration) {
-        self.streak += time;
+        if self.is_coming {
+            self.streak += time;
+        }
     }
 }
 
@@ -107,14 +111,15 @@ impl Taker {
 /// there is enough to do for another one. About ten times what it costs to wake one.
 const QUICK_STREAK: Duration = Duration::from_micros(50);
 
-/// Quick tasks that leave together, at most; and the slots of all of them, unless a single one takes more.
+/// Quick tasks that leave together, at most, each of another flow; and the slots of all of them, unless a single
+/// one takes more.
 pub(super) const QUICK_BATCH: usize = 8;
 const QUICK_BATCH_SLOTS: usize = 64;
 
 /// What [`WorkQueue::pop`] hands out.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Popped<T> {
-    /// One task, or quick ones whose turns follow each other.
+    /// One task, or quick ones of different flows whose turns follow each other.
     pub tasks: Vec<T>,
     /// Whether the pusher waits for the slots that this pop freed, and this task may take long: wake it before
     /// starting to work. After quick ones it is woken soon, for their results.
@@ -161,8 +166,8 @@ impl<T> WorkQueue<T> {
         self.wake_if_wanted(state);
     }
 
-    /// Takes the next task, and if it is quick, some of the quick ones right after it; waits while there is
-    /// none. `None` once the queue is closed and empty.
+    /// Takes the next task, and if it is quick, some of the quick ones right after it, until one flow's turn comes
+    /// again; waits while there is none. `None` once the queue is closed and empty.
     pub fn pop(&self, taker: &mut Taker) -> Option<Popped<T>> {
         let mut state = self.lock();
         state.arrived(taker);
@@ -182,7 +187,7 @@ impl<T> WorkQueue<T> {
         }
     }
 
-    /// The same, but it does not wait: `None` when there is no task now.
+    /// The same, but it does not wait: `None` when there is no task now. For tests in one thread.
     pub fn try_pop(&self, taker: &mut Taker) -> Option<Popped<T>> {
         let mut state = self.lock();
         state.arrived(taker);
@@ -198,13 +203,17 @@ impl<T> WorkQueue<T> {
     ) -> Popped<T> {
         let (is_quick, mut slots) = (first.is_quick, first.slots);
         let most = if is_quick { QUICK_BATCH } else { 1 };
+        let mut flows = [first.flow; QUICK_BATCH];
         let mut tasks = Vec::with_capacity(most);
         tasks.push(first.task);
         while tasks.len() < most
-            && let Some(next) = state
-                .tasks
-                .pop_if(|next| next.is_quick && slots + next.slots <= QUICK_BATCH_SLOTS)
+            && let Some(next) = state.tasks.pop_if(|next| {
+                next.is_quick
+                    && slots + next.slots <= QUICK_BATCH_SLOTS
+                    && !flows.contains(&next.flow)
+            })
         {
+            flows[tasks.len()] = next.flow;
             slots += next.slots;
             tasks.push(next.task);
         }

@@ -115,6 +115,9 @@ fn let_the_loop_go_first() {
 #[cfg(not(target_os = "linux"))]
 fn let_the_loop_go_first() {}
 
+/// A worker keeps no spare buffer for answers that is longer.
+const SPARE_BYTES: usize = 32_768;
+
 struct Worker<'a, H> {
     number: usize,
     handler: &'a H,
@@ -174,7 +177,7 @@ impl<H: Handler> Worker<'_, H> {
             trace!(conn = %connection, seq = %sequence, worker = self.number,
                 waiting_us = micros(queued_at, started_at), "started");
             let start = lines.len();
-            match answer(self.handler, request, &mut lines) {
+            match answer_line(self.handler, request, &mut lines) {
                 Ok(()) if lines[start..].starts_with(b"OK") => outcomes.ok += 1,
                 Ok(()) => outcomes.error += 1,
                 Err(Fault { what, panic }) => {
@@ -202,7 +205,7 @@ impl<H: Handler> Worker<'_, H> {
     /// have to wait, and the bounds count what is in them.
     fn take_spare(&mut self, request_bytes: usize) -> Vec<u8> {
         let mut lines = std::mem::take(&mut self.spare);
-        if lines.capacity() > 2 * request_bytes {
+        if lines.capacity() > (2 * request_bytes).min(SPARE_BYTES) {
             lines = Vec::new();
         }
         lines.clear();
@@ -227,7 +230,7 @@ struct Fault {
 }
 
 /// Appends the handler's answer to `lines`; after a fault there may be a part of one.
-fn answer<H: Handler>(handler: &H, request: &[u8], lines: &mut Vec<u8>) -> Result<(), Fault> {
+fn answer_line<H: Handler>(handler: &H, request: &[u8], lines: &mut Vec<u8>) -> Result<(), Fault> {
     let start = lines.len();
     let (what, panic) = match catch(|| handler.handle(request, &mut ResponseLine::new(lines))) {
         Ok(()) if memchr(b'\n', &lines[start..]).is_none() => return Ok(()),
@@ -283,7 +286,7 @@ mod tests {
         /// Pushes a task for each of `runs`, all at once.
         fn push(&mut self, is_quick: bool, runs: &[&[&str]]) {
             self.queue.push_while_room(|room| {
-                for run in runs {
+                for (flow, run) in runs.iter().enumerate() {
                     let lines = run.iter().map(|line| format!("{line}\n"));
                     let task = Task {
                         connection: ConnectionId::new(1, 0),
@@ -293,7 +296,7 @@ mod tests {
                         is_quick,
                         queued_at: Instant::now(),
                     };
-                    room.push(0, run.len(), is_quick, task);
+                    room.push(flow, run.len(), is_quick, task);
                     self.requests += run.len();
                 }
             });

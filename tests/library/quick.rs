@@ -118,7 +118,7 @@ fn finished_responses_do_not_wait_until_all_that_is_queued_is_done() {
     let mut client = server.connect();
     client.send("x\n".repeat(REQUESTS));
     client.expect(&["x"]);
-    // The worker may hold back eight runs of two, and goes on while this thread sleeps.
+    // The worker announces each run of two, and goes on while this thread sleeps.
     let handled = handled.load(Ordering::Relaxed);
     assert!(handled < 100, "{handled} of {REQUESTS} were handled before");
     drop(client);

@@ -19,12 +19,12 @@ fn push(queue: &WorkQueue<u32>, flow: usize, task: u32) -> bool {
     pushed
 }
 
-/// Pushes quick tasks of one slot each, all of one flow.
+/// Pushes quick tasks of one slot each, each of another flow.
 fn push_quick(queue: &WorkQueue<u32>, tasks: impl IntoIterator<Item = u32>) {
     queue.push_while_room(|room| {
         tasks
             .into_iter()
-            .for_each(|task| room.push(0, 1, true, task))
+            .for_each(|task| room.push(task as usize, 1, true, task))
     });
 }
 
@@ -269,7 +269,8 @@ fn after_a_streak_of_quick_tasks_another_worker_is_woken_for_the_rest() {
 #[test]
 fn a_streak_ends_when_another_worker_is_let_in() {
     let (queue, mut taker) = (fair(64), Taker::default());
-    push_quick(&queue, 0..3 * QUICK_BATCH as u32);
+    push_quick(&queue, 0..4 * QUICK_BATCH as u32);
+    try_pop(&queue, &mut taker);
     taker.worked_for(QUICK_STREAK);
     try_pop(&queue, &mut taker);
     assert_eq!(idle_and_coming(&queue), (0, 0));
@@ -280,6 +281,8 @@ fn a_streak_ends_when_another_worker_is_let_in() {
 #[test]
 fn a_streak_ends_when_its_worker_waits() {
     let (queue, mut taker) = (Arc::new(fair(64)), Taker::default());
+    push_quick(&queue, [0]);
+    assert_eq!(try_pop(&queue, &mut taker), [0]);
     taker.worked_for(QUICK_STREAK);
     let pusher = {
         let queue = Arc::clone(&queue);
@@ -293,7 +296,33 @@ fn a_streak_ends_when_its_worker_waits() {
     pusher.join().expect("no panic");
 }
 
+#[test]
+fn slow_work_is_no_part_of_a_streak() {
+    let (queue, mut taker) = (fair(8), Taker::default());
+    push(&queue, 0, 1);
+    assert_eq!(try_pop(&queue, &mut taker), [1]);
+    taker.worked_for(QUICK_STREAK);
+    push_quick(&queue, [2]);
+    assert_eq!(try_pop(&queue, &mut taker), [2]);
+    assert_eq!(idle_and_coming(&queue), (0, 1));
+}
+
 // What leaves together.
+
+#[test]
+fn one_flow_has_one_task_in_a_batch() {
+    for order in [QueueOrder::Fair, QueueOrder::Fifo] {
+        let (queue, mut taker) = (WorkQueue::new(8, order), Taker::default());
+        queue.push_while_room(|room| {
+            for (flow, task) in [(5, 1), (6, 2), (6, 3), (6, 4)] {
+                room.push(flow, 1, true, task);
+            }
+        });
+        for expected in [&[1, 2][..], &[3], &[4]] {
+            assert_eq!(try_pop(&queue, &mut taker), expected, "{order:?}");
+        }
+    }
+}
 
 #[test]
 fn quick_tasks_leave_together_up_to_a_batch() {
