@@ -8,6 +8,7 @@
 use crate::task::ConnectionId;
 use mio::event::Event;
 use mio::net::TcpStream;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
@@ -104,28 +105,28 @@ impl Socket {
     }
 
     // The system calls themselves: those of a libc are points at which a thread may be cancelled, and in a
-    // program of several threads they pay for that. `try_io` tells mio of "would block", where it has to know.
+    // program of several threads they pay for that. On epoll and kqueue mio has no part in them; where it polls
+    // with poll(2), it would have to be told of "would block" (`TcpStream::try_io`).
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
         loop {
-            let read = || Ok(recv(&self.stream, &mut *buffer, RecvFlags::empty())?.0);
-            match self.stream.try_io(read) {
-                Ok(0) => {
+            match recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
+                Ok((0, _)) => {
                     self.readable = false;
                     return Ok(ReadOutcome::End);
                 }
-                Ok(count) => {
+                Ok((count, _)) => {
                     // A short read has emptied the socket: what comes next is a new edge (epoll(7),
                     // question 9), so the read that would only say so is saved.
                     self.readable = count == buffer.len() || self.short_reads_mislead;
                     return Ok(ReadOutcome::Bytes(count));
                 }
-                Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
+                Err(Errno::WOULDBLOCK) => {
                     self.readable = false;
                     return Ok(ReadOutcome::Blocked);
                 }
-                Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
-                Err(cause) => return Err(cause),
+                Err(Errno::INTR) => {}
+                Err(cause) => return Err(cause.into()),
             }
         }
     }
@@ -133,12 +134,11 @@ impl Socket {
     /// Writes what the socket takes of `bytes`; nothing while it is known to be full.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         while self.writable {
-            let write = || Ok(send(&self.stream, bytes, SEND_FLAGS)?);
-            match self.stream.try_io(write) {
+            match send(&self.stream, bytes, SEND_FLAGS) {
                 Ok(count) => return Ok(count),
-                Err(cause) if cause.kind() == ErrorKind::WouldBlock => self.writable = false,
-                Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
-                Err(cause) => return Err(cause),
+                Err(Errno::WOULDBLOCK) => self.writable = false,
+                Err(Errno::INTR) => {}
+                Err(cause) => return Err(cause.into()),
             }
         }
         Ok(0)
