@@ -110,8 +110,12 @@ fn clients_that_never_read_stay_below_the_documented_memory() {
 
 #[test]
 fn answers_held_behind_a_slow_one_stay_below_the_documented_memory() {
-    // One bound for each: the number of requests, their bytes.
-    for pattern in ["\n".to_owned(), format!("ECHO {}\n", "x".repeat(60_000))] {
+    // One bound for each: the number of requests, their bytes, and short answers in the buffers of long requests.
+    for pattern in [
+        "\n".to_owned(),
+        format!("ECHO {}\n", "x".repeat(60_000)),
+        format!("HASH {}\n", "x".repeat(1000)),
+    ] {
         let server = Server::start(&[
             "--workers",
             "60",
