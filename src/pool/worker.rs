@@ -169,10 +169,11 @@ impl<H: Handler> Worker<'_, H> {
             queued_at,
         } = task;
         let mut outcomes = Outcomes::default();
-        let mut lines = Vec::new();
-        if is_quick {
-            lines = self.take_spare(request_lines.len());
-        }
+        let mut lines = if is_quick {
+            self.take_spare(request_lines.len())
+        } else {
+            Vec::new()
+        };
         for (sequence, request) in first.run(requests).zip(split_lines(&request_lines)) {
             trace!(conn = %connection, seq = %sequence, worker = self.number,
                 waiting_us = micros(queued_at, started_at), "started");
