@@ -5,11 +5,13 @@
 //! Rule: `OP` ends at the first space, and the argument is every byte after that one space.
 
 use crate::handler::{Handler, ResponseLine};
-use crate::wire::{ErrorLine, OK};
-use memchr::memchr;
+use crate::wire::{ErrorLine, OK, SHOWN_NAME_BYTES};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::time::Duration;
+
+/// Where the space behind a name is looked for: the names of all operations are shorter, and errors show no more.
+const NAME_BYTES: usize = SHOWN_NAME_BYTES + 1;
 
 /// The operations of docs/protocol.md.
 #[derive(Debug, Clone)]
@@ -23,7 +25,8 @@ impl Handler for Operations {
         if request.is_empty() {
             return refuse(ErrorLine::EmptyRequest, response);
         }
-        let (name, argument) = match memchr(b' ', request) {
+        let beginning = &request[..request.len().min(NAME_BYTES)];
+        let (name, argument) = match beginning.iter().position(|byte| *byte == b' ') {
             Some(space) => (&request[..space], &request[space + 1..]),
             None => (request, &[][..]),
         };

@@ -18,11 +18,6 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    pub(crate) fn set(&mut self, value: usize) {
-        self.now = value as u64;
-        self.note_peak();
-    }
-
     pub(crate) fn up(&mut self, count: usize) {
         self.now += count as u64;
         self.note_peak();
@@ -49,41 +44,72 @@ pub struct QueueStats {
 }
 
 /// Durations, to two significant digits, at most an hour each.
+///
+/// Requests that were framed, queued or written together have their times in common: what repeats is counted, and goes into
+/// the histogram when another time comes.
 #[derive(Debug, Clone)]
-pub struct Times(Histogram<u64>);
+pub struct Times {
+    histogram: Histogram<u64>,
+    /// The time that was recorded last, and for how many requests; they are not in the histogram.
+    last: Option<(Instant, Instant)>,
+    repeats: u64,
+}
 
 impl Default for Times {
     fn default() -> Times {
         const HOUR_NS: u64 = 3_600_000_000_000;
-        Times(Histogram::new_with_max(HOUR_NS, 2).expect("2 digits up to an hour are allowed"))
+        Times {
+            histogram: Histogram::new_with_max(HOUR_NS, 2)
+                .expect("2 digits up to an hour are allowed"),
+            last: None,
+            repeats: 0,
+        }
     }
 }
 
 impl Times {
     /// The same time for each of `count` requests.
     pub(crate) fn record(&mut self, from: Instant, to: Instant, count: usize) {
-        self.0.saturating_record_n(nanos(from, to), count as u64);
+        if self.last != Some((from, to)) {
+            self.settle();
+            self.last = Some((from, to));
+        }
+        self.repeats += count as u64;
     }
 
     /// A time that `count` requests share: each has its part of it.
     pub(crate) fn record_shared(&mut self, from: Instant, to: Instant, count: usize) {
         let share = nanos(from, to) / count as u64;
-        self.0.saturating_record_n(share, count as u64);
+        self.histogram.saturating_record_n(share, count as u64);
+    }
+
+    /// Puts what was recorded last into the histogram.
+    fn settle(&mut self) {
+        if let Some((from, to)) = self.last.take() {
+            let repeats = std::mem::take(&mut self.repeats);
+            self.histogram.saturating_record_n(nanos(from, to), repeats);
+        }
+    }
+
+    fn settled(&self) -> Histogram<u64> {
+        let mut times = self.clone();
+        times.settle();
+        times.histogram
     }
 
     /// How many were recorded.
     pub fn count(&self) -> u64 {
-        self.0.len()
+        self.histogram.len() + self.repeats
     }
 
     /// The time that `quantile` (0 to 1) of them did not exceed.
     pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_nanos(self.0.value_at_quantile(quantile))
+        Duration::from_nanos(self.settled().value_at_quantile(quantile))
     }
 
     /// The longest, to two significant digits.
     pub fn max(&self) -> Duration {
-        Duration::from_nanos(self.0.max())
+        Duration::from_nanos(self.settled().max())
     }
 }
 
@@ -147,7 +173,8 @@ pub struct Stats {
 
     /// From framed to queued.
     pub waiting_time: Times,
-    /// From queued to started: to when a worker took them, for those that it took together.
+    /// From queued to started, which is when a worker took them, those that it took together; of requests whose connection is
+    /// still there when they are answered.
     pub queued_time: Times,
     /// From started to finished; of requests that a worker took together, each has its share of the time.
     pub working_time: Times,
@@ -215,13 +242,14 @@ impl Stats {
             ("framed to written", &self.written_time),
         ] {
             // Two digits are known; more would only look precise.
-            let us = |time: Duration| (time.as_nanos() as f64 / 100.0).round() / 10.0;
+            let us = |nanos: u64| (nanos as f64 / 100.0).round() / 10.0;
+            let times = times.settled();
             info!(
                 what = name,
-                count = times.count(),
-                p50_us = us(times.quantile(0.5)),
-                p99_us = us(times.quantile(0.99)),
-                p999_us = us(times.quantile(0.999)),
+                count = times.len(),
+                p50_us = us(times.value_at_quantile(0.5)),
+                p99_us = us(times.value_at_quantile(0.99)),
+                p999_us = us(times.value_at_quantile(0.999)),
                 max_us = us(times.max()),
                 "stats: time"
             );

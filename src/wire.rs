@@ -8,7 +8,7 @@
 pub const OK: &[u8] = b"OK ";
 
 /// At most so many bytes of an unknown operation's name are shown.
-const SHOWN_NAME_BYTES: usize = 32;
+pub(crate) const SHOWN_NAME_BYTES: usize = 32;
 
 /// An `ERR` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

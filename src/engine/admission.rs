@@ -5,6 +5,7 @@
 //! Rule: one slot per connection per round, and who has gone longest without a slot comes first.
 
 use crate::task::ConnectionId;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// When a connection last had its turn, as a count of turns. No two are the same.
@@ -13,23 +14,20 @@ pub(super) struct Turn(u64);
 
 /// The connections that have a request waiting for a slot.
 ///
-/// A connection that joins is put where its last turn belongs, not behind all others: one that was
+/// Each has its turn where its last one belongs, not behind all others: one that was
 /// refused and asks again would otherwise start over each time, and those that happen to ask first
-/// after each wave of refusals would get every slot. O(log n) for each operation.
+/// after each wave of refusals would get every slot. O(log n) for each operation on the round; most connections never
+/// stand in it, for where there are slots for all, those that have arrived get theirs at once.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    /// Each connection once, by last turn; the next to get a slot first.
+    /// Each connection at most once, by last turn; the next to get a slot first.
     round: BTreeMap<Turn, ConnectionId>,
     turns: u64,
-    /// Those that joined the round since [`Admission::newcomer`] last said so; some may have left it.
-    newcomers: Vec<ConnectionId>,
+    /// Those that have begun to wait since slots were last given out, with their last turns; some may have ended.
+    newcomers: Vec<(Turn, ConnectionId)>,
 }
 
 impl Admission {
-    pub(super) fn is_empty(&self) -> bool {
-        self.round.is_empty()
-    }
-
     /// Connections in the round.
     pub(super) fn len(&self) -> usize {
         self.round.len()
@@ -41,15 +39,25 @@ impl Admission {
         Turn(self.turns)
     }
 
-    /// A connection has something waiting: it had nothing, or it has just had its turn.
-    pub(super) fn join(&mut self, last: Turn, id: ConnectionId) {
-        self.round.insert(last, id);
+    /// A connection that had nothing waiting now has.
+    pub(super) fn arrive(&mut self, last: Turn, id: ConnectionId) {
+        self.newcomers.push((last, id));
     }
 
-    /// A connection that had nothing waiting now has: somebody will have to watch its deadline.
-    pub(super) fn join_new(&mut self, last: Turn, id: ConnectionId) {
-        self.join(last, id);
-        self.newcomers.push(id);
+    /// Puts those that have arrived in the order of their turns.
+    pub(super) fn sort_newcomers(&mut self) {
+        self.newcomers
+            .sort_unstable_by_key(|(last, _)| Reverse(*last));
+    }
+
+    /// The next of those that have arrived: it gets all it wants, or joins the round.
+    pub(super) fn newcomer(&mut self) -> Option<ConnectionId> {
+        self.newcomers.pop().map(|(_, id)| id)
+    }
+
+    /// A connection stands in the round, or does so again.
+    pub(super) fn join(&mut self, last: Turn, id: ConnectionId) {
+        self.round.insert(last, id);
     }
 
     /// Whose turn it is. It has left the round, and comes back by [`Admission::join`].
@@ -62,15 +70,10 @@ impl Admission {
         self.round.remove(&last);
     }
 
-    /// The next connection that began to wait: somebody has to watch its deadline, unless it has
-    /// had its slots in the meantime.
-    pub(super) fn newcomer(&mut self) -> Option<ConnectionId> {
-        self.newcomers.pop()
-    }
-
-    /// Who is in the round, in its order.
+    /// Who is in the round, in its order, and who has arrived.
     pub(super) fn members(&self) -> impl Iterator<Item = ConnectionId> {
-        self.round.values().copied()
+        let newcomers = self.newcomers.iter().map(|(_, id)| id);
+        self.round.values().chain(newcomers).copied()
     }
 }
 
@@ -114,7 +117,7 @@ mod tests {
             (0..4).for_each(|n| admission.join(last[n as usize], id(n)));
             assert_eq!(give(&mut admission, &mut last, 1), [wave]);
             last.iter().for_each(|last| admission.leave(*last));
-            assert!(admission.is_empty());
+            assert_eq!(admission.len(), 0);
         }
     }
 }

@@ -107,9 +107,9 @@ impl Rules {
 /// What one round of framing did.
 #[derive(Debug, Default)]
 pub(super) struct Framed {
-    pub(super) lines: u64,
-    pub(super) too_long: u64,
-    pub(super) incomplete: u64,
+    pub(super) lines: u32,
+    pub(super) too_long: u32,
+    pub(super) incomplete: u32,
 }
 
 impl Connection {
@@ -188,8 +188,10 @@ impl Connection {
         let mut framed = Framed::default();
         let mut rest = chunk;
         self.frame(&mut rest, rules, now, &mut framed);
-        self.unframed = rest.to_vec();
-        self.unframed_from = 0;
+        if !rest.is_empty() {
+            self.unframed = rest.to_vec();
+            self.unframed_from = 0;
+        }
         self.settle(rules, now, &mut framed);
         self.pipelines = framed.lines > 1;
         framed
@@ -202,18 +204,18 @@ impl Connection {
         framed
     }
 
+    #[inline]
     fn settle(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) {
-        loop {
-            let was_empty = self.order.is_empty();
-            while let Some(responses) = self.order.leave() {
-                self.outbox.push(responses);
-            }
-            if !was_empty && self.order.is_empty() {
-                self.last_progress = now;
-            }
-            if self.unframed.is_empty() && !self.peer_finished {
-                return;
-            }
+        self.release(now);
+        if !self.unframed.is_empty() || self.peer_finished {
+            self.frame_unframed(rules, now, framed);
+        }
+    }
+
+    /// Frames what was read before, as far as the bounds allow now.
+    #[cold]
+    fn frame_unframed(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) {
+        while !self.unframed.is_empty() || self.peer_finished {
             let places = self.order.len();
             let unframed = std::mem::take(&mut self.unframed);
             let mut rest = &unframed[self.unframed_from..];
@@ -227,6 +229,18 @@ impl Connection {
             if self.order.len() == places {
                 return;
             }
+            self.release(now);
+        }
+    }
+
+    /// Passes on the answers whose turn it is.
+    #[inline]
+    fn release(&mut self, now: Instant) {
+        while let Some(responses) = self.order.leave() {
+            self.outbox.push(responses);
+            if self.order.is_empty() {
+                self.last_progress = now;
+            }
         }
     }
 
@@ -236,15 +250,17 @@ impl Connection {
         if self.outbox.kept_bytes() > UNSENT_LIMIT_BYTES {
             return;
         }
-        while self.order.len() < config.max_inflight {
+        while self.order.len() < config.max_inflight && (!rest.is_empty() || self.peer_finished) {
             let room = 2 * config.max_line - self.order.request_bytes();
             let chunk = *rest;
             match self.framer.next(rest, room) {
-                Frame::Plain(line) if rules.is_quick(line) => {
-                    *rest = self.open_run(line, chunk, room, rules, now, framed);
-                }
                 Frame::Plain(line) => {
-                    self.open(Cow::Borrowed(line), 1, false, config, now, framed);
+                    let is_quick = rules.is_quick(line);
+                    if is_quick && !rest.is_empty() {
+                        *rest = self.open_run(line, chunk, room, rules, now, framed);
+                    } else {
+                        self.open(Cow::Borrowed(line), 1, is_quick, config, now, framed);
+                    }
                 }
                 Frame::Line(line) => {
                     let is_quick = rules.is_quick(&line);
@@ -254,14 +270,14 @@ impl Connection {
                     framed.too_long += 1;
                     let max_line = config.max_line;
                     self.order
-                        .open_answered(ErrorLine::LineTooLong { max_line }.to_line(), now);
+                        .open_answered(ErrorLine::LineTooLong { max_line }.to_line().into(), now);
                 }
                 Frame::Dropped => {}
                 Frame::Incomplete if self.peer_finished && self.framer.is_inside_line() => {
                     framed.incomplete += 1;
                     self.framer = Framer::new(config.max_line);
                     self.order
-                        .open_answered(ErrorLine::IncompleteLine.to_line(), now);
+                        .open_answered(ErrorLine::IncompleteLine.to_line().into(), now);
                 }
                 Frame::Incomplete | Frame::NoRoom => return,
             }
@@ -314,7 +330,7 @@ impl Connection {
         now: Instant,
         framed: &mut Framed,
     ) {
-        framed.lines += requests as u64;
+        framed.lines += requests as u32;
         let first = self
             .order
             .open(lines, requests, is_quick, config.max_run, now);
@@ -409,7 +425,8 @@ mod tests {
         now: Instant,
         got: &mut Vec<Vec<Vec<u8>>>,
     ) -> u64 {
-        let runs: Vec<_> = std::iter::from_fn(|| connection.order.submit(usize::MAX)).collect();
+        let runs: Vec<_> =
+            std::iter::from_fn(|| connection.order.submit(usize::MAX, now)).collect();
         for run in runs {
             let lines: Vec<_> = split_lines(&run.lines).map(<[u8]>::to_vec).collect();
             assert_eq!(lines.len(), run.requests);
@@ -418,13 +435,14 @@ mod tests {
                     .iter()
                     .all(|line| line.starts_with(b"q") == run.is_quick)
             );
-            connection.order.fill(run.first, b"\n".repeat(run.requests));
+            let responses = b"\n".repeat(run.requests).into();
+            connection.order.fill(run.first, responses);
             got.push(lines);
         }
         let framed = connection.advance(rules, now);
         let unsent = connection.outbox.unsent().len();
         connection.outbox.sent(unsent, |_| ());
-        framed.lines
+        u64::from(framed.lines)
     }
 
     /// The definition of the runs, line by line. When a line finds no place, all before it are answered.
@@ -479,7 +497,8 @@ mod tests {
             let mut connection = connection(&rules, now);
             let (mut got, mut framed) = (Vec::new(), 0);
             for cut in cuts.windows(2) {
-                framed += connection.receive(&bytes[cut[0]..cut[1]], &rules, now).lines;
+                let chunk = &bytes[cut[0]..cut[1]];
+                framed += u64::from(connection.receive(chunk, &rules, now).lines);
                 connection.counted_bytes = connection.buffered_bytes();
                 connection.check_invariants(&rules.config);
                 while !connection.unframed.is_empty() {
@@ -504,8 +523,8 @@ mod tests {
         let mut connection = connection(&rules, now);
         connection.receive(b"q1\nq2\nxxxxxxxxxx\nq4\nyyyyyyyyyyyy", &rules, now);
         connection.receive(b"y\nq6\nq7\n", &rules, now);
-        let runs = std::iter::from_fn(|| connection.order.submit(9));
-        let runs: Vec<_> = runs.map(|run| (run.first.0, run.lines)).collect();
+        let runs = std::iter::from_fn(|| connection.order.submit(9, now));
+        let runs: Vec<_> = runs.map(|run| (run.first.0, run.lines.to_vec())).collect();
         let expected = [(1, &b"q1\nq2\n"[..]), (4, b"q4\n"), (6, b"q6\nq7\n")];
         assert_eq!(runs, expected.map(|(first, lines)| (first, lines.to_vec())));
     }

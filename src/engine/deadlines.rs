@@ -22,13 +22,9 @@ impl Engine {
     /// Refuses and closes what is due. O(log n) for each connection that is looked at.
     pub fn expire(&mut self, now: Instant) {
         self.stats.waiting.note_peak();
-        // Requests that were framed and got their slot in the same turn never get here: only
-        // those left over are worth a deadline.
-        while let Some(id) = self.admission.newcomer() {
-            if find(&mut self.connections, id).is_some_and(|c| c.order.waiting() > 0) {
-                self.arm(id, now);
-            }
-        }
+        // Requests that got their slots in the turn in which they were framed never get here: only those left over are
+        // worth a deadline.
+        self.line_up(now);
         // Each connection once: what a refusal lets it frame is offered to the queue before it can be
         // refused in its turn.
         let mut due = Vec::new();
@@ -58,7 +54,7 @@ impl Engine {
             .busy_deadline(&self.rules.config)
             .is_some_and(|deadline| deadline <= now)
         {
-            let Some((first, requests)) = connection.order.refuse(&ErrorLine::Busy.to_line())
+            let Some((first, requests)) = connection.order.refuse(&ErrorLine::Busy.to_line(), now)
             else {
                 break;
             };

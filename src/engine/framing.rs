@@ -5,7 +5,7 @@
 //! Rule: how the bytes were split on their way never changes the lines, and no byte of a line that
 //! is too long is kept.
 
-use memchr::memchr;
+use crate::task::find_lf;
 use std::borrow::Cow;
 
 /// What the next bytes are.
@@ -59,7 +59,7 @@ impl Framer {
     /// Takes the next frame from the front of `chunk`; a line of more than `room` bytes stays there.
     pub(super) fn next<'a>(&mut self, chunk: &mut &'a [u8], room: usize) -> Frame<'a> {
         let bytes = *chunk;
-        let Some(lf) = memchr(b'\n', bytes) else {
+        let Some(lf) = find_lf(bytes) else {
             *chunk = &[];
             return self.keep(bytes);
         };
@@ -96,7 +96,7 @@ impl Framer {
     /// a line.
     pub(super) fn plain_line<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         debug_assert!(self.partial.is_empty() && !self.discarding);
-        let line = &bytes[..memchr(b'\n', bytes)?];
+        let line = &bytes[..find_lf(bytes)?];
         let is_plain = line.len() <= self.max_line && line.last() != Some(&b'\r');
         is_plain.then_some(line)
     }

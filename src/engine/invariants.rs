@@ -6,6 +6,7 @@
 
 use super::Engine;
 use super::connection::{Connection, ReadPause};
+use crate::task::ConnectionId;
 use std::collections::BTreeSet;
 
 impl Engine {
@@ -17,7 +18,7 @@ impl Engine {
         let connections = || self.connections.iter().map(|(_, connection)| connection);
         connections().for_each(|connection| connection.check_invariants(&self.rules.config));
         let buffered: usize = connections().map(Connection::buffered_bytes).sum();
-        assert_eq!(self.buffered_bytes, buffered);
+        assert_eq!(self.stats.buffered.now, buffered as u64);
         let waiting: usize = connections()
             .map(|connection| connection.order.waiting())
             .sum();
@@ -28,14 +29,13 @@ impl Engine {
                 .filter(|connection| connection.refused)
                 .count()
         );
-        let mut round: Vec<_> = self.admission.members().collect();
-        let mut wait: Vec<_> = connections()
-            .filter(|c| c.order.waiting() > 0)
-            .map(|connection| connection.id)
-            .collect();
-        round.sort_unstable();
-        wait.sort_unstable();
-        assert_eq!(round, wait, "whoever waits is in the round, once");
+        let waits = |id: &ConnectionId| {
+            let connection = self.connections.get(id.slot());
+            connection.is_some_and(|c| c.id == *id && c.order.waiting() > 0)
+        };
+        let known: BTreeSet<_> = self.admission.members().filter(waits).collect();
+        let wait = connections().map(|c| c.id).filter(waits).collect();
+        assert_eq!(known, wait, "whoever waits is in the round, or has arrived");
         let armed: BTreeSet<_> = connections()
             .filter_map(|c| c.armed.map(|at| (at, c.id)))
             .collect();

@@ -111,7 +111,6 @@ pub struct Engine {
     is_full: bool,
     /// Connections whose reading is put off, by when that is over at the latest; some may have gone.
     put_off: BTreeSet<(Instant, ConnectionId)>,
-    buffered_bytes: usize,
     stopping: bool,
     stats: Stats,
 }
@@ -130,7 +129,6 @@ impl Engine {
             budget_paused: BTreeSet::new(),
             is_full: false,
             put_off: BTreeSet::new(),
-            buffered_bytes: 0,
             stopping: false,
             stats: Stats::default(),
         }
@@ -211,13 +209,14 @@ impl Engine {
     pub fn completed(&mut self, batch: Batch, now: Instant) {
         let Batch {
             responses,
+            outcomes,
             started_at,
             finished_at,
         } = batch;
-        let requests = responses
-            .iter()
-            .map(|response| response.outcomes.requests())
-            .sum();
+        let requests = outcomes.requests();
+        self.stats.answered_ok += outcomes.ok as u64;
+        self.stats.answered_error += outcomes.error as u64;
+        self.stats.answered_internal += outcomes.internal as u64;
         self.stats.submitted.down(requests);
         self.stats
             .working_time
@@ -231,23 +230,18 @@ impl Engine {
         let Response {
             connection: id,
             first,
+            requests,
             lines,
-            outcomes,
-            queued_at,
         } = response;
-        let requests = outcomes.requests();
-        self.stats
-            .queued_time
-            .record(queued_at, started_at, requests);
-        self.stats.answered_ok += outcomes.ok as u64;
-        self.stats.answered_error += outcomes.error as u64;
-        self.stats.answered_internal += outcomes.internal as u64;
         let Some(connection) = find(&mut self.connections, id) else {
             self.stats.dropped += requests as u64;
             trace_each(id, first, requests, "dropped: its connection has gone");
             return;
         };
-        connection.order.fill(first, lines);
+        let queued_at = connection.order.fill(first, lines);
+        self.stats
+            .queued_time
+            .record(queued_at, started_at, requests);
         self.advance(id, now);
     }
 
@@ -414,7 +408,7 @@ impl Engine {
 
     /// Whether a request waits for a queue slot.
     pub fn has_waiting(&self) -> bool {
-        !self.admission.is_empty()
+        self.stats.waiting.now > 0
     }
 
     /// Gives `room` queue slots to requests that wait, as far as there are any: passes them to `push` as
@@ -424,36 +418,61 @@ impl Engine {
     /// a connection gets its slots of all of them at once: as many as one by one, so that only who
     /// comes first in the next round may differ.
     pub fn submit(&mut self, mut room: usize, now: Instant, mut push: impl FnMut(usize, Task)) {
-        while room > 0 && self.has_waiting() {
+        if self.admission.len() > 0 || (room as u64) < self.stats.waiting.now {
+            self.line_up(now);
+        }
+        self.admission.sort_newcomers();
+        while let Some(id) = self.newcomer() {
+            room -= self.give_slots(id, room, now, &mut push);
+        }
+        while room > 0 && self.admission.len() > 0 {
             let connections = self.admission.len();
             let rounds = (room / connections).max(1);
             for _ in 0..connections.min(room) {
-                room -= self.give_slots(rounds, now, &mut push);
+                let next = self.admission.next();
+                let next = next.expect("there are as many turns as connections wait");
+                room -= self.give_slots(next, rounds, now, &mut push);
             }
         }
         self.review_intake(now);
     }
 
-    /// Gives at most `slots` slots to the connection whose turn it is; says how many it took.
+    /// Those that have arrived stand in the round from now on, and somebody watches how long.
+    pub(super) fn line_up(&mut self, now: Instant) {
+        while let Some(id) = self.newcomer() {
+            let last_turn = self.connections[id.slot()].last_turn;
+            self.admission.join(last_turn, id);
+            self.arm(id, now);
+        }
+    }
+
+    /// The next that has arrived, if it has not gone or been refused since.
+    fn newcomer(&mut self) -> Option<ConnectionId> {
+        while let Some(id) = self.admission.newcomer() {
+            if find(&mut self.connections, id).is_some_and(|c| c.order.waiting() > 0) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Gives at most `slots` slots to a connection; says how many it took.
     fn give_slots(
         &mut self,
+        id: ConnectionId,
         slots: usize,
         now: Instant,
         push: &mut impl FnMut(usize, Task),
     ) -> usize {
-        let id = self
-            .admission
-            .next()
-            .expect("there are as many turns as connections wait");
         let connection = &mut self.connections[id.slot()];
         debug_assert_eq!(
             connection.id, id,
             "a connection leaves the round when it is removed"
         );
         let mut left = slots;
-        while left > 0
-            && let Some(run) = connection.order.submit(left)
-        {
+        while left > 0 && connection.order.waiting() > 0 {
+            let run = connection.order.submit(left, now);
+            let run = run.expect("a request waits");
             left -= run.requests;
             self.stats
                 .waiting_time
@@ -465,7 +484,6 @@ impl Engine {
                 requests: run.requests,
                 lines: run.lines,
                 is_quick: run.is_quick,
-                queued_at: now,
             };
             push(id.slot(), task);
         }
@@ -501,6 +519,7 @@ impl Engine {
     // What follows from a change of one connection.
 
     /// Moves on what can move after a change, and sees what follows.
+    #[inline]
     fn advance(&mut self, id: ConnectionId, now: Instant) {
         let connection = &mut self.connections[id.slot()];
         let had_waiting = connection.order.waiting() > 0;
@@ -513,15 +532,20 @@ impl Engine {
     fn farewell(&mut self, id: ConnectionId, error: ErrorLine<'_>, now: Instant) {
         let connection = &mut self.connections[id.slot()];
         connection.end_input(Some(now + LINGER_TIMEOUT), &self.rules.config);
-        connection.order.open_answered(error.to_line(), now);
+        connection.order.open_answered(error.to_line().into(), now);
         self.advance(id, now);
     }
 
     fn count(&mut self, framed: Framed) {
-        self.stats.framed += framed.lines;
-        self.stats.too_long += framed.too_long;
-        self.stats.incomplete += framed.incomplete;
-        self.stats.waiting.now += framed.lines;
+        let Framed {
+            lines,
+            too_long,
+            incomplete,
+        } = framed;
+        self.stats.framed += u64::from(lines);
+        self.stats.waiting.now += u64::from(lines);
+        self.stats.too_long += u64::from(too_long);
+        self.stats.incomplete += u64::from(incomplete);
     }
 
     /// After every change of a connection: its turn for slots, its share of the budget, and
@@ -529,10 +553,8 @@ impl Engine {
     fn settled(&mut self, id: ConnectionId, had_waiting: bool) {
         let connection = &mut self.connections[id.slot()];
         if !had_waiting && connection.order.waiting() > 0 {
-            self.admission.join_new(connection.last_turn, id);
+            self.admission.arrive(connection.last_turn, id);
         }
-        let (before, after) = (connection.counted_bytes, connection.buffered_bytes());
-        connection.counted_bytes = after;
         let pause_is_over = connection.pause_is_over(&self.rules.config);
         if pause_is_over {
             connection.read_pause = ReadPause::None;
@@ -541,22 +563,26 @@ impl Engine {
         let has_something = !connection.outbox.is_empty()
             || connection.is_finished()
             || matches!(connection.phase, Phase::Over { .. });
-        if pause_is_over || has_something {
-            self.attend(id);
+        if (pause_is_over || has_something) && !connection.attended {
+            connection.attended = true;
+            self.attention.push_back(id);
         }
+        let after = connection.buffered_bytes();
+        let before = std::mem::replace(&mut connection.counted_bytes, after);
         self.recount(before, after);
     }
 
     fn is_budget_spent(&self) -> bool {
-        self.buffered_bytes > self.rules.config.max_buffered
+        self.stats.buffered.now > self.rules.config.max_buffered as u64
     }
 
+    #[inline]
     fn recount(&mut self, before: usize, after: usize) {
         if before == after {
             return;
         }
-        self.buffered_bytes = self.buffered_bytes - before + after;
-        self.stats.buffered.set(self.buffered_bytes);
+        self.stats.buffered.down(before);
+        self.stats.buffered.up(after);
         if !self.budget_paused.is_empty() && !self.is_budget_spent() {
             for id in std::mem::take(&mut self.budget_paused) {
                 self.connections[id.slot()].read_pause = ReadPause::None;

@@ -6,7 +6,7 @@
 //! there is exactly one response to each, in the order of the requests.
 
 use super::short_deque::ShortDeque;
-use crate::task::Sequence;
+use crate::task::{Lines, Sequence};
 use memchr::memchr_iter;
 use std::borrow::Cow;
 use std::time::Instant;
@@ -43,29 +43,29 @@ struct Place {
     /// Bytes of the request lines, their endings not counted.
     request_bytes: usize,
     framed_at: Instant,
+    /// When it got its slots; meaningless while it waits for them.
+    queued_at: Instant,
     state: State,
+    is_quick: bool,
+    /// Those of the requests while they wait, those of the responses once they are there.
+    lines: Lines,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum State {
-    /// Waits for queue slots, with its request lines.
-    Waiting { lines: Vec<u8>, is_quick: bool },
-    /// Queued, running, or on its way back.
+    /// Waits for queue slots.
+    Waiting,
+    /// Queued, running, or on its way back; without lines.
     Submitted,
-    /// Answered; the response lines wait for those before them.
-    Answered(Vec<u8>),
+    /// Answered; the responses wait for those before them.
+    Answered,
 }
 
 impl Place {
     /// The request lines, if quick ones that were framed at that time may still join them.
-    fn quick_run(&mut self, framed_at: Instant) -> Option<&mut Vec<u8>> {
-        match &mut self.state {
-            State::Waiting {
-                lines,
-                is_quick: true,
-            } if self.framed_at == framed_at => Some(lines),
-            _ => None,
-        }
+    fn quick_run(&mut self, framed_at: Instant) -> Option<&mut Lines> {
+        let is_open = self.is_quick && self.state == State::Waiting && self.framed_at == framed_at;
+        is_open.then_some(&mut self.lines)
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Submitted {
     pub(super) first: Sequence,
     pub(super) requests: usize,
     /// The request lines, each ended by one LF.
-    pub(super) lines: Vec<u8>,
+    pub(super) lines: Lines,
     pub(super) is_quick: bool,
     pub(super) framed_at: Instant,
 }
@@ -86,7 +86,7 @@ pub(super) struct Leaving {
     pub(super) first: Sequence,
     pub(super) requests: usize,
     pub(super) framed_at: Instant,
-    pub(super) lines: Vec<u8>,
+    pub(super) lines: Lines,
 }
 
 impl Order {
@@ -124,7 +124,7 @@ impl Order {
     pub(super) fn has_submitted(&self) -> bool {
         self.places
             .iter()
-            .any(|place| matches!(place.state, State::Submitted))
+            .any(|place| place.state == State::Submitted)
     }
 
     /// Opens a place at the end for requests that now wait for slots; their lines are `lines`, without the
@@ -159,23 +159,25 @@ impl Order {
             place.request_bytes += request_bytes;
             return first;
         }
-        let mut lines = match lines {
-            Cow::Borrowed(borrowed) => {
-                let mut lines = Vec::with_capacity(bytes);
-                lines.extend_from_slice(borrowed);
-                lines
-            }
-            // It came in pieces, and has a buffer of its own.
-            Cow::Owned(line) => line,
-        };
-        lines.push(b'\n');
-        self.places.push_back(Place {
+        let place = self.places.push_back(Place {
             first,
             requests,
             request_bytes,
             framed_at,
-            state: State::Waiting { lines, is_quick },
+            queued_at: framed_at,
+            state: State::Waiting,
+            is_quick,
+            lines: Lines::new(),
         });
+        match lines {
+            Cow::Borrowed(lines) => {
+                place.lines.reserve_exact(bytes);
+                place.lines.extend_from_slice(lines);
+            }
+            // It came in pieces, and has a buffer of its own.
+            Cow::Owned(line) => place.lines = Lines::from_vec(line),
+        }
+        place.lines.push(b'\n');
         first
     }
 
@@ -199,7 +201,7 @@ impl Order {
     }
 
     /// Opens a place at the end and fills it at once: for what the loop answers itself.
-    pub(super) fn open_answered(&mut self, response: Vec<u8>, framed_at: Instant) {
+    pub(super) fn open_answered(&mut self, response: Lines, framed_at: Instant) {
         let first = Sequence(self.opened() + 1);
         self.requests += 1;
         self.response_bytes += response.len();
@@ -208,7 +210,10 @@ impl Order {
             requests: 1,
             request_bytes: 0,
             framed_at,
-            state: State::Answered(response),
+            queued_at: framed_at,
+            state: State::Answered,
+            is_quick: false,
+            lines: response,
         });
     }
 
@@ -219,23 +224,20 @@ impl Order {
     }
 
     /// Gives at most `slots` slots to the longest waiting requests: those of one run, or a part of it.
-    pub(super) fn submit(&mut self, slots: usize) -> Option<Submitted> {
+    pub(super) fn submit(&mut self, slots: usize, now: Instant) -> Option<Submitted> {
         let position = self.find_waiting()?;
         if self.places[position].requests > slots {
             self.split(position, slots);
         }
         let place = &mut self.places[position];
-        let State::Waiting { lines, is_quick } =
-            std::mem::replace(&mut place.state, State::Submitted)
-        else {
-            unreachable!("find_waiting found a waiting place")
-        };
+        place.state = State::Submitted;
+        place.queued_at = now;
         self.waiting -= place.requests;
         Some(Submitted {
             first: place.first,
             requests: place.requests,
-            lines,
-            is_quick,
+            lines: std::mem::take(&mut place.lines),
+            is_quick: place.is_quick,
             framed_at: place.framed_at,
         })
     }
@@ -243,22 +245,20 @@ impl Order {
     /// Makes two places of a waiting one: its first `requests`, and the others.
     fn split(&mut self, position: usize, requests: usize) {
         let place = &mut self.places[position];
-        let State::Waiting { lines, is_quick } = &mut place.state else {
-            unreachable!("only what waits is split")
-        };
-        let end = memchr_iter(b'\n', lines)
+        let end = memchr_iter(b'\n', &place.lines)
             .nth(requests - 1)
             .expect("each request is a line");
-        let rest = lines.split_off(end + 1);
+        let rest = Lines::from_slice(&place.lines[end + 1..]);
+        place.lines.truncate(end + 1);
         let rest = Place {
             first: Sequence(place.first.0 + requests as u64),
             requests: place.requests - requests,
             request_bytes: rest.len() - (place.requests - requests),
             framed_at: place.framed_at,
-            state: State::Waiting {
-                lines: rest,
-                is_quick: *is_quick,
-            },
+            queued_at: place.queued_at,
+            state: State::Waiting,
+            is_quick: place.is_quick,
+            lines: rest,
         };
         place.requests = requests;
         place.request_bytes -= rest.request_bytes;
@@ -266,49 +266,45 @@ impl Order {
     }
 
     /// Answers the run that has waited longest, each request with `response`: its wait is over.
-    pub(super) fn refuse(&mut self, response: &[u8]) -> Option<(Sequence, usize)> {
+    pub(super) fn refuse(&mut self, response: &[u8], now: Instant) -> Option<(Sequence, usize)> {
         let Submitted {
             first, requests, ..
-        } = self.submit(usize::MAX)?;
-        self.fill(first, response.repeat(requests));
+        } = self.submit(usize::MAX, now)?;
+        self.fill(first, response.repeat(requests).into());
         Some((first, requests))
     }
 
-    /// Fills the place of a submitted run, which begins with `first`.
-    pub(super) fn fill(&mut self, first: Sequence, responses: Vec<u8>) {
+    /// Fills the place of a submitted run, which begins with `first`; says when that got its slots.
+    pub(super) fn fill(&mut self, first: Sequence, responses: Lines) -> Instant {
         let position = self.places.partition_point(|place| place.first < first);
         let place = &mut self.places[position];
         debug_assert!(
-            place.first == first && matches!(place.state, State::Submitted),
+            place.first == first && place.state == State::Submitted,
             "{first} is answered once"
         );
         self.response_bytes += responses.len();
-        place.state = State::Answered(responses);
+        place.state = State::Answered;
+        place.lines = responses;
+        place.queued_at
     }
 
     /// The next responses whose turn it is to leave.
+    #[inline]
     pub(super) fn leave(&mut self) -> Option<Leaving> {
-        let Some(Place {
-            state: State::Answered(_),
-            ..
-        }) = self.places.front()
-        else {
+        if self.places.front()?.state != State::Answered {
             return None;
-        };
-        let place = self.places.pop_front().expect("it was seen just now");
-        let State::Answered(lines) = place.state else {
-            unreachable!("it was answered just now")
-        };
+        }
+        let place = self.places.pop_front()?;
         self.left += place.requests as u64;
         self.requests -= place.requests;
         self.first_waiting = self.first_waiting.saturating_sub(1);
         self.request_bytes -= place.request_bytes;
-        self.response_bytes -= lines.len();
+        self.response_bytes -= place.lines.len();
         Some(Leaving {
             first: place.first,
             requests: place.requests,
             framed_at: place.framed_at,
-            lines,
+            lines: place.lines,
         })
     }
 
@@ -318,8 +314,7 @@ impl Order {
             self.first_waiting = self.places.len();
             return None;
         }
-        let is_waiting = |place: &Place| matches!(place.state, State::Waiting { .. });
-        while !is_waiting(&self.places[self.first_waiting]) {
+        while self.places[self.first_waiting].state != State::Waiting {
             self.first_waiting += 1;
         }
         Some(self.first_waiting)
@@ -330,30 +325,34 @@ impl Order {
         let places = || self.places.iter().enumerate();
         let sum = |of: fn(&Place) -> usize| self.places.iter().map(of).sum::<usize>();
         let waiting = |place: &Place| match &place.state {
-            State::Waiting { .. } => place.requests,
-            State::Submitted | State::Answered(_) => 0,
+            State::Waiting => place.requests,
+            State::Submitted | State::Answered => 0,
         };
         assert_eq!(self.waiting, sum(waiting));
         assert!(places().all(|(n, place)| n >= self.first_waiting || waiting(place) == 0));
         assert_eq!(self.requests, sum(|place| place.requests));
         assert_eq!(self.request_bytes, sum(|place| place.request_bytes));
-        let response_bytes = |place: &Place| match &place.state {
-            State::Answered(lines) => lines.len(),
-            State::Waiting { .. } | State::Submitted => 0,
+        let response_bytes = |place: &Place| match place.state {
+            State::Answered => place.lines.len(),
+            State::Waiting | State::Submitted => 0,
         };
         assert_eq!(self.response_bytes, sum(response_bytes));
         let mut next = Sequence(self.left + 1);
         for place in self.places.iter() {
             assert_eq!(place.first, next, "places follow each other");
             next = Sequence(next.0 + place.requests as u64);
-            if let State::Waiting { lines, .. } = &place.state {
-                assert_eq!(lines.len(), place.request_bytes + place.requests);
-                assert_eq!(memchr_iter(b'\n', lines).count(), place.requests);
+            match place.state {
+                State::Waiting => {
+                    assert_eq!(place.lines.len(), place.request_bytes + place.requests);
+                    assert_eq!(memchr_iter(b'\n', &place.lines).count(), place.requests);
+                }
+                State::Submitted => assert!(place.lines.is_empty()),
+                State::Answered => {}
             }
         }
-        let front = self.places.front().map(|place| &place.state);
+        let front = self.places.front();
         assert!(
-            !matches!(front, Some(State::Answered(_))),
+            front.is_none_or(|place| place.state != State::Answered),
             "an answered front has left"
         );
     }
@@ -383,8 +382,8 @@ mod tests {
 
     /// How the next waiting requests are submitted, with that many slots.
     fn submitted(order: &mut Order, slots: usize) -> Option<(u64, usize, String)> {
-        let run = order.submit(slots)?;
-        let lines = String::from_utf8(run.lines).expect("ASCII");
+        let run = order.submit(slots, Instant::now())?;
+        let lines = String::from_utf8(run.lines.to_vec()).expect("ASCII");
         Some((run.first.0, run.requests, lines))
     }
 
@@ -392,13 +391,13 @@ mod tests {
     fn a_response_waits_for_all_before_it() {
         let (mut order, now) = (Order::default(), Instant::now());
         let first = open(&mut order, "a", false, now);
-        order.open_answered(b"too long\n".to_vec(), now);
+        order.open_answered(b"too long\n"[..].into(), now);
         let third = open(&mut order, "c", false, now);
-        assert_eq!(order.submit(9).map(|run| run.first), Some(first));
-        assert_eq!(order.submit(9).map(|run| run.first), Some(third));
-        order.fill(third, b"3\n".to_vec());
+        assert_eq!(order.submit(9, now).map(|run| run.first), Some(first));
+        assert_eq!(order.submit(9, now).map(|run| run.first), Some(third));
+        order.fill(third, b"3\n"[..].into());
         assert_eq!(leaving(&mut order), []);
-        order.fill(first, b"1\n".to_vec());
+        order.fill(first, b"1\n"[..].into());
         let expected = [
             (1, b"1".to_vec()),
             (2, b"too long".to_vec()),
@@ -465,8 +464,8 @@ mod tests {
         order.check_invariants();
         assert_eq!(submitted(&mut order, 5), Some((2, 2, "bb\n\n".to_owned())));
         assert_eq!(submitted(&mut order, 5), None);
-        order.fill(Sequence(2), b"2\n3\n".to_vec());
-        order.fill(Sequence(1), b"1\n".to_vec());
+        order.fill(Sequence(2), b"2\n3\n"[..].into());
+        order.fill(Sequence(1), b"1\n"[..].into());
         let numbers = leaving(&mut order).into_iter().map(|(n, _)| n);
         assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3]);
     }
@@ -476,7 +475,7 @@ mod tests {
         let (mut order, now) = (Order::default(), Instant::now());
         open(&mut order, "a", true, now);
         open(&mut order, "b", true, now);
-        assert_eq!(order.refuse(b"no\n"), Some((Sequence(1), 2)));
+        assert_eq!(order.refuse(b"no\n", now), Some((Sequence(1), 2)));
         assert_eq!(
             leaving(&mut order),
             [(1, b"no".to_vec()), (2, b"no".to_vec())]
@@ -509,18 +508,18 @@ mod tests {
                     3 => {
                         opened += 1;
                         let text = opened.to_string();
-                        order.open_answered(format!("{text}\n").into_bytes(), now);
+                        order.open_answered(format!("{text}\n").into_bytes().into(), now);
                         expected.push((opened, text.into_bytes()));
                         now += std::time::Duration::from_millis(1);
                     }
                     4 => {
-                        if let Some(run) = order.submit(slots) {
+                        if let Some(run) = order.submit(slots, now) {
                             prop_assert!(run.requests <= slots.min(MAX_RUN));
                             running.push((run.first, run.lines));
                         }
                     }
                     5 => {
-                        if let Some((first, requests)) = order.refuse(b"no\n") {
+                        if let Some((first, requests)) = order.refuse(b"no\n", now) {
                             for n in first.run(requests) {
                                 expected[n.0 as usize - 1].1 = b"no".to_vec();
                             }
@@ -534,7 +533,7 @@ mod tests {
                 }
                 release(&mut order);
             }
-            running.extend(std::iter::from_fn(|| order.submit(9)).map(|run| (run.first, run.lines)));
+            running.extend(std::iter::from_fn(|| order.submit(9, now)).map(|run| (run.first, run.lines)));
             running.sort_by_key(|(first, _)| (first.0 ^ finish).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             for (first, lines) in running {
                 order.fill(first, lines);

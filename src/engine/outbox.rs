@@ -6,7 +6,7 @@
 
 use super::order::Leaving;
 use super::short_deque::ShortDeque;
-use crate::task::Sequence;
+use crate::task::{Lines, Sequence};
 use memchr::memchr_iter;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ const NOTE_BYTES: usize = size_of::<Note>();
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     /// The unsent bytes are those from `sent` on.
-    bytes: Vec<u8>,
+    bytes: Lines,
     sent: usize,
     /// What has been pushed and has not gone out whole.
     notes: ShortDeque<Note>,
@@ -26,17 +26,9 @@ pub(super) struct Outbox {
     sent_in_all: u64,
 }
 
-/// Responses that came together.
+/// Responses that came together, to requests that were framed together.
 #[derive(Debug, Clone, Copy)]
-struct Note {
-    first: Sequence,
-    requests: usize,
-    framed_at: Instant,
-}
-
-/// Responses whose last byte the socket has taken; their requests were framed together.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub(super) struct Note {
     pub(super) first: Sequence,
     pub(super) requests: usize,
     pub(super) framed_at: Instant,
@@ -82,23 +74,24 @@ impl Outbox {
     }
 
     /// Takes note that the socket took the next `count` bytes, and tells which responses have gone.
-    pub(super) fn sent(&mut self, count: usize, mut written: impl FnMut(Written)) {
-        let bytes = &self.unsent()[..count];
-        // Each response is a line: where some are left, the LFs say how many went out whole.
-        let mut gone = if count == self.unsent().len() {
-            self.unwritten
-        } else {
-            memchr_iter(b'\n', bytes).count()
-        };
+    pub(super) fn sent(&mut self, count: usize, mut written: impl FnMut(Note)) {
+        self.sent_in_all += count as u64;
+        if count == self.unsent().len() {
+            while let Some(note) = self.notes.pop_front() {
+                written(note);
+            }
+            self.unwritten = 0;
+            self.bytes = Lines::new();
+            self.sent = 0;
+            return;
+        }
+        // Each response is a line: the LFs say how many went out whole.
+        let mut gone = memchr_iter(b'\n', &self.unsent()[..count]).count();
         self.unwritten -= gone;
         while gone > 0 {
             let note = self.notes.front_mut().expect("a note for each response");
             let requests = note.requests.min(gone);
-            written(Written {
-                first: note.first,
-                requests,
-                framed_at: note.framed_at,
-            });
+            written(Note { requests, ..*note });
             gone -= requests;
             note.first.0 += requests as u64;
             note.requests -= requests;
@@ -107,11 +100,7 @@ impl Outbox {
             }
         }
         self.sent += count;
-        self.sent_in_all += count as u64;
-        if self.is_empty() {
-            self.bytes = Vec::new();
-            self.sent = 0;
-        } else if 4 * self.sent >= self.bytes.len() {
+        if 4 * self.sent >= self.bytes.len() {
             // A quarter of dead bytes in front is worth moving the rest: each byte sent pays for
             // at most three moved, and the buffer stays near what is unsent.
             self.bytes.drain(..self.sent);
@@ -130,7 +119,7 @@ mod tests {
             first: Sequence(first),
             requests,
             framed_at: Instant::now(),
-            lines: lines.to_vec(),
+            lines: lines.into(),
         });
     }
 

@@ -48,19 +48,21 @@ impl<T> ShortDeque<T> {
         self.rest.back_mut().or(self.first.as_mut())
     }
 
-    pub(super) fn push_back(&mut self, item: T) {
+    pub(super) fn push_back(&mut self, item: T) -> &mut T {
         if self.first.is_none() {
-            self.first = Some(item);
-        } else {
-            self.rest.push_back(item);
+            return self.first.insert(item);
         }
+        self.rest.push_back(item);
+        self.rest.back_mut().expect("it was pushed just now")
     }
 
     pub(super) fn pop_front(&mut self) -> Option<T> {
         let item = self.first.take()?;
-        self.first = self.rest.pop_front();
-        if self.first.is_none() {
-            self.rest = VecDeque::new();
+        if self.rest.capacity() > 0 {
+            self.first = self.rest.pop_front();
+            if self.first.is_none() {
+                self.rest = VecDeque::new();
+            }
         }
         Some(item)
     }
@@ -144,7 +146,9 @@ mod tests {
         fn it_is_divided_where_a_slice_is(mut items in prop::collection::vec(0..9u8, 0..9), bound in 0..9u8) {
             items.sort_unstable();
             let mut short = ShortDeque::default();
-            items.iter().for_each(|item| short.push_back(*item));
+            for item in &items {
+                short.push_back(*item);
+            }
             let is_before = |item: &u8| *item < bound;
             prop_assert_eq!(short.partition_point(is_before), items.partition_point(is_before));
         }

@@ -11,11 +11,16 @@ use tracing::{Level, enabled, trace};
 const TARGET: &str = "reactor_pool::engine";
 
 /// Says of each of these requests what became of it.
-#[inline]
+#[inline(always)]
 pub(super) fn trace_each(id: ConnectionId, first: Sequence, requests: usize, what: &'static str) {
     if enabled!(target: TARGET, Level::TRACE) {
-        for sequence in first.run(requests) {
-            trace!(target: TARGET, conn = %id, seq = %sequence, "{what}");
-        }
+        write_each(id, first, requests, what);
+    }
+}
+
+#[cold]
+fn write_each(id: ConnectionId, first: Sequence, requests: usize, what: &'static str) {
+    for sequence in first.run(requests) {
+        trace!(target: TARGET, conn = %id, seq = %sequence, "{what}");
     }
 }

@@ -8,16 +8,17 @@
 use slab::Slab;
 use std::collections::VecDeque;
 
-/// Round robin over flows, O(1) per operation (deficit round robin with a quantum of one item:
+/// Round robin over flows, O(1) per push and pop (deficit round robin with a quantum of one item:
 /// Nagle, "On Packet Switches with Infinite Storage", RFC 970, is the idea).
 #[derive(Debug)]
 pub(super) struct Turns<T> {
-    /// All items of all flows, linked by `next`; filled up to the queue's capacity, then reused.
-    items: Slab<Item<T>>,
-    /// By flow number. An entry outlives its items, to be found again.
+    /// The next item of each flow that has any, in the order of their turns. A ring, for the sake of those that push: they
+    /// write over what has left, and need not fetch what another core has written there.
+    round: VecDeque<(u32, T)>,
+    /// By flow number.
     flows: Vec<Flow>,
-    /// Flows whose turn comes, each at most once; a flow emptied by `remove` may still stand here.
-    round: VecDeque<u32>,
+    /// The other items of all flows, linked by `next`.
+    behind: Slab<Item<T>>,
 }
 
 #[derive(Debug)]
@@ -26,33 +27,50 @@ struct Item<T> {
     next: Option<u32>,
 }
 
+/// What a flow has.
 #[derive(Debug, Clone, Copy, Default)]
-struct Flow {
-    first: Option<u32>,
-    /// Meaningless while `first` is none.
-    last: u32,
-    in_round: bool,
+enum Flow {
+    #[default]
+    Nothing,
+    /// One item, which stands in the round.
+    One,
+    /// One in the round, and those from `first` to `last` behind it.
+    More { first: u32, last: u32 },
 }
 
 impl<T> Turns<T> {
-    pub(super) fn with_capacity(items: usize) -> Turns<T> {
+    pub(super) fn new() -> Turns<T> {
         Turns {
-            items: Slab::with_capacity(items),
-            flows: Vec::new(),
             round: VecDeque::new(),
+            flows: Vec::new(),
+            behind: Slab::new(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.round.is_empty()
     }
 
     pub(super) fn push(&mut self, flow: usize, value: T) {
         if flow >= self.flows.len() {
-            self.flows.resize(flow + 1, Flow::default());
+            self.flows.resize(flow + 1, Flow::Nothing);
         }
-        let key = self.items.insert(Item { value, next: None }) as u32;
-        self.append(flow, key);
+        let entry = &mut self.flows[flow];
+        if let Flow::Nothing = entry {
+            *entry = Flow::One;
+            return self.round.push_back((flow as u32, value));
+        }
+        let key = self.behind.insert(Item { value, next: None }) as u32;
+        let mut first = key;
+        if let Flow::More {
+            first: before,
+            last,
+        } = *entry
+        {
+            first = before;
+            self.behind[last as usize].next = Some(key);
+        }
+        *entry = Flow::More { first, last: key };
     }
 
     pub(super) fn pop(&mut self) -> Option<T> {
@@ -61,59 +79,55 @@ impl<T> Turns<T> {
 
     /// The next item, if it is wanted; nobody else's turn comes before it has gone.
     pub(super) fn pop_if(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
-        while let Some(number) = self.round.front().copied() {
-            let flow = &mut self.flows[number as usize];
-            let Some(first) = flow.first else {
-                flow.in_round = false;
-                self.round.pop_front();
-                continue;
-            };
-            if !is_wanted(&self.items[first as usize].value) {
-                return None;
-            }
-            let item = self.items.remove(first as usize);
-            self.round.pop_front();
-            flow.first = item.next;
-            flow.in_round = item.next.is_some();
-            if flow.in_round {
-                self.round.push_back(number);
-            }
-            return Some(item.value);
+        if !is_wanted(&self.round.front()?.1) {
+            return None;
         }
-        None
+        let (flow, value) = self.round.pop_front()?;
+        let entry = &mut self.flows[flow as usize];
+        if let Flow::More { first, last } = *entry {
+            let item = self.behind.remove(first as usize);
+            self.round.push_back((flow, item.value));
+            *entry = match item.next {
+                Some(first) => Flow::More { first, last },
+                None => Flow::One,
+            };
+        } else {
+            *entry = Flow::Nothing;
+        }
+        Some(value)
     }
 
-    /// Takes out the items of `flow` that `unwanted` picks, in their order.
+    /// Takes out the items of `flow` that `unwanted` picks, in their order. Linear in the flows that have items, and in those
+    /// of this one.
     pub(super) fn remove(&mut self, flow: usize, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
-        let mut removed = Vec::new();
-        let Some(entry) = self.flows.get_mut(flow) else {
-            return removed;
+        let is_it = |turn: &(u32, T)| turn.0 == flow as u32;
+        let Some(place) = self.round.iter().position(is_it) else {
+            return Vec::new();
         };
-        let mut next = entry.first.take();
+        let mut next = match std::mem::take(&mut self.flows[flow]) {
+            Flow::More { first, .. } => Some(first),
+            Flow::Nothing | Flow::One => None,
+        };
+        let mut items: Vec<T> = self
+            .round
+            .remove(place)
+            .map(|(_, value)| value)
+            .into_iter()
+            .collect();
         while let Some(key) = next {
-            next = self.items[key as usize].next.take();
-            if unwanted(&self.items[key as usize].value) {
-                removed.push(self.items.remove(key as usize).value);
-            } else {
-                self.append(flow, key);
-            }
+            let item = self.behind.remove(key as usize);
+            items.push(item.value);
+            next = item.next;
+        }
+        let (removed, kept): (Vec<T>, Vec<T>) = items.into_iter().partition(unwanted);
+        let stood_last = self.round.len();
+        kept.into_iter().for_each(|value| self.push(flow, value));
+        // The flow keeps its turn.
+        if self.round.len() > stood_last {
+            let turn = self.round.pop_back().expect("it was pushed just now");
+            self.round.insert(place, turn);
         }
         removed
-    }
-
-    /// Links an item to the end of its flow; a flow that was empty takes the last place in the
-    /// round, unless it still stands there.
-    fn append(&mut self, number: usize, key: u32) {
-        let flow = &mut self.flows[number];
-        match flow.first {
-            Some(_) => self.items[flow.last as usize].next = Some(key),
-            None => flow.first = Some(key),
-        }
-        flow.last = key;
-        if !flow.in_round {
-            flow.in_round = true;
-            self.round.push_back(number as u32);
-        }
     }
 }
 
@@ -129,7 +143,7 @@ mod tests {
 
     #[test]
     fn flows_take_turns_however_much_one_has_queued() {
-        let mut turns = Turns::with_capacity(8);
+        let mut turns = Turns::new();
         for n in 0..4 {
             turns.push(0, (0, n));
         }
@@ -140,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_emptied_by_remove_gets_one_turn_when_its_number_is_used_again() {
-        let mut turns = Turns::with_capacity(8);
+    fn a_flow_emptied_by_remove_comes_last_when_its_number_is_used_again() {
+        let mut turns = Turns::new();
         turns.push(0, (0, 0));
         turns.push(1, (1, 0));
         assert_eq!(turns.remove(0, |_| true), [(0, 0)]);
         turns.push(0, (0, 7));
         turns.push(0, (0, 8));
-        assert_eq!(drain(&mut turns), [(0, 7), (1, 0), (0, 8)]);
+        assert_eq!(drain(&mut turns), [(1, 0), (0, 7), (0, 8)]);
     }
 
     proptest! {
@@ -156,7 +170,7 @@ mod tests {
         fn nothing_is_lost_and_nobody_passes_twice(
             steps in prop::collection::vec((0..10u8, 0..5usize), 1..200)
         ) {
-            let mut turns = Turns::with_capacity(4);
+            let mut turns = Turns::new();
             let mut model: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
             // By flow: which flows were served since its first item became its first.
             let mut passed: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -189,7 +203,7 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(turns.items.len(), model.values().map(Vec::len).sum::<usize>());
+                prop_assert_eq!(turns.round.len() + turns.behind.len(), model.values().map(Vec::len).sum::<usize>());
                 passed.retain(|flow, _| model.get(flow).is_some_and(|queue| !queue.is_empty()));
             }
         }

@@ -47,8 +47,8 @@ struct State<T> {
 struct Slotted<T> {
     task: T,
     /// Whose it is, whatever the order.
-    flow: usize,
-    slots: usize,
+    flow: u32,
+    slots: u32,
     is_quick: bool,
 }
 
@@ -81,8 +81,8 @@ impl<T> Room<'_, T> {
             self.state.flow(flow),
             Slotted {
                 task,
-                flow,
-                slots,
+                flow: flow as u32,
+                slots: slots as u32,
                 is_quick,
             },
         );
@@ -130,7 +130,7 @@ impl<T> WorkQueue<T> {
     /// A queue of `capacity` slots whose tasks leave in `order`.
     pub fn new(capacity: usize, order: QueueOrder) -> WorkQueue<T> {
         let state = State {
-            tasks: Turns::with_capacity(capacity),
+            tasks: Turns::new(),
             taken: 0,
             capacity,
             order,
@@ -201,7 +201,7 @@ impl<T> WorkQueue<T> {
         mut state: MutexGuard<'_, State<T>>,
         taker: &mut Taker,
     ) -> Popped<T> {
-        let (is_quick, mut slots) = (first.is_quick, first.slots);
+        let (is_quick, mut slots) = (first.is_quick, first.slots as usize);
         let most = if is_quick { QUICK_BATCH } else { 1 };
         let mut flows = [first.flow; QUICK_BATCH];
         let mut tasks = Vec::with_capacity(most);
@@ -209,12 +209,12 @@ impl<T> WorkQueue<T> {
         while tasks.len() < most
             && let Some(next) = state.tasks.pop_if(|next| {
                 next.is_quick
-                    && slots + next.slots <= QUICK_BATCH_SLOTS
+                    && slots + next.slots as usize <= QUICK_BATCH_SLOTS
                     && !flows.contains(&next.flow)
             })
         {
             flows[tasks.len()] = next.flow;
-            slots += next.slots;
+            slots += next.slots as usize;
             tasks.push(next.task);
         }
         state.taken -= slots;
@@ -245,7 +245,10 @@ impl<T> WorkQueue<T> {
         let mut state = self.lock();
         let flow = state.flow(flow);
         let removed = state.tasks.remove(flow, |slotted| unwanted(&slotted.task));
-        state.taken -= removed.iter().map(|slotted| slotted.slots).sum::<usize>();
+        state.taken -= removed
+            .iter()
+            .map(|slotted| slotted.slots as usize)
+            .sum::<usize>();
         removed.into_iter().map(|slotted| slotted.task).collect()
     }
 

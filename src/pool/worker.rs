@@ -6,9 +6,8 @@
 
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
 use crate::handler::{Handler, ResponseLine, catch};
-use crate::task::{Batch, Outcomes, Response, Task, split_lines};
+use crate::task::{Batch, INLINE_BYTES, Lines, Outcomes, Response, Task, find_lf, split_lines};
 use crate::wire::ErrorLine;
-use memchr::memchr;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -124,7 +123,7 @@ struct Worker<'a, H> {
     queue: &'a WorkQueue<Task>,
     taker: Taker,
     responses: &'a ResponseQueue<Batch>,
-    /// The lines of the last quick task, which have been answered: room for the next answers.
+    /// Room for the next answers to quick requests.
     spare: Vec<u8>,
 }
 
@@ -144,9 +143,10 @@ impl<H: Handler> Worker<'_, H> {
 
     fn run(&mut self, tasks: Vec<Task>) -> Batch {
         let started_at = Instant::now();
+        let mut outcomes = Outcomes::default();
         let mut responses = Vec::with_capacity(tasks.len());
         for task in tasks {
-            responses.push(self.answer(task, started_at));
+            responses.push(self.answer(task, &mut outcomes));
         }
         let finished_at = Instant::now();
         if enabled!(Level::TRACE) {
@@ -154,29 +154,27 @@ impl<H: Handler> Worker<'_, H> {
         }
         Batch {
             responses,
+            outcomes,
             started_at,
             finished_at,
         }
     }
 
-    fn answer(&mut self, task: Task, started_at: Instant) -> Response {
+    fn answer(&mut self, task: Task, outcomes: &mut Outcomes) -> Response {
         let Task {
             connection,
             first,
             requests,
             lines: request_lines,
             is_quick,
-            queued_at,
         } = task;
-        let mut outcomes = Outcomes::default();
         let mut lines = if is_quick {
             self.take_spare(request_lines.len())
         } else {
             Vec::new()
         };
         for (sequence, request) in first.run(requests).zip(split_lines(&request_lines)) {
-            trace!(conn = %connection, seq = %sequence, worker = self.number,
-                waiting_us = micros(queued_at, started_at), "started");
+            trace!(conn = %connection, seq = %sequence, worker = self.number, "started");
             let start = lines.len();
             match answer_line(self.handler, request, &mut lines) {
                 Ok(()) if lines[start..].starts_with(b"OK") => outcomes.ok += 1,
@@ -190,23 +188,33 @@ impl<H: Handler> Worker<'_, H> {
             }
             lines.push(b'\n');
         }
-        if is_quick {
-            self.spare = request_lines;
-        }
         Response {
             connection,
             first,
-            lines,
-            outcomes,
-            queued_at,
+            requests,
+            lines: self.pack(lines, request_lines, is_quick),
         }
+    }
+
+    /// The answers as they travel. A quick task leaves its worker a buffer: that of the answers, if they are short, or
+    /// that of its requests.
+    fn pack(&mut self, lines: Vec<u8>, request_lines: Lines, is_quick: bool) -> Lines {
+        let (lines, buffer) = if lines.len() <= INLINE_BYTES {
+            (Lines::from_slice(&lines), lines)
+        } else {
+            (Lines::from_vec(lines), request_lines.into_vec())
+        };
+        if is_quick {
+            self.spare = buffer;
+        }
+        lines
     }
 
     /// An empty buffer for answers to `request_bytes` of quick requests. Not one that is far larger: answers may
     /// have to wait, and the bounds count what is in them.
     fn take_spare(&mut self, request_bytes: usize) -> Vec<u8> {
         let mut lines = std::mem::take(&mut self.spare);
-        if lines.capacity() > (2 * request_bytes).min(SPARE_BYTES) {
+        if lines.capacity() > (2 * request_bytes).clamp(4 * INLINE_BYTES, SPARE_BYTES) {
             lines = Vec::new();
         }
         lines.clear();
@@ -216,7 +224,7 @@ impl<H: Handler> Worker<'_, H> {
 
     fn trace_finished(&self, responses: &[Response], started_at: Instant, finished_at: Instant) {
         for response in responses {
-            for sequence in response.first.run(response.outcomes.requests()) {
+            for sequence in response.first.run(response.requests) {
                 trace!(conn = %response.connection, seq = %sequence, worker = self.number,
                     working_us = micros(started_at, finished_at), "finished");
             }
@@ -234,7 +242,7 @@ struct Fault {
 fn answer_line<H: Handler>(handler: &H, request: &[u8], lines: &mut Vec<u8>) -> Result<(), Fault> {
     let start = lines.len();
     let (what, panic) = match catch(|| handler.handle(request, &mut ResponseLine::new(lines))) {
-        Ok(()) if memchr(b'\n', &lines[start..]).is_none() => return Ok(()),
+        Ok(()) if find_lf(&lines[start..]).is_none() => return Ok(()),
         Ok(()) => ("the handler wrote more than one line", None),
         Err(text) => ("the handler panicked", Some(text)),
     };
@@ -264,6 +272,8 @@ mod tests {
         wakes: mpsc::Receiver<()>,
         /// Requests that were pushed.
         requests: usize,
+        /// How those fared that were answered.
+        outcomes: Outcomes,
     }
 
     impl Bench {
@@ -281,6 +291,7 @@ mod tests {
                 responses,
                 wakes,
                 requests: 0,
+                outcomes: Outcomes::default(),
             }
         }
 
@@ -293,9 +304,8 @@ mod tests {
                         connection: ConnectionId::new(1, 0),
                         first: Sequence(self.requests as u64 + 1),
                         requests: run.len(),
-                        lines: lines.collect::<String>().into_bytes(),
+                        lines: lines.collect::<String>().into_bytes().into(),
                         is_quick,
-                        queued_at: Instant::now(),
                     };
                     room.push(flow, run.len(), is_quick, task);
                     self.requests += run.len();
@@ -304,15 +314,18 @@ mod tests {
         }
 
         /// The responses to so many requests, by sequence, as soon as the loop has been told of them.
-        fn responses(&self, requests: usize) -> Vec<Response> {
+        fn responses(&mut self, requests: usize) -> Vec<Response> {
             let (mut got, mut count) = (Vec::new(), 0);
             while count < requests {
                 self.wakes
                     .recv_timeout(PATIENCE)
                     .expect("every request gets a response");
                 self.responses.drain(|batch| {
+                    self.outcomes.ok += batch.outcomes.ok;
+                    self.outcomes.error += batch.outcomes.error;
+                    self.outcomes.internal += batch.outcomes.internal;
                     for response in batch.responses {
-                        count += response.outcomes.requests();
+                        count += response.requests;
                         got.push(response);
                     }
                 });
@@ -322,17 +335,15 @@ mod tests {
         }
     }
 
-    /// What a pool of three answers: the outcomes of each run, and its lines.
-    fn answers(is_quick: bool, runs: &[&[&str]]) -> Vec<(Outcomes, String)> {
+    /// What a pool of three answers: how the requests fared, and the lines of each run.
+    fn answers(is_quick: bool, runs: &[&[&str]]) -> (Outcomes, Vec<String>) {
         let mut bench = Bench::new(3, handler);
         bench.push(is_quick, runs);
         let got = bench.responses(bench.requests);
         bench.pool.join();
         assert!(got.iter().map(|response| response.first.0).is_sorted());
-        let text = |lines| String::from_utf8(lines).expect("ASCII");
-        got.into_iter()
-            .map(|response| (response.outcomes, text(response.lines)))
-            .collect()
+        let text = |response: Response| String::from_utf8(response.lines.to_vec()).expect("ASCII");
+        (bench.outcomes, got.into_iter().map(text).collect())
     }
 
     fn handler(request: &[u8], response: &mut ResponseLine<'_>) {
@@ -347,35 +358,28 @@ mod tests {
         }
     }
 
-    const OK: Outcomes = Outcomes {
-        ok: 1,
-        error: 0,
-        internal: 0,
-    };
-    const ERROR: Outcomes = Outcomes {
-        ok: 0,
-        error: 1,
-        internal: 0,
-    };
-    const INTERNAL: Outcomes = Outcomes {
-        ok: 0,
-        error: 0,
-        internal: 1,
-    };
+    fn outcomes(ok: usize, error: usize, internal: usize) -> Outcomes {
+        Outcomes {
+            ok,
+            error,
+            internal,
+        }
+    }
 
     #[test]
     fn every_task_gets_exactly_one_line_whatever_its_handler_does() {
         let expected = [
-            ("OK 1", OK, "OK 1\n"),
-            ("panic", INTERNAL, "ERR internal error\n"),
-            ("two lines", INTERNAL, "ERR internal error\n"),
-            ("nothing", ERROR, "\n"),
-            ("ERR no", ERROR, "ERR no\n"),
-            ("OK 2", OK, "OK 2\n"),
+            ("OK 1", "OK 1\n"),
+            ("panic", "ERR internal error\n"),
+            ("two lines", "ERR internal error\n"),
+            ("nothing", "\n"),
+            ("ERR no", "ERR no\n"),
+            ("OK 2", "OK 2\n"),
         ];
-        let runs = expected.map(|(request, ..)| [request]);
+        let runs = expected.map(|(request, _)| [request]);
         let runs: Vec<&[&str]> = runs.iter().map(|run| &run[..]).collect();
-        let expected = expected.map(|(_, outcomes, line)| (outcomes, line.to_owned()));
+        let lines = expected.map(|(_, line)| line.to_owned()).to_vec();
+        let expected = (outcomes(2, 2, 2), lines);
         assert_eq!(answers(false, &runs), expected);
         assert_eq!(answers(true, &runs), expected);
     }
@@ -383,16 +387,8 @@ mod tests {
     #[test]
     fn a_run_is_answered_line_by_line() {
         let got = answers(true, &[&["OK a", "", "OK b", "ERR c"], &["OK d"]]);
-        let outcomes = Outcomes {
-            ok: 2,
-            error: 2,
-            internal: 0,
-        };
-        let expected = [
-            (outcomes, "OK a\n\nOK b\nERR c\n".to_owned()),
-            (OK, "OK d\n".to_owned()),
-        ];
-        assert_eq!(got, expected);
+        let lines = ["OK a\n\nOK b\nERR c\n", "OK d\n"].map(str::to_owned);
+        assert_eq!(got, (outcomes(3, 2, 0), lines.to_vec()));
     }
 
     #[test]
@@ -409,14 +405,9 @@ mod tests {
                 "two lines",
             ]],
         );
-        let outcomes = Outcomes {
-            ok: 2,
-            error: 1,
-            internal: 4,
-        };
         let internal = "ERR internal error\n";
         let lines = format!("{internal}OK a\n{internal}{internal}\nOK b\n{internal}");
-        assert_eq!(got, [(outcomes, lines)]);
+        assert_eq!(got, (outcomes(2, 1, 4), vec![lines]));
     }
 
     #[test]
@@ -440,11 +431,15 @@ mod tests {
             .map(|run: &[&str; 1]| &run[..])
             .collect();
         for is_quick in [false, true] {
-            let got = answers(is_quick, &requests);
-            assert_eq!(got.len(), 900);
-            for (n, (outcomes, _)) in got.iter().enumerate() {
-                let expected = if n % 3 == 0 { OK } else { INTERNAL };
-                assert_eq!(*outcomes, expected, "request {n}");
+            let (fared, got) = answers(is_quick, &requests);
+            assert_eq!((fared, got.len()), (outcomes(300, 0, 600), 900));
+            for (n, line) in got.iter().enumerate() {
+                let expected = if n % 3 == 0 {
+                    "OK\n"
+                } else {
+                    "ERR internal error\n"
+                };
+                assert_eq!(line, expected, "request {n}");
             }
         }
     }

@@ -390,6 +390,10 @@ impl Reactor {
                 Step::Read => match socket.read(&mut self.buffer)? {
                     ReadOutcome::Bytes(count) => {
                         self.engine.received(id, &self.buffer[..count], now);
+                        if !socket.is_readable() {
+                            // What follows from it is on the attention list.
+                            return Ok(());
+                        }
                     }
                     ReadOutcome::End => self.engine.received_end(id, now),
                     ReadOutcome::Blocked => return Ok(()),

@@ -66,15 +66,15 @@ fn answer(task: Task, now: Instant) -> Batch {
     let response = Response {
         connection: task.connection,
         first: task.first,
-        lines,
+        requests: task.requests,
+        lines: lines.into(),
+    };
+    Batch {
+        responses: vec![response],
         outcomes: Outcomes {
             ok: task.requests,
             ..Outcomes::default()
         },
-        queued_at: task.queued_at,
-    };
-    Batch {
-        responses: vec![response],
         started_at: now,
         finished_at: now,
     }

@@ -105,7 +105,12 @@ impl World {
         let completed = self.outcomes.requests() as u64;
         assert_eq!(
             times.map(Times::count),
-            [self.slots_given, completed, completed, all.written],
+            [
+                self.slots_given,
+                completed - all.dropped,
+                completed,
+                all.written
+            ],
             "each request has its times"
         );
         let owed = self.engine.owed();

@@ -162,11 +162,11 @@ impl World {
         let undrained = std::mem::take(&mut self.undrained);
         assert_eq!(batches.len(), undrained.len(), "a drain leaves nothing");
         for (batch, panicked) in batches.into_iter().zip(undrained) {
+            self.outcomes.ok += batch.outcomes.ok;
+            self.outcomes.error += batch.outcomes.error;
+            self.outcomes.internal += batch.outcomes.internal;
             let mut tasks = Vec::new();
             for (response, panicked) in batch.responses.iter().zip(panicked) {
-                self.outcomes.ok += response.outcomes.ok;
-                self.outcomes.error += response.outcomes.error;
-                self.outcomes.internal += response.outcomes.internal;
                 tasks.push((response.connection, response.first.0, panicked));
             }
             self.engine.completed(batch, now);

@@ -28,7 +28,7 @@ impl Run {
             id: task.connection,
             first: task.first.0,
             requests: task.requests,
-            lines: task.lines.clone(),
+            lines: task.lines.to_vec(),
             is_quick: task.is_quick,
         }
     }

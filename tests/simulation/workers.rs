@@ -127,10 +127,15 @@ impl World {
     }
 
     fn worker_finishes(&mut self, at: usize, tasks: Vec<Task>, started_at: Instant) {
-        let (responses, panicked) = tasks.into_iter().map(|task| self.answer(task)).unzip();
+        let mut outcomes = Outcomes::default();
+        let (responses, panicked) = tasks
+            .into_iter()
+            .map(|task| self.answer(task, &mut outcomes))
+            .unzip();
         self.workers[at].taker.worked_for(self.now - started_at);
         self.responses.push(Batch {
             responses,
+            outcomes,
             started_at,
             finished_at: self.now,
         });
@@ -140,8 +145,7 @@ impl World {
     }
 
     /// The response to a task, and of each of its requests whether it panicked.
-    fn answer(&mut self, task: Task) -> (Response, Vec<bool>) {
-        let mut outcomes = Outcomes::default();
+    fn answer(&mut self, task: Task, outcomes: &mut Outcomes) -> (Response, Vec<bool>) {
         let (mut lines, mut panicked) = (Vec::new(), Vec::new());
         for request in split_lines(&task.lines) {
             let panics = self.random.percent(self.settings.panics);
@@ -159,13 +163,12 @@ impl World {
             }
             lines.push(b'\n');
         }
-        self.note(|| format!("{:?} {} is done: {outcomes:?}", task.connection, task.first));
+        self.note(|| format!("{:?} {} is done", task.connection, task.first));
         let response = Response {
             connection: task.connection,
             first: task.first,
-            lines,
-            outcomes,
-            queued_at: task.queued_at,
+            requests: task.requests,
+            lines: lines.into(),
         };
         (response, panicked)
     }

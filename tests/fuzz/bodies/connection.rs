@@ -316,13 +316,13 @@ impl Life {
         let response = Response {
             connection: task.connection,
             first: task.first,
-            lines,
-            outcomes,
-            queued_at: task.queued_at,
+            requests: task.requests,
+            lines: lines.into(),
         };
         let batch = Batch {
             responses: vec![response],
-            started_at: task.queued_at,
+            outcomes,
+            started_at: self.now,
             finished_at: self.now,
         };
         self.engine.completed(batch, self.now);

@@ -89,15 +89,15 @@ fn answer_all(
             let response = Response {
                 connection: id,
                 first: task.first,
+                requests: task.requests,
                 lines: split_lines(&task.lines).flat_map(answer).collect(),
+            };
+            let batch = Batch {
+                responses: vec![response],
                 outcomes: Outcomes {
                     ok: task.requests,
                     ..Outcomes::default()
                 },
-                queued_at: now,
-            };
-            let batch = Batch {
-                responses: vec![response],
                 started_at: now,
                 finished_at: now,
             };

@@ -214,16 +214,16 @@ impl Round {
         let response = Response {
             connection: id,
             first: task.first,
-            lines: b"OK\n".repeat(task.requests),
+            requests: task.requests,
+            lines: b"OK\n".repeat(task.requests).into(),
+        };
+        let batch = Batch {
+            responses: vec![response],
             outcomes: Outcomes {
                 ok: task.requests,
                 ..Outcomes::default()
             },
-            queued_at: task.queued_at,
-        };
-        let batch = Batch {
-            responses: vec![response],
-            started_at: task.queued_at,
+            started_at: self.now,
             finished_at: self.now,
         };
         self.engine.completed(batch, self.now);

@@ -163,7 +163,6 @@ impl Life {
                 (task.connection, flow),
                 (served.client.id, task.connection.slot())
             );
-            assert_eq!(task.queued_at, now);
             served.last_slot_at = now;
             requests += task.requests;
             self.check_the_task(&task);
