@@ -213,6 +213,9 @@ impl World {
                         Read::Bytes(bytes) => {
                             self.engine.received(id, &bytes, now);
                             oracle.received(&bytes, now);
+                            if !peer.socket.readable {
+                                return Ok(());
+                            }
                         }
                         Read::Count(count) => {
                             self.engine.discarded(id, count);
