@@ -82,8 +82,9 @@ impl fmt::Display for Sequence {
 /// be fetched from the cache of another core.
 pub type Lines = SmallVec<[u8; INLINE_BYTES]>;
 
-/// What counts as short: task and response then fill one or two cache lines.
-pub const INLINE_BYTES: usize = 32;
+/// What counts as short: as many as take no more room than the address of others would. With more the state of a connection would pass
+/// 512 bytes, and that of 10,000 the block that the server keeps in its heap ("Free memory stays with the server", docs/decisions.md).
+pub const INLINE_BYTES: usize = 16;
 
 /// A run of request lines on its way to a worker, which answers them one after the other.
 ///
