@@ -279,6 +279,28 @@ fn whom_the_budget_paused_is_read_again_as_soon_as_others_have_freed_it() {
     wait_for("bytes_in", SLOW.len() + SPENT + NEXT.len());
 }
 
+#[test]
+fn connections_that_are_idle_again_take_less_than_a_kibibyte_each() {
+    const CLIENTS: usize = 1000;
+    let server = Server::start(&[]);
+    server.assert_serves();
+    let before = server.resident_bytes();
+    let line = format!("ECHO {}\n", "x".repeat(4 * KIB));
+    let _clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = server.connect();
+            // In two pieces, one after the other: each buffer that a connection can have is in use once.
+            let (begin, end) = line.split_at(2 * KIB);
+            client.send(begin);
+            server.barrier();
+            client.send(end);
+            client.expect(format!("OK {}", line["ECHO ".len()..].trim_end()));
+            client
+        })
+        .collect();
+    assert_bounded(&server, before, CLIENTS * KIB, "idle clients");
+}
+
 /// Free memory stays with the process instead of coming back page by page.
 #[test]
 #[cfg(target_env = "gnu")]

@@ -65,6 +65,13 @@ impl Poll {
     }
 }
 
+/// Sleeps if there is nothing to drain, as the reactor does.
+fn sleep<T>(responses: &ResponseQueue<T>, poll: &Poll) {
+    if responses.fall_asleep() {
+        poll.sleep();
+    }
+}
+
 fn responses<T>(poll: &Arc<Poll>) -> Arc<ResponseQueue<T>> {
     let poll = Arc::clone(poll);
     Arc::new(ResponseQueue::new(move || poll.wake()))
@@ -354,7 +361,7 @@ fn responses_arrive(preemptions: Option<usize>, pushers: &'static [&'static [u32
             .collect();
         let (mut got, all) = (Vec::new(), pushers.concat());
         while got.len() < all.len() {
-            poll.sleep();
+            sleep(&responses, &poll);
             responses.drain(|item| got.push(item));
         }
         assert_eq!(sorted(got), all);
@@ -366,7 +373,7 @@ fn responses_arrive(preemptions: Option<usize>, pushers: &'static [&'static [u32
 
 #[test]
 fn a_consumer_that_sleeps_between_wakes_gets_every_response_once() {
-    responses_arrive(None, &[&[1, 2, 3]]);
+    responses_arrive(None, &[&[1, 2]]);
 }
 
 #[test]
@@ -402,7 +409,7 @@ fn whoever_is_announced_to_sees_what_was_written_before() {
         };
         let (mut got, mut is_asked) = (0, false);
         while got == 0 || !is_asked {
-            poll.sleep();
+            sleep(&responses, &poll);
             // The other way round, an announcement between the two is taken for one that is answered.
             responses.drain(|item| got += item);
             is_asked |= asked.load(Ordering::Acquire);
@@ -437,7 +444,7 @@ fn every_request_gets_its_response_through_both_queues() {
         let (mut left, mut got) = (vec![1, 2, 3], Vec::new());
         push(&queue, &mut left);
         while got.len() < 3 {
-            poll.sleep();
+            sleep(&responses, &poll);
             responses.drain(|response| got.push(response));
             push(&queue, &mut left);
         }
@@ -467,7 +474,7 @@ fn every_quick_request_gets_its_response_although_room_is_not_reported_before() 
             let (mut left, mut got) = (vec![1, 2, 3], Vec::new());
             push_some(&queue, &mut left, is_quick);
             while got.len() < 3 {
-                poll.sleep();
+                sleep(&responses, &poll);
                 responses.drain(|tasks| got.extend(tasks));
                 push_some(&queue, &mut left, is_quick);
             }

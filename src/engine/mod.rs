@@ -86,6 +86,10 @@ pub struct Owed {
     pub bytes: usize,
 }
 
+// The table of 16,384 connections stays below the block of 8 MiB that glibc maps by itself, as the server arranges it. A table that
+// has grown beyond leaves its old memory in the heap: 10,000 idle connections took 1082 bytes each in place of 612.
+const _: () = assert!(size_of::<Connection>() < 512);
+
 /// The state of all connections. Methods take O(1) or O(log n) in the connections, but for what says
 /// otherwise; a budget that is free again attends all that it had paused.
 ///

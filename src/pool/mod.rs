@@ -21,13 +21,13 @@ mod sync {
     #[cfg(not(loom))]
     pub(super) use std::sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     };
 
     #[cfg(loom)]
     pub(super) use loom::sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     };
     #[cfg(loom)]
     pub(super) use model::SegQueue;

@@ -2,28 +2,34 @@
 //!
 //! Knows no sockets; what a wake is, it is told.
 //!
-//! Rule: push, then announce; clear, then drain. A response is either seen by the drain that runs
-//! or announced to the next one.
+//! Rule: push, then announce; drain, and sleep only if nothing has been announced since. A response is seen by
+//! the drain that runs, or keeps the loop from falling asleep, or wakes it.
 
-use super::sync::{AtomicBool, Ordering, SegQueue};
+use super::sync::{AtomicU8, Ordering, SegQueue};
 use std::fmt;
 
 /// Items on their way to one consumer, which sleeps in a poll that `wake` ends.
 pub struct ResponseQueue<T> {
     /// Unbounded as a type; in fact bounded by what the loop has submitted and not yet collected.
     items: SegQueue<T>,
-    /// Whether a wake is under way that no drain has answered yet. Set by workers, cleared by the
-    /// loop.
-    announced: AtomicBool,
+    /// [`AWAKE`], [`ANNOUNCED`] or [`ASLEEP`].
+    consumer: AtomicU8,
     wake: Box<dyn Fn() + Send + Sync>,
 }
+
+/// The consumer has drained, or is about to, and nothing has been announced since.
+const AWAKE: u8 = 0;
+/// Something has been announced that no drain has looked for yet; if the consumer slept, it has been woken.
+const ANNOUNCED: u8 = 1;
+/// The consumer sleeps, or is about to: whoever announces something wakes it.
+const ASLEEP: u8 = 2;
 
 impl<T> ResponseQueue<T> {
     /// An empty queue whose consumer `wake` ends the sleep of.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> ResponseQueue<T> {
         ResponseQueue {
             items: SegQueue::new(),
-            announced: AtomicBool::new(false),
+            consumer: AtomicU8::new(AWAKE),
             wake: Box::new(wake),
         }
     }
@@ -33,23 +39,31 @@ impl<T> ResponseQueue<T> {
         self.items.push(item);
     }
 
-    /// Makes the consumer come, unless somebody already has since its last drain.
+    /// Makes the consumer come: wakes it if it sleeps, and else keeps it from falling asleep before it has drained.
     pub fn announce(&self) {
-        // Release, with the acquire in `drain`: who clears the flag sees what was pushed before
-        // it was set. Acquire, with the release in `drain`: a false read here belongs to a drain
-        // that has begun, and whose pops may have missed our item, so we wake.
-        if !self.announced.swap(true, Ordering::AcqRel) {
+        // Release, with the acquire in `drain`: who finds this there, or what others have made of it, sees what was
+        // pushed before it.
+        if self.consumer.swap(ANNOUNCED, Ordering::Release) == ASLEEP {
             (self.wake)();
         }
     }
 
     /// Passes all that has come to `take`. Only the consumer calls it.
     pub fn drain(&self, mut take: impl FnMut(T)) {
-        // Clear first: an item pushed after our last pop finds the flag down, and wakes again.
-        self.announced.swap(false, Ordering::AcqRel);
+        // First: the announcement of an item that is pushed after our last pop is for the next drain.
+        self.consumer.swap(AWAKE, Ordering::Acquire);
         while let Some(item) = self.items.pop() {
             take(item);
         }
+    }
+
+    /// Unless something has been announced since the last drain, the next announcement wakes the consumer; says whether that
+    /// is so. Only the consumer calls it, before it sleeps; whatever ends the sleep, it drains then.
+    pub fn fall_asleep(&self) -> bool {
+        // Relaxed: nothing is read on account of it. What came before an announcement, the drain sees.
+        self.consumer
+            .compare_exchange(AWAKE, ASLEEP, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
@@ -69,40 +83,59 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    #[test]
-    fn one_wake_announces_all_that_came_before_the_drain() {
+    /// A queue that counts the wakes of its consumer.
+    fn counted() -> (ResponseQueue<u32>, Arc<AtomicUsize>) {
         let wakes = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&wakes);
-        let queue = ResponseQueue::new(move || {
+        let wake = move || {
             counter.fetch_add(1, Ordering::SeqCst);
-        });
-        let push = |item| {
-            queue.push(item);
-            queue.announce();
         };
-        (0..3).for_each(push);
-        assert_eq!(wakes.load(Ordering::SeqCst), 1);
+        (ResponseQueue::new(wake), wakes)
+    }
+
+    fn drained(queue: &ResponseQueue<u32>) -> Vec<u32> {
         let mut got = Vec::new();
         queue.drain(|item| got.push(item));
-        assert_eq!(got, [0, 1, 2]);
-        push(3);
-        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+        got
+    }
+
+    #[test]
+    fn one_wake_ends_a_sleep_whatever_is_announced_before_the_drain() {
+        let (queue, wakes) = counted();
+        for round in 1..=2 {
+            assert!(queue.fall_asleep());
+            for item in 0..3 {
+                queue.push(item);
+                queue.announce();
+            }
+            assert_eq!(wakes.load(Ordering::SeqCst), round);
+            assert_eq!(drained(&queue), [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn what_is_announced_to_a_consumer_awake_keeps_it_awake_until_it_drains() {
+        let (queue, wakes) = counted();
+        for _ in 0..2 {
+            queue.push(0);
+            queue.announce();
+            assert!(!queue.fall_asleep());
+            assert!(!queue.fall_asleep());
+            assert_eq!(drained(&queue), [0]);
+        }
+        assert!(queue.fall_asleep());
+        assert_eq!(wakes.load(Ordering::SeqCst), 0);
     }
 
     #[test]
     fn what_is_pushed_is_there_for_a_drain_before_it_is_announced() {
-        let wakes = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&wakes);
-        let queue = ResponseQueue::new(move || {
-            counter.fetch_add(1, Ordering::SeqCst);
-        });
-        (0..3).for_each(|item| queue.push(item));
-        assert_eq!(wakes.load(Ordering::SeqCst), 0);
-        let mut got = Vec::new();
-        queue.drain(|item| got.push(item));
-        assert_eq!(got, [0, 1, 2]);
+        let (queue, wakes) = counted();
+        queue.push(0);
+        assert_eq!(drained(&queue), [0]);
+        assert!(queue.fall_asleep());
         queue.announce();
         assert_eq!(wakes.load(Ordering::SeqCst), 1);
+        assert_eq!(drained(&queue), []);
     }
 
     #[test]
@@ -126,9 +159,11 @@ mod tests {
         }
         let mut got = Vec::new();
         while got.len() < ITEMS {
-            wakes
-                .recv_timeout(Duration::from_secs(10))
-                .expect("every item is announced");
+            if queue.fall_asleep() {
+                wakes
+                    .recv_timeout(Duration::from_secs(10))
+                    .expect("every item is announced");
+            }
             queue.drain(|item| got.push(item));
         }
         got.sort_unstable();

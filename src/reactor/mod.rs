@@ -227,7 +227,7 @@ impl Reactor {
 
     /// How long nothing has to be done unless something happens.
     fn timeout(&self) -> Option<Duration> {
-        if self.engine.attention_len() > 0 {
+        if self.engine.attention_len() > 0 || !self.responses.fall_asleep() {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();

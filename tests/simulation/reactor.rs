@@ -17,7 +17,7 @@ const ACCEPTS_PER_TURN: usize = 64;
 impl World {
     pub(super) fn is_turn_due(&self) -> bool {
         let sockets = || self.peers.iter().filter(|peer| peer.accepted.is_some());
-        self.engine.attention_len() > 0
+        !self.asleep
             || self.woken()
             || sockets().any(|peer| peer.socket.has_edges())
             || (!self.stopping && self.listener_edge)
@@ -60,6 +60,12 @@ impl World {
         self.oracles_mut()
             .for_each(|(_, oracle)| oracle.expire(now));
         self.look_whether_full(now);
+        self.fall_asleep();
+    }
+
+    /// From here on only an event, a deadline or the waker begins a turn, if anything does.
+    pub(super) fn fall_asleep(&mut self) {
+        self.asleep = self.engine.attention_len() == 0 && self.responses.fall_asleep();
     }
 
     fn look_whether_full(&mut self, now: Instant) {

@@ -59,6 +59,8 @@ pub(crate) struct World {
     responses: ResponseQueue<Batch>,
     /// The poll's waker has been used and the poll has not returned since.
     woken: Arc<AtomicBool>,
+    /// The poll waits for something to happen.
+    asleep: bool,
     /// Batches that have not been drained, in their order: of each request of each task whether it panicked.
     undrained: VecDeque<Vec<Vec<bool>>>,
     /// Of all responses that have been drained.
@@ -93,7 +95,7 @@ impl World {
         let config = settings.config.clone();
         let quick_bytes = settings.quick_bytes;
         let is_quick = Box::new(move |line: &[u8]| answers::is_quick(line, quick_bytes));
-        let world = World {
+        let mut world = World {
             random,
             base,
             now: base,
@@ -102,6 +104,7 @@ impl World {
             queued_peak: 0,
             responses: ResponseQueue::new(move || waker.store(true, Ordering::Relaxed)),
             woken,
+            asleep: false,
             undrained: VecDeque::new(),
             outcomes: Outcomes::default(),
             slots_given: 0,
@@ -120,6 +123,7 @@ impl World {
             engine: Engine::new(config, is_quick),
             settings,
         };
+        world.fall_asleep();
         world.note(|| format!("{:?}", world.settings));
         world
     }
