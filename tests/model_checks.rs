@@ -374,6 +374,7 @@ fn responses_arrive(preemptions: Option<usize>, pushers: &'static [&'static [u32
 #[test]
 fn a_consumer_that_sleeps_between_wakes_gets_every_response_once() {
     responses_arrive(None, &[&[1, 2]]);
+    responses_arrive(Some(3), &[&[1, 2, 3]]);
 }
 
 #[test]
