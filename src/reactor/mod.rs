@@ -211,7 +211,12 @@ impl Reactor {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
+        let has_more_to_do = self.engine.attention_len() > 0 || !self.responses.fall_asleep();
+        let timeout = if has_more_to_do {
+            Some(Duration::ZERO)
+        } else {
+            self.timeout()
+        };
         self.events.clear();
         self.events_beside_many.clear();
         let events = if self.engine.attention_len() > EVENTS_PER_TURN {
@@ -227,9 +232,6 @@ impl Reactor {
 
     /// How long nothing has to be done unless something happens.
     fn timeout(&self) -> Option<Duration> {
-        if self.engine.attention_len() > 0 || !self.responses.fall_asleep() {
-            return Some(Duration::ZERO);
-        }
         let now = Instant::now();
         let listener = self.listener.as_ref().filter(|_| self.engine.may_accept());
         let accept = listener.and_then(|listener| listener.next_try(now));
