@@ -95,8 +95,9 @@ impl Listener {
     }
 
     /// When to try again: now, at the end of a pause, or when an event says so.
-    pub(super) fn next_try(&self, now: Instant) -> Option<Instant> {
-        self.ready.then(|| self.paused_until.unwrap_or(now))
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        self.ready
+            .then(|| self.paused_until.unwrap_or_else(Instant::now))
     }
 
     pub(super) fn accept(&mut self, now: Instant) -> Accepted {

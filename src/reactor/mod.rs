@@ -4,6 +4,7 @@
 //!
 //! Rule: a [`Reactor::turn`] never blocks outside its poll, and gives each connection a bounded share.
 
+mod alarm;
 mod listener;
 mod sockets;
 mod warn_limit;
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::engine::{Engine, IsQuick, Owed, Step};
 use crate::pool::{ResponseQueue, WorkQueue};
 use crate::task::{Batch, ConnectionId, Task};
+use alarm::Alarm;
 pub(crate) use listener::bind;
 use listener::{Accepted, Listener};
 use mio::net::TcpStream;
@@ -31,6 +33,7 @@ use warn_limit::WarnLimit;
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 const SIGNALS: Token = Token(2);
+const ALARM: Token = Token(3);
 
 /// One read takes at most so much, from one buffer that all connections share.
 const READ_CHUNK_BYTES: usize = 65_536;
@@ -92,6 +95,7 @@ pub(crate) struct Reactor {
     /// Of these two, one is in use for a turn, and the other is empty.
     events: Events,
     events_beside_many: Events,
+    alarm: Alarm,
     /// None once the server is stopping.
     listener: Option<Listener>,
     limit_warnings: WarnLimit,
@@ -125,6 +129,7 @@ impl Reactor {
         let poll = Poll::new()?;
         let listener = Listener::register(listener, poll.registry(), LISTENER)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
+        let alarm = Alarm::register(poll.registry(), ALARM)?;
         let now = Instant::now();
         let stats_interval = config.stats_interval;
         let wake = move || waker.wake().expect("an eventfd takes every wake");
@@ -132,6 +137,7 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             events_beside_many: Events::with_capacity(EVENTS_BESIDE_MANY),
+            alarm,
             listener: Some(listener),
             limit_warnings: WarnLimit::default(),
             unserved_warnings: WarnLimit::default(),
@@ -215,7 +221,7 @@ impl Reactor {
         let timeout = if has_more_to_do {
             Some(Duration::ZERO)
         } else {
-            self.timeout()
+            self.alarm.set(self.next_due())?
         };
         self.events.clear();
         self.events_beside_many.clear();
@@ -230,19 +236,16 @@ impl Reactor {
         }
     }
 
-    /// How long nothing has to be done unless something happens.
-    fn timeout(&self) -> Option<Duration> {
-        let now = Instant::now();
+    /// When something has to be done though nothing happens.
+    fn next_due(&self) -> Option<Instant> {
         let listener = self.listener.as_ref().filter(|_| self.engine.may_accept());
-        let accept = listener.and_then(|listener| listener.next_try(now));
         let due = [
             self.engine.next_deadline(),
-            accept,
+            listener.and_then(Listener::next_try),
             self.drain_by,
             self.next_stats,
         ];
-        let next = due.into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(now))
+        due.into_iter().flatten().min()
     }
 
     fn note_events(&mut self) {
@@ -256,6 +259,7 @@ impl Reactor {
                 // What it announces is looked for in every turn.
                 WAKER => {}
                 SIGNALS => self.signalled = true,
+                ALARM => self.alarm.note_ring(),
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
                     // An event may outlive its connection within one batch; ids are never reused.
