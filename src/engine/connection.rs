@@ -11,6 +11,7 @@ use super::order::Order;
 use super::outbox::Outbox;
 use super::trace::trace_each;
 use crate::config::Config;
+use crate::stats::Stats;
 use crate::task::ConnectionId;
 use crate::wire::ErrorLine;
 use std::borrow::Cow;
@@ -104,14 +105,6 @@ impl Rules {
     }
 }
 
-/// What one round of framing did.
-#[derive(Debug, Default)]
-pub(super) struct Framed {
-    pub(super) lines: u32,
-    pub(super) too_long: u32,
-    pub(super) incomplete: u32,
-}
-
 impl Connection {
     pub(super) fn new(id: ConnectionId, turn: Turn, max_line: usize, now: Instant) -> Connection {
         Connection {
@@ -179,47 +172,40 @@ impl Connection {
     }
 
     /// Frames what was read just now.
-    pub(super) fn receive(&mut self, chunk: &[u8], rules: &Rules, now: Instant) -> Framed {
+    pub(super) fn receive(&mut self, chunk: &[u8], rules: &Rules, now: Instant, stats: &mut Stats) {
         debug_assert!(
             self.unframed.is_empty(),
             "a connection with unframed bytes is not read"
         );
         self.bytes_in += chunk.len() as u64;
-        let mut framed = Framed::default();
+        let framed_before = stats.framed;
         let mut rest = chunk;
-        self.frame(&mut rest, rules, now, &mut framed);
+        self.frame(&mut rest, rules, now, stats);
         if !rest.is_empty() {
             self.unframed = rest.to_vec();
             self.unframed_from = 0;
         }
-        self.settle(rules, now, &mut framed);
-        self.pipelines = framed.lines > 1;
-        framed
+        self.advance(rules, now, stats);
+        self.pipelines = stats.framed > framed_before + 1;
     }
 
     /// Moves on what can move: answers to the outbox, unframed bytes into the places that this freed.
-    pub(super) fn advance(&mut self, rules: &Rules, now: Instant) -> Framed {
-        let mut framed = Framed::default();
-        self.settle(rules, now, &mut framed);
-        framed
-    }
-
     #[inline]
-    fn settle(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) {
+    pub(super) fn advance(&mut self, rules: &Rules, now: Instant, stats: &mut Stats) {
         self.release(now);
         if !self.unframed.is_empty() || self.peer_finished {
-            self.frame_unframed(rules, now, framed);
+            self.frame_unframed(rules, now, stats);
         }
     }
 
     /// Frames what was read before, as far as the bounds allow now.
     #[cold]
-    fn frame_unframed(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) {
+    fn frame_unframed(&mut self, rules: &Rules, now: Instant, stats: &mut Stats) {
         while !self.unframed.is_empty() || self.peer_finished {
             let places = self.order.len();
             let unframed = std::mem::take(&mut self.unframed);
             let mut rest = &unframed[self.unframed_from..];
-            self.frame(&mut rest, rules, now, framed);
+            self.frame(&mut rest, rules, now, stats);
             if rest.is_empty() {
                 self.unframed_from = 0;
             } else {
@@ -245,7 +231,7 @@ impl Connection {
     }
 
     /// Opens places for the lines of `rest`, as far as the bounds allow.
-    fn frame(&mut self, rest: &mut &[u8], rules: &Rules, now: Instant, framed: &mut Framed) {
+    fn frame(&mut self, rest: &mut &[u8], rules: &Rules, now: Instant, stats: &mut Stats) {
         let config = &rules.config;
         if self.outbox.kept_bytes() > UNSENT_LIMIT_BYTES {
             return;
@@ -257,24 +243,24 @@ impl Connection {
                 Frame::Plain(line) => {
                     let is_quick = rules.is_quick(line);
                     if is_quick && !rest.is_empty() {
-                        *rest = self.open_run(line, chunk, room, rules, now, framed);
+                        *rest = self.open_run(line, chunk, room, rules, now, stats);
                     } else {
-                        self.open(Cow::Borrowed(line), 1, is_quick, config, now, framed);
+                        self.open(Cow::Borrowed(line), 1, is_quick, config, now, stats);
                     }
                 }
                 Frame::Line(line) => {
                     let is_quick = rules.is_quick(&line);
-                    self.open(line, 1, is_quick, config, now, framed);
+                    self.open(line, 1, is_quick, config, now, stats);
                 }
                 Frame::TooLong => {
-                    framed.too_long += 1;
+                    stats.too_long += 1;
                     let max_line = config.max_line;
                     self.order
                         .open_answered(ErrorLine::LineTooLong { max_line }.to_line().into(), now);
                 }
                 Frame::Dropped => {}
                 Frame::Incomplete if self.peer_finished && self.framer.is_inside_line() => {
-                    framed.incomplete += 1;
+                    stats.incomplete += 1;
                     self.framer = Framer::new(config.max_line);
                     self.order
                         .open_answered(ErrorLine::IncompleteLine.to_line().into(), now);
@@ -293,7 +279,7 @@ impl Connection {
         room: usize,
         rules: &Rules,
         now: Instant,
-        framed: &mut Framed,
+        stats: &mut Stats,
     ) -> &'a [u8] {
         let config = &rules.config;
         let (max_requests, max_bytes) = self.order.run_room(first.len(), config.max_run, now);
@@ -312,11 +298,11 @@ impl Connection {
             bytes += line.len() + 1;
         }
         let lines = Cow::Borrowed(&chunk[..bytes - 1]);
-        self.open(lines, requests, true, config, now, framed);
+        self.open(lines, requests, true, config, now, stats);
         if let Some(line) = slow {
             // It has been asked about, so it is opened here.
             bytes += line.len() + 1;
-            self.open(Cow::Borrowed(line), 1, false, config, now, framed);
+            self.open(Cow::Borrowed(line), 1, false, config, now, stats);
         }
         &chunk[bytes..]
     }
@@ -328,9 +314,10 @@ impl Connection {
         is_quick: bool,
         config: &Config,
         now: Instant,
-        framed: &mut Framed,
+        stats: &mut Stats,
     ) {
-        framed.lines += requests as u32;
+        stats.framed += requests as u64;
+        stats.waiting.now += requests as u64;
         let first = self
             .order
             .open(lines, requests, is_quick, config.max_run, now);
@@ -417,14 +404,14 @@ mod tests {
         Connection::new(id, turn, rules.config.max_line, now)
     }
 
-    /// Gives slots to all that wait, and answers it. Adds to `got` which lines came together; says how
-    /// many that framed.
+    /// Gives slots to all that wait, and answers it. Adds to `got` which lines came together.
     fn answer(
         connection: &mut Connection,
         rules: &Rules,
         now: Instant,
+        stats: &mut Stats,
         got: &mut Vec<Vec<Vec<u8>>>,
-    ) -> u64 {
+    ) {
         let runs: Vec<_> =
             std::iter::from_fn(|| connection.order.submit(usize::MAX, now)).collect();
         for run in runs {
@@ -439,10 +426,9 @@ mod tests {
             connection.order.fill(run.first, responses);
             got.push(lines);
         }
-        let framed = connection.advance(rules, now);
+        connection.advance(rules, now, stats);
         let unsent = connection.outbox.unsent().len();
         connection.outbox.sent(unsent, |_| ());
-        u64::from(framed.lines)
     }
 
     /// The definition of the runs, line by line. When a line finds no place, all before it are answered.
@@ -495,18 +481,18 @@ mod tests {
             cuts.sort_unstable();
             let now = Instant::now();
             let mut connection = connection(&rules, now);
-            let (mut got, mut framed) = (Vec::new(), 0);
+            let (mut got, mut stats) = (Vec::new(), Stats::default());
             for cut in cuts.windows(2) {
                 let chunk = &bytes[cut[0]..cut[1]];
-                framed += u64::from(connection.receive(chunk, &rules, now).lines);
+                connection.receive(chunk, &rules, now, &mut stats);
                 connection.counted_bytes = connection.buffered_bytes();
                 connection.check_invariants(&rules.config);
                 while !connection.unframed.is_empty() {
-                    framed += answer(&mut connection, &rules, now, &mut got);
+                    answer(&mut connection, &rules, now, &mut stats, &mut got);
                 }
             }
-            framed += answer(&mut connection, &rules, now, &mut got);
-            prop_assert_eq!(framed, lines.len() as u64);
+            answer(&mut connection, &rules, now, &mut stats, &mut got);
+            prop_assert_eq!(stats.framed, lines.len() as u64);
             let lines: Vec<_> = lines.into_iter().map(|(line, _)| line).collect();
             prop_assert!(asked.try_iter().eq(lines.iter().cloned()), "each line is asked about once");
             prop_assert_eq!(got, runs(&lines, &rules.config));
@@ -520,9 +506,11 @@ mod tests {
             ..Config::default()
         });
         let now = Instant::now();
-        let mut connection = connection(&rules, now);
-        connection.receive(b"q1\nq2\nxxxxxxxxxx\nq4\nyyyyyyyyyyyy", &rules, now);
-        connection.receive(b"y\nq6\nq7\n", &rules, now);
+        let (mut connection, mut stats) = (connection(&rules, now), Stats::default());
+        let chunks = [&b"q1\nq2\nxxxxxxxxxx\nq4\nyyyyyyyyyyyy"[..], b"y\nq6\nq7\n"];
+        for chunk in chunks {
+            connection.receive(chunk, &rules, now, &mut stats);
+        }
         let runs = std::iter::from_fn(|| connection.order.submit(9, now));
         let runs: Vec<_> = runs.map(|run| (run.first.0, run.lines.to_vec())).collect();
         let expected = [(1, &b"q1\nq2\n"[..]), (4, b"q4\n"), (6, b"q6\nq7\n")];

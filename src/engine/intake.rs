@@ -17,7 +17,7 @@ pub const PUT_OFF: Duration = Duration::from_millis(20);
 impl Engine {
     /// Whether a connection that could be read is not read now; then it is attended when that is over.
     pub(super) fn puts_off(&mut self, id: ConnectionId, now: Instant) -> bool {
-        let Some(connection) = find(&mut self.connections, id).filter(|c| c.pipelines) else {
+        let Some(connection) = find(&mut self.connections, id) else {
             return false;
         };
         // Since it was read last: being let go and put off again is not starting over.

@@ -24,7 +24,7 @@ use crate::task::{Batch, ConnectionId, Response};
 use crate::wire::ErrorLine;
 use admission::Admission;
 pub use connection::UNSENT_LIMIT_BYTES;
-use connection::{Connection, Framed, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, ReadPause};
+use connection::{Connection, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, ReadPause};
 pub use intake::PUT_OFF;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
@@ -184,8 +184,7 @@ impl Engine {
         };
         self.stats.bytes_in += chunk.len() as u64;
         let had_waiting = connection.order.waiting() > 0;
-        let framed = connection.receive(chunk, &self.rules, now);
-        self.count(framed);
+        connection.receive(chunk, &self.rules, now, &mut self.stats);
         self.settled(id, had_waiting);
     }
 
@@ -375,22 +374,20 @@ impl Engine {
             return Step::Wait;
         };
         match connection.phase {
-            Phase::Over { why } => return Step::Close { why },
+            Phase::Serving if !connection.peer_finished => {}
+            Phase::Serving | Phase::Ending { .. } if !connection.is_finished() => {
+                return Step::Wait;
+            }
+            Phase::Ending { .. } if !connection.peer_finished => return Step::ShutDown,
+            Phase::Serving | Phase::Ending { .. } => return FINISHED,
             Phase::Lingering { .. } if connection.peer_finished => return FINISHED,
             Phase::Lingering {
                 left_bytes: 1.., ..
             } if readable => return Step::Discard,
             Phase::Lingering { .. } => return Step::Wait,
-            Phase::Serving | Phase::Ending { .. } => {}
+            Phase::Over { why } => return Step::Close { why },
         }
-        if connection.is_finished() {
-            return if connection.peer_finished {
-                FINISHED
-            } else {
-                Step::ShutDown
-            };
-        }
-        if !readable || connection.phase != Phase::Serving || connection.peer_finished {
+        if !readable {
             return Step::Wait;
         }
         if !connection.may_read(&self.rules.config) {
@@ -405,7 +402,7 @@ impl Engine {
             self.stats.budget_pauses += 1;
             return Step::Wait;
         }
-        if self.puts_off(id, now) {
+        if connection.pipelines && self.puts_off(id, now) {
             return Step::Wait;
         }
         Step::Read
@@ -434,8 +431,7 @@ impl Engine {
     fn advance(&mut self, id: ConnectionId, now: Instant) {
         let connection = &mut self.connections[id.slot()];
         let had_waiting = connection.order.waiting() > 0;
-        let framed = connection.advance(&self.rules, now);
-        self.count(framed);
+        connection.advance(&self.rules, now, &mut self.stats);
         self.settled(id, had_waiting);
     }
 
@@ -445,18 +441,6 @@ impl Engine {
         connection.end_input(Some(now + LINGER_TIMEOUT), &self.rules.config);
         connection.order.open_answered(error.to_line().into(), now);
         self.advance(id, now);
-    }
-
-    fn count(&mut self, framed: Framed) {
-        let Framed {
-            lines,
-            too_long,
-            incomplete,
-        } = framed;
-        self.stats.framed += u64::from(lines);
-        self.stats.waiting.now += u64::from(lines);
-        self.stats.too_long += u64::from(too_long);
-        self.stats.incomplete += u64::from(incomplete);
     }
 
     /// After every change of a connection: its turn for slots, its share of the budget, and
@@ -495,10 +479,15 @@ impl Engine {
         self.stats.buffered.down(before);
         self.stats.buffered.up(after);
         if !self.budget_paused.is_empty() && !self.is_budget_spent() {
-            for id in std::mem::take(&mut self.budget_paused) {
-                self.connections[id.slot()].read_pause = ReadPause::None;
-                self.attend(id);
-            }
+            self.end_budget_pauses();
+        }
+    }
+
+    #[cold]
+    fn end_budget_pauses(&mut self) {
+        for id in std::mem::take(&mut self.budget_paused) {
+            self.connections[id.slot()].read_pause = ReadPause::None;
+            self.attend(id);
         }
     }
 }
