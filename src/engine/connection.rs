@@ -192,7 +192,9 @@ impl Connection {
     /// Moves on what can move: answers to the outbox, unframed bytes into the places that this freed.
     #[inline]
     pub(super) fn advance(&mut self, rules: &Rules, now: Instant, stats: &mut Stats) {
-        self.release(now);
+        if self.order.has_leaving() {
+            self.release(now);
+        }
         if !self.unframed.is_empty() || self.peer_finished {
             self.frame_unframed(rules, now, stats);
         }
@@ -220,7 +222,6 @@ impl Connection {
     }
 
     /// Passes on the answers whose turn it is.
-    #[inline]
     fn release(&mut self, now: Instant) {
         while let Some(responses) = self.order.leave() {
             self.outbox.push(responses);

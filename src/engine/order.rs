@@ -288,10 +288,17 @@ impl Order {
         place.queued_at
     }
 
+    /// Whether there are responses whose turn it is to leave.
+    #[inline]
+    pub(super) fn has_leaving(&self) -> bool {
+        let front = self.places.front();
+        front.is_some_and(|place| place.state == State::Answered)
+    }
+
     /// The next responses whose turn it is to leave.
     #[inline]
     pub(super) fn leave(&mut self) -> Option<Leaving> {
-        if self.places.front()?.state != State::Answered {
+        if !self.has_leaving() {
             return None;
         }
         let place = self.places.pop_front()?;
