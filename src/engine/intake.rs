@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub const PUT_OFF: Duration = Duration::from_millis(20);
 
 impl Engine {
-    /// Whether a connection that could be read is not read now; then it is attended when that is over.
+    /// Whether a connection that pipelines and could be read is not read now; then it is attended when that is over.
     pub(super) fn puts_off(&mut self, id: ConnectionId, now: Instant) -> bool {
         let Some(connection) = find(&mut self.connections, id) else {
             return false;
