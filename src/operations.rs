@@ -10,9 +10,6 @@ use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::time::Duration;
 
-/// Where the space behind a name is looked for: the names of all operations are shorter, and errors show no more.
-const NAME_BYTES: usize = SHOWN_NAME_BYTES + 1;
-
 /// The operations of docs/protocol.md.
 #[derive(Debug, Clone)]
 pub struct Operations {
@@ -22,19 +19,11 @@ pub struct Operations {
 
 impl Handler for Operations {
     fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
-        if request.is_empty() {
-            return refuse(ErrorLine::EmptyRequest, response);
-        }
-        let beginning = &request[..request.len().min(NAME_BYTES)];
-        let (name, argument) = match beginning.iter().position(|byte| *byte == b' ') {
-            Some(space) => (&request[..space], &request[space + 1..]),
-            None => (request, &[][..]),
-        };
-        if name.eq_ignore_ascii_case(b"ECHO") {
+        if let Some(argument) = argument_of(b"ECHO", request) {
             response.reserve(OK.len() + argument.len() + 1);
             response.push(OK);
             response.push(argument);
-        } else if name.eq_ignore_ascii_case(b"SLEEP") {
+        } else if let Some(argument) = argument_of(b"SLEEP", request) {
             match sleep_argument(argument).filter(|n| *n <= self.max_sleep) {
                 Some(n) => {
                     std::thread::sleep(Duration::from_millis(n));
@@ -47,11 +36,15 @@ impl Handler for Operations {
                     response,
                 ),
             }
-        } else if name.eq_ignore_ascii_case(b"HASH") {
+        } else if let Some(argument) = argument_of(b"HASH", request) {
             response.push(OK);
             push_hex(&Sha256::digest(argument), response);
+        } else if request.is_empty() {
+            refuse(ErrorLine::EmptyRequest, response);
         } else {
-            refuse(ErrorLine::UnknownOp(name), response);
+            let shown = &request[..request.len().min(SHOWN_NAME_BYTES)];
+            let name = shown.split(|byte| *byte == b' ').next();
+            refuse(ErrorLine::UnknownOp(name.unwrap_or_default()), response);
         }
     }
 
@@ -59,6 +52,20 @@ impl Handler for Operations {
     fn is_quick(&self, request: &[u8]) -> bool {
         const QUICK_BYTES: usize = 1024;
         request.len() <= QUICK_BYTES && !matches!(request.first(), Some(b's' | b'S'))
+    }
+}
+
+/// The argument of a request, if `name`, which is all capital letters, is that of its operation in upper or lower case.
+fn argument_of<'a, const N: usize>(name: &[u8; N], request: &'a [u8]) -> Option<&'a [u8]> {
+    // The one bit in which the two cases of a letter differ. For an array, whose length the compiler knows, this is
+    // done with all bytes at once.
+    const CASE: u8 = b'a' ^ b'A';
+    let (first, rest) = request.split_first_chunk()?;
+    match rest {
+        _ if first.map(|byte| byte & !CASE) != *name => None,
+        [] => Some(rest),
+        [b' ', argument @ ..] => Some(argument),
+        _ => None,
     }
 }
 
@@ -148,6 +155,24 @@ mod tests {
         answers(b" ECHO x", b"ERR unknown op ");
         answers(b"ECHO\tx", b"ERR unknown op ECHO?X");
         answers(b"quit now", b"ERR unknown op QUIT");
+        answers(
+            &[b'x'; 40],
+            &[&b"ERR unknown op "[..], &[b'X'; 32]].concat(),
+        );
+    }
+
+    #[test]
+    fn a_name_is_known_in_upper_and_lower_case_and_in_no_other_bytes() {
+        for name in [b"ECHO x", b"HASH x"] {
+            for (position, letter) in name[..4].iter().enumerate() {
+                for byte in 0..=255 {
+                    let mut request = *name;
+                    request[position] = byte;
+                    let is_known = answer(&request).starts_with(OK);
+                    assert_eq!(is_known, byte.eq_ignore_ascii_case(letter), "{request:?}");
+                }
+            }
+        }
     }
 
     #[test]
