@@ -60,9 +60,11 @@ fn argument_of<'a, const N: usize>(name: &[u8; N], request: &'a [u8]) -> Option<
     // The one bit in which the two cases of a letter differ. For an array, whose length the compiler knows, this is
     // done with all bytes at once.
     const CASE: u8 = b'a' ^ b'A';
-    let (first, rest) = request.split_first_chunk()?;
+    let (first, rest) = request.split_first_chunk::<N>()?;
+    if first.map(|byte| byte & !CASE) != *name {
+        return None;
+    }
     match rest {
-        _ if first.map(|byte| byte & !CASE) != *name => None,
         [] => Some(rest),
         [b' ', argument @ ..] => Some(argument),
         _ => None,

@@ -192,6 +192,7 @@ impl Connection {
     /// Moves on what can move: answers to the outbox, unframed bytes into the places that this freed.
     #[inline]
     pub(super) fn advance(&mut self, rules: &Rules, now: Instant, stats: &mut Stats) {
+        // Asked first, for of the changes of a request only its answer lets anything leave.
         if self.order.has_leaving() {
             self.release(now);
         }

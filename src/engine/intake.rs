@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 pub const PUT_OFF: Duration = Duration::from_millis(20);
 
 impl Engine {
-    /// Whether a connection that pipelines and could be read is not read now; then it is attended when that is over.
+    /// Whether a connection that could be read is not read now; then it is attended when that is over.
     pub(super) fn puts_off(&mut self, id: ConnectionId, now: Instant) -> bool {
-        let Some(connection) = find(&mut self.connections, id) else {
+        let connection = &mut self.connections[id.slot()];
+        if !connection.pipelines {
             return false;
-        };
+        }
         // Since it was read last: being let go and put off again is not starting over.
         let until = *connection.put_off_until.get_or_insert(now + PUT_OFF);
         if self.is_full && now < until {

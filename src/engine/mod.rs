@@ -402,7 +402,7 @@ impl Engine {
             self.stats.budget_pauses += 1;
             return Step::Wait;
         }
-        if connection.pipelines && self.puts_off(id, now) {
+        if self.puts_off(id, now) {
             return Step::Wait;
         }
         Step::Read
