@@ -51,6 +51,14 @@ const EVENTS_PER_TURN: usize = 64;
 /// who waits for its event must not wait for several such turns.
 const EVENTS_BESIDE_MANY: usize = 1024;
 
+/// When pipelines are under way, so many of their requests that another answer is near, the loop polls on for so long before it
+/// sleeps: about as long as falling asleep and being woken takes ("The loop polls on for pipelines", docs/decisions.md).
+const POLL_ON: Duration = Duration::from_micros(5);
+/// Requests of one task that make it a pipeline's.
+const PIPELINE_REQUESTS: usize = 16;
+/// Requests under way that make the next answer near.
+const MANY_REQUESTS: u64 = 64;
+
 /// Urgent data too, for what it does to reads ([`Socket::note`]).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const INTERESTS: Interest = Interest::READABLE
@@ -107,6 +115,8 @@ pub(crate) struct Reactor {
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
     responses: Arc<ResponseQueue<Batch>>,
+    /// The workers have been given pipelines, and since then polling on has not been in vain.
+    awaits_pipelines: bool,
     stop_asked: Arc<AtomicBool>,
     drain_timeout: Duration,
     drain_by: Option<Instant>,
@@ -148,6 +158,7 @@ impl Reactor {
             engine: Engine::new(config.clone(), is_quick),
             queue,
             responses: Arc::new(ResponseQueue::new(wake)),
+            awaits_pipelines: false,
             stop_asked: Arc::new(AtomicBool::new(false)),
             drain_timeout: config.drain_timeout,
             drain_by: None,
@@ -216,13 +227,37 @@ impl Reactor {
         Ok(())
     }
 
+    /// Waits until there is something to do, or something may have to be done.
     fn wait(&mut self) -> io::Result<()> {
+        if self.is_answer_near() {
+            let until = Instant::now() + POLL_ON;
+            while Instant::now() < until {
+                self.poll_for(Some(Duration::ZERO))?;
+                if !self.events.is_empty() || self.responses.is_announced() {
+                    return Ok(());
+                }
+            }
+            self.awaits_pipelines = false;
+        }
         let has_more_to_do = self.engine.attention_len() > 0 || !self.responses.fall_asleep();
         let timeout = if has_more_to_do {
             Some(Duration::ZERO)
         } else {
             self.alarm.set(self.next_due())?
         };
+        self.poll_for(timeout)
+    }
+
+    /// Whether there is nothing to do, but probably will be before the loop has fallen asleep.
+    fn is_answer_near(&self) -> bool {
+        self.awaits_pipelines
+            && self.engine.stats().submitted.now >= MANY_REQUESTS
+            && !self.engine.has_waiting()
+            && self.engine.attention_len() == 0
+            && !self.responses.is_announced()
+    }
+
+    fn poll_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.events.clear();
         self.events_beside_many.clear();
         let events = if self.engine.attention_len() > EVENTS_PER_TURN {
@@ -427,8 +462,10 @@ impl Reactor {
     fn submit(&mut self, now: Instant) {
         if self.engine.has_waiting() {
             let engine = &mut self.engine;
+            let awaits_pipelines = &mut self.awaits_pipelines;
             self.queue.push_while_room(|room| {
                 engine.submit(room.slots(), now, |flow, task| {
+                    *awaits_pipelines |= task.requests >= PIPELINE_REQUESTS;
                     room.push(flow, task.requests, task.is_quick, task);
                 });
             });
