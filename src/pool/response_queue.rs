@@ -59,7 +59,7 @@ impl<T> ResponseQueue<T> {
 
     /// Whether something has been announced since the last drain. Only the consumer calls it.
     pub fn is_announced(&self) -> bool {
-        // Relaxed: what there is, the drain sees.
+        // Relaxed: only a hint. What was announced, the acquire in `drain` sees.
         self.consumer.load(Ordering::Relaxed) == ANNOUNCED
     }
 

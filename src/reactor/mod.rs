@@ -51,13 +51,13 @@ const EVENTS_PER_TURN: usize = 64;
 /// who waits for its event must not wait for several such turns.
 const EVENTS_BESIDE_MANY: usize = 1024;
 
-/// When pipelines are under way, so many of their requests that another answer is near, the loop polls on for so long before it
-/// sleeps: about as long as falling asleep and being woken takes ("The loop polls on for pipelines", docs/decisions.md).
+/// How long the loop polls on before it sleeps, where that pays: about as long as falling asleep and being woken takes. Which loads lose by
+/// more, or by less of the next two, stands in docs/decisions.md ("The loop polls on for pipelines").
 const POLL_ON: Duration = Duration::from_micros(5);
-/// Requests of one task that make it a pipeline's.
-const PIPELINE_REQUESTS: usize = 16;
-/// Requests under way that make the next answer near.
-const MANY_REQUESTS: u64 = 64;
+/// It pays only after a task of so many requests, a pipeline's, has been handed out…
+const POLL_ON_RUN: usize = 16;
+/// … and while so many requests, of whatever kind, are under way.
+const POLL_ON_REQUESTS: u64 = 64;
 
 /// Urgent data too, for what it does to reads ([`Socket::note`]).
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -115,8 +115,8 @@ pub(crate) struct Reactor {
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
     responses: Arc<ResponseQueue<Batch>>,
-    /// The workers have been given pipelines, and since then polling on has not been in vain.
-    awaits_pipelines: bool,
+    /// A run of a pipeline has been handed out since polling on was last in vain.
+    may_poll_on: bool,
     stop_asked: Arc<AtomicBool>,
     drain_timeout: Duration,
     drain_by: Option<Instant>,
@@ -158,7 +158,7 @@ impl Reactor {
             engine: Engine::new(config.clone(), is_quick),
             queue,
             responses: Arc::new(ResponseQueue::new(wake)),
-            awaits_pipelines: false,
+            may_poll_on: false,
             stop_asked: Arc::new(AtomicBool::new(false)),
             drain_timeout: config.drain_timeout,
             drain_by: None,
@@ -227,7 +227,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Waits until there is something to do, or something may have to be done.
+    /// Polls; sleeps in it only if there is nothing to do and no answer is near.
     fn wait(&mut self) -> io::Result<()> {
         if self.is_answer_near() {
             let until = Instant::now() + POLL_ON;
@@ -237,7 +237,8 @@ impl Reactor {
                     return Ok(());
                 }
             }
-            self.awaits_pipelines = false;
+            // In vain: no more of it until the next such run.
+            self.may_poll_on = false;
         }
         let has_more_to_do = self.engine.attention_len() > 0 || !self.responses.fall_asleep();
         let timeout = if has_more_to_do {
@@ -248,15 +249,15 @@ impl Reactor {
         self.poll_for(timeout)
     }
 
-    /// Whether there is nothing to do, but probably will be before the loop has fallen asleep.
+    /// Whether nothing is left to do, but probably will be before the loop has fallen asleep.
     fn is_answer_near(&self) -> bool {
-        self.awaits_pipelines
-            && self.engine.stats().submitted.now >= MANY_REQUESTS
+        self.may_poll_on
+            && self.engine.stats().submitted.now >= POLL_ON_REQUESTS
             && !self.engine.has_waiting()
             && self.engine.attention_len() == 0
-            && !self.responses.is_announced()
     }
 
+    /// Takes events; with nobody to attend they are all in `events`.
     fn poll_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.events.clear();
         self.events_beside_many.clear();
@@ -461,11 +462,9 @@ impl Reactor {
     /// Gives the queue what it has room for, whoever's turn it is.
     fn submit(&mut self, now: Instant) {
         if self.engine.has_waiting() {
-            let engine = &mut self.engine;
-            let awaits_pipelines = &mut self.awaits_pipelines;
             self.queue.push_while_room(|room| {
-                engine.submit(room.slots(), now, |flow, task| {
-                    *awaits_pipelines |= task.requests >= PIPELINE_REQUESTS;
+                self.engine.submit(room.slots(), now, |flow, task| {
+                    self.may_poll_on |= task.requests >= POLL_ON_RUN;
                     room.push(flow, task.requests, task.is_quick, task);
                 });
             });
