@@ -1,4 +1,4 @@
-//! The bounded queue between the loop and the workers: one Mutex, one Condvar.
+//! The bounded queue between the loop and the workers: one Mutex, and a Condvar for each worker.
 //!
 //! Knows neither what a task means nor who waits when it is full; that is the engine's.
 //!
@@ -10,6 +10,7 @@ use super::turns::Turns;
 use crate::config::QueueOrder;
 use crate::stats::{Gauge, QueueStats};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A queue of tasks, together at most `capacity` slots, for any number of workers.
@@ -18,8 +19,6 @@ use std::time::{Duration, Instant};
 /// room and no deadline in here. The worker side is [`WorkQueue::pop`], which blocks.
 pub struct WorkQueue<T> {
     state: Mutex<State<T>>,
-    /// Signalled when there is a task for one more worker, and at the close.
-    takeable: Condvar,
 }
 
 /// All of it is guarded by the one lock.
@@ -29,10 +28,11 @@ struct State<T> {
     taken: usize,
     capacity: usize,
     order: QueueOrder,
-    /// Workers inside `takeable.wait`.
-    idle: usize,
+    /// The bells of the workers that sleep and have not been woken. Who fell asleep last is woken first: one
+    /// worker then does all that it can, on the core where it and its caches are.
+    asleep: Vec<Arc<Condvar>>,
     /// Workers that will be here soon, so that none need be woken: those woken already, and those
-    /// out with a quick task. May be too low after a wake that nobody asked for, never too high.
+    /// out with a quick task.
     coming: usize,
     /// The last push ended at "full": the next pop of a slow task must say that it made room.
     room_wanted: bool,
@@ -92,6 +92,8 @@ impl<T> Room<'_, T> {
 /// What the queue has to know of one worker from one pop to the next.
 #[derive(Debug, Default)]
 pub struct Taker {
+    /// Rung for this worker alone: when there is a task for it, and at the close.
+    bell: Arc<Condvar>,
     /// It counts in [`State::coming`].
     is_coming: bool,
     /// What it has worked since it last waited, or last left what is queued to another.
@@ -134,7 +136,7 @@ impl<T> WorkQueue<T> {
             taken: 0,
             capacity,
             order,
-            idle: 0,
+            asleep: Vec::new(),
             coming: 0,
             room_wanted: false,
             closed: false,
@@ -144,7 +146,6 @@ impl<T> WorkQueue<T> {
         };
         WorkQueue {
             state: Mutex::new(state),
-            takeable: Condvar::new(),
         }
     }
 
@@ -179,10 +180,9 @@ impl<T> WorkQueue<T> {
                 return None;
             }
             taker.streak = Duration::ZERO;
-            state.idle += 1;
-            state = self.takeable.wait(state).expect(UNPOISONED);
-            state.idle -= 1;
-            taker.is_coming = true;
+            state.asleep.push(Arc::clone(&taker.bell));
+            state = taker.bell.wait(state).expect(UNPOISONED);
+            taker.is_coming = !state.is_still_asleep(taker);
             state.arrived(taker);
         }
     }
@@ -232,11 +232,13 @@ impl<T> WorkQueue<T> {
     /// Unlocks; wakes a worker if there is a task and nobody will be here for it soon. A push
     /// wakes at most one, and whoever leaves tasks behind for long wakes the next.
     fn wake_if_wanted(&self, mut state: MutexGuard<'_, State<T>>) {
-        let wake = !state.tasks.is_empty() && state.idle > 0 && state.coming == 0;
-        state.coming += usize::from(wake);
-        drop(state);
-        if wake {
-            self.takeable.notify_one();
+        if state.tasks.is_empty() || state.coming > 0 {
+            return;
+        }
+        if let Some(bell) = state.asleep.pop() {
+            state.coming += 1;
+            drop(state);
+            bell.notify_one();
         }
     }
 
@@ -254,21 +256,17 @@ impl<T> WorkQueue<T> {
 
     /// Ends the queue: what is in it is still handed out, then every `pop` returns `None`.
     pub fn close(&self) {
-        self.lock().closed = true;
-        self.takeable.notify_all();
+        self.lock().close();
     }
 
     /// Ends the queue and empties it: no worker takes another task.
     pub fn abandon(&self) -> Vec<T> {
         let mut state = self.lock();
-        state.closed = true;
+        state.close();
         state.taken = 0;
-        let abandoned = std::iter::from_fn(|| state.tasks.pop())
+        std::iter::from_fn(|| state.tasks.pop())
             .map(|slotted| slotted.task)
-            .collect();
-        drop(state);
-        self.takeable.notify_all();
-        abandoned
+            .collect()
     }
 
     /// What the queue has been through so far.
@@ -310,10 +308,26 @@ impl<T> State<T> {
         }
     }
 
+    /// Whether a worker whose sleep has ended was woken by no task: then it takes its bell back.
+    fn is_still_asleep(&mut self, taker: &Taker) -> bool {
+        let bell = self
+            .asleep
+            .iter()
+            .position(|bell| Arc::ptr_eq(bell, &taker.bell));
+        bell.map(|bell| self.asleep.remove(bell)).is_some()
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        for bell in &self.asleep {
+            bell.notify_one();
+        }
+    }
+
     /// A worker has the lock that was on its way here, or came unasked.
     fn arrived(&mut self, taker: &mut Taker) {
         if std::mem::take(&mut taker.is_coming) {
-            self.coming = self.coming.saturating_sub(1);
+            self.coming -= 1;
         }
     }
 }

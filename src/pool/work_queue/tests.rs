@@ -71,7 +71,7 @@ fn worker(queue: &Arc<WorkQueue<u32>>) -> mpsc::Receiver<u32> {
 
 fn await_idle(queue: &WorkQueue<u32>, idle: usize) {
     let start = Instant::now();
-    while queue.lock().idle != idle {
+    while queue.lock().asleep.len() != idle {
         assert!(start.elapsed() < PATIENCE, "{idle} workers wait for a task");
         thread::yield_now();
     }
@@ -80,7 +80,7 @@ fn await_idle(queue: &WorkQueue<u32>, idle: usize) {
 /// Workers that wait, and those that were woken and have not come yet or are out with a quick task.
 fn idle_and_coming(queue: &WorkQueue<u32>) -> (usize, usize) {
     let state = queue.lock();
-    (state.idle, state.coming)
+    (state.asleep.len(), state.coming)
 }
 
 // Room.
@@ -234,14 +234,53 @@ fn a_worker_out_with_a_quick_task_is_not_doubled_by_waking_another() {
 fn a_worker_that_is_woken_is_not_doubled_by_waking_another() {
     let queue = fair(8);
     // Two workers wait, and the one that is woken takes its time.
-    queue.lock().idle = 2;
+    queue.lock().asleep = vec![Arc::default(), Arc::default()];
     for task in 1..4 {
         push(&queue, 0, task);
-        assert_eq!(idle_and_coming(&queue), (2, 1), "only one");
+        assert_eq!(idle_and_coming(&queue), (1, 1), "only one");
     }
     // Another one takes a task in between: what it leaves is for the one that was woken.
     assert_eq!(pop(&queue), popped(1, false));
-    assert_eq!(idle_and_coming(&queue), (2, 1));
+    assert_eq!(idle_and_coming(&queue), (1, 1));
+}
+
+#[test]
+fn who_fell_asleep_last_is_woken_first() {
+    let queue = Arc::new(fair(8));
+    let first = worker(&queue);
+    await_idle(&queue, 1);
+    let second = worker(&queue);
+    await_idle(&queue, 2);
+    for task in 0..3 {
+        push_quick(&queue, [task]);
+        assert_eq!(second.recv_timeout(PATIENCE), Ok(task));
+        await_idle(&queue, 2);
+    }
+    queue.close();
+    assert_eq!(first.iter().count(), 0);
+}
+
+#[test]
+fn a_sleep_that_ends_for_no_reason_changes_nothing() {
+    let (queue, bell) = (Arc::new(fair(8)), Arc::default());
+    let mut taker = Taker {
+        bell: Arc::clone(&bell),
+        ..Taker::default()
+    };
+    let sleeper = {
+        let queue = Arc::clone(&queue);
+        thread::spawn(move || queue.pop(&mut taker))
+    };
+    for _ in 0..100 {
+        await_idle(&queue, 1);
+        bell.notify_one();
+        thread::yield_now();
+    }
+    await_idle(&queue, 1);
+    assert_eq!(idle_and_coming(&queue), (1, 0));
+    push(&queue, 0, 1);
+    assert_eq!(sleeper.join().expect("no panic"), popped(1, false));
+    assert_eq!(idle_and_coming(&queue), (0, 0));
 }
 
 #[test]
