@@ -57,12 +57,6 @@ impl<T> ResponseQueue<T> {
         }
     }
 
-    /// Whether something has been announced since the last drain. Only the consumer calls it.
-    pub fn is_announced(&self) -> bool {
-        // Relaxed: only a hint. What was announced, the acquire in `drain` sees.
-        self.consumer.load(Ordering::Relaxed) == ANNOUNCED
-    }
-
     /// Unless something has been announced since the last drain, the next announcement wakes the consumer; says whether that
     /// is so. Only the consumer calls it, before it sleeps; whatever ends the sleep, it drains then.
     pub fn fall_asleep(&self) -> bool {
@@ -142,22 +136,6 @@ mod tests {
         queue.announce();
         assert_eq!(wakes.load(Ordering::SeqCst), 1);
         assert_eq!(drained(&queue), []);
-    }
-
-    #[test]
-    fn what_is_announced_is_seen_until_it_is_drained() {
-        let (queue, wakes) = counted();
-        assert!(!queue.is_announced());
-        queue.push(1);
-        queue.announce();
-        assert!(queue.is_announced());
-        assert_eq!(drained(&queue), [1]);
-        assert!(!queue.is_announced());
-        assert!(queue.fall_asleep());
-        assert!(!queue.is_announced(), "asleep");
-        queue.announce();
-        assert!(queue.is_announced());
-        assert_eq!(wakes.load(Ordering::SeqCst), 1);
     }
 
     #[test]

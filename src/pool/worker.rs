@@ -91,8 +91,8 @@ impl Pool {
     }
 }
 
-/// Asks the scheduler not to interrupt the loop for the worker that it has just woken: the loop will
-/// sleep soon anyway, and has more to hand out by then (`SCHED_BATCH`, sched(7)).
+/// Asks the scheduler not to interrupt the loop for the worker that it has just woken: the loop is about to
+/// sleep anyway, and has more to hand out by then (`SCHED_BATCH`, sched(7)).
 ///
 /// Only where the policy is the usual one: whoever started the program under another knows why.
 #[cfg(target_os = "linux")]

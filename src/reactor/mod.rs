@@ -51,14 +51,6 @@ const EVENTS_PER_TURN: usize = 64;
 /// who waits for its event must not wait for several such turns.
 const EVENTS_BESIDE_MANY: usize = 1024;
 
-/// How long the loop polls on before it sleeps, where that pays: about as long as falling asleep and being woken takes. Which loads lose by
-/// more, or by less of the next two, stands in docs/decisions.md ("The loop polls on for pipelines").
-const POLL_ON: Duration = Duration::from_micros(5);
-/// It pays only after a task of so many requests, a pipeline's, has been handed out…
-const POLL_ON_RUN: usize = 16;
-/// … and while so many requests, of whatever kind, are under way.
-const POLL_ON_REQUESTS: u64 = 64;
-
 /// Urgent data too, for what it does to reads ([`Socket::note`]).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const INTERESTS: Interest = Interest::READABLE
@@ -115,8 +107,6 @@ pub(crate) struct Reactor {
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
     responses: Arc<ResponseQueue<Batch>>,
-    /// A run of a pipeline has been handed out since polling on was last in vain.
-    may_poll_on: bool,
     stop_asked: Arc<AtomicBool>,
     drain_timeout: Duration,
     drain_by: Option<Instant>,
@@ -158,7 +148,6 @@ impl Reactor {
             engine: Engine::new(config.clone(), is_quick),
             queue,
             responses: Arc::new(ResponseQueue::new(wake)),
-            may_poll_on: false,
             stop_asked: Arc::new(AtomicBool::new(false)),
             drain_timeout: config.drain_timeout,
             drain_by: None,
@@ -227,38 +216,13 @@ impl Reactor {
         Ok(())
     }
 
-    /// Polls; sleeps in it only if there is nothing to do and no answer is near.
     fn wait(&mut self) -> io::Result<()> {
-        if self.is_answer_near() {
-            let until = Instant::now() + POLL_ON;
-            while Instant::now() < until {
-                self.poll_for(Some(Duration::ZERO))?;
-                if !self.events.is_empty() || self.responses.is_announced() {
-                    return Ok(());
-                }
-            }
-            // In vain: no more of it until the next such run.
-            self.may_poll_on = false;
-        }
         let has_more_to_do = self.engine.attention_len() > 0 || !self.responses.fall_asleep();
         let timeout = if has_more_to_do {
             Some(Duration::ZERO)
         } else {
             self.alarm.set(self.next_due())?
         };
-        self.poll_for(timeout)
-    }
-
-    /// Whether nothing is left to do, but probably will be before the loop has fallen asleep.
-    fn is_answer_near(&self) -> bool {
-        self.may_poll_on
-            && self.engine.stats().submitted.now >= POLL_ON_REQUESTS
-            && !self.engine.has_waiting()
-            && self.engine.attention_len() == 0
-    }
-
-    /// Takes events; with nobody to attend they are all in `events`.
-    fn poll_for(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.events.clear();
         self.events_beside_many.clear();
         let events = if self.engine.attention_len() > EVENTS_PER_TURN {
@@ -462,9 +426,9 @@ impl Reactor {
     /// Gives the queue what it has room for, whoever's turn it is.
     fn submit(&mut self, now: Instant) {
         if self.engine.has_waiting() {
+            let engine = &mut self.engine;
             self.queue.push_while_room(|room| {
-                self.engine.submit(room.slots(), now, |flow, task| {
-                    self.may_poll_on |= task.requests >= POLL_ON_RUN;
+                engine.submit(room.slots(), now, |flow, task| {
                     room.push(flow, task.requests, task.is_quick, task);
                 });
             });

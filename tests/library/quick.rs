@@ -8,7 +8,6 @@ use super::harness::Running;
 use reactor_pool::{Config, Handler, ResponseLine};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
-use std::thread;
 
 /// Answers `q…` and calls it quick; `b` waits at the barrier; `p` panics, `i` when asked about.
 struct Mixed {
@@ -148,35 +147,6 @@ fn a_panic_while_asked_counts_as_no_and_the_loop_goes_on() {
     }
     drop(client);
     assert_eq!(server.stop().stats.answered_ok, 200);
-}
-
-/// The loop polls on while many requests of pipelines are under way: whoever comes meanwhile is found there, once.
-#[test]
-fn while_pipelines_are_under_way_newcomers_and_lone_requests_are_served() {
-    const PIPELINE: usize = 32;
-    let server = Running::start_handler(config(2, 64), Mixed::new(1));
-    let pipeline = || {
-        let mut client = server.connect();
-        for _ in 0..200 {
-            client.send("q\n".repeat(PIPELINE));
-            client.expect(&["OK q"; PIPELINE]);
-        }
-    };
-    let mut lone_requests = 0;
-    thread::scope(|scope| {
-        let pipelines: Vec<_> = (0..6).map(|_| scope.spawn(pipeline)).collect();
-        let mut faithful = server.connect();
-        while pipelines.iter().any(|client| !client.is_finished()) {
-            let mut newcomer = server.connect();
-            newcomer.send("q1\n");
-            newcomer.expect(&["OK q1"]);
-            faithful.send("slow\n");
-            faithful.expect(&["OK slow"]);
-            lone_requests += 2;
-        }
-    });
-    let expected = (6 * 200 * PIPELINE + lone_requests) as u64;
-    assert_eq!(server.stop().stats.answered_ok, expected);
 }
 
 /// A handler that the test looks into.
