@@ -94,7 +94,8 @@ impl Server {
             Box::new(move |line: &[u8]| catch(|| handler.is_quick(line)).unwrap_or(false))
         };
         let reactor = Reactor::new(&config, is_quick, listener, Arc::clone(&queue))?;
-        let pool = Pool::start(config.workers, &handler, &queue, reactor.responses())?;
+        let (responses, loop_core) = (reactor.responses(), reactor.core());
+        let pool = Pool::start(config.workers, &handler, &queue, responses, loop_core)?;
         if !address.ip().is_loopback() {
             warn!(addr = %address, "reachable from other hosts, without encryption or passwords");
         }

@@ -6,11 +6,13 @@
 //! runs.
 
 mod response_queue;
+mod scheduling;
 mod turns;
 mod work_queue;
 mod worker;
 
 pub use response_queue::ResponseQueue;
+pub use scheduling::{LOOK_EVERY, LoopCore};
 pub use work_queue::{Popped, Room, Taker, WorkQueue};
 pub use worker::Pool;
 

@@ -4,6 +4,7 @@
 //!
 //! Rule: one response for each task, whatever the handler does, and the worker goes on.
 
+use super::scheduling::{LoopCore, Place, let_the_loop_go_first};
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
 use crate::handler::{Handler, ResponseLine, catch};
 use crate::task::{Batch, INLINE_BYTES, Lines, Outcomes, Response, Task, find_lf, split_lines};
@@ -12,8 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
-#[cfg(target_os = "linux")]
-use tracing::debug;
 use tracing::{Level, enabled, error, trace};
 
 /// The running workers. Dropped, they end with what is queued, and nobody waits for them.
@@ -39,6 +38,7 @@ impl Pool {
         handler: &Arc<H>,
         queue: &Arc<WorkQueue<Task>>,
         responses: &Arc<ResponseQueue<Batch>>,
+        loop_core: &Arc<LoopCore>,
     ) -> io::Result<Pool> {
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
@@ -46,7 +46,7 @@ impl Pool {
         };
         for number in 0..workers {
             let (handler, tasks) = (Arc::clone(handler), Arc::clone(queue));
-            let responses = Arc::clone(responses);
+            let (responses, loop_core) = (Arc::clone(responses), Arc::clone(loop_core));
             let work = move || {
                 let_the_loop_go_first();
                 let worker = Worker {
@@ -54,6 +54,7 @@ impl Pool {
                     handler: &*handler,
                     queue: &tasks,
                     taker: Taker::default(),
+                    place: Place::new(&loop_core),
                     responses: &responses,
                     spare: Vec::new(),
                 };
@@ -91,29 +92,6 @@ impl Pool {
     }
 }
 
-/// Asks the scheduler not to interrupt the loop for the worker that it has just woken: the loop is about to
-/// sleep anyway, and has more to hand out by then (`SCHED_BATCH`, sched(7)).
-///
-/// Only where the policy is the usual one: whoever started the program under another knows why.
-#[cfg(target_os = "linux")]
-fn let_the_loop_go_first() {
-    use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, get_scheduler, set_scheduler};
-    let this = Pid::current_thread();
-    let is_usual = get_scheduler(this).is_ok_and(|policy| policy == Scheduler::SCHED_NORMAL);
-    if is_usual
-        && let Err(cause) = set_scheduler(
-            this,
-            Scheduler::SCHED_BATCH,
-            SchedulerParams { priority: 0 },
-        )
-    {
-        debug!(%cause, "a worker stays under the usual scheduling policy");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn let_the_loop_go_first() {}
-
 /// A worker keeps no spare buffer for answers that is longer.
 const SPARE_BYTES: usize = 32_768;
 
@@ -122,6 +100,7 @@ struct Worker<'a, H> {
     handler: &'a H,
     queue: &'a WorkQueue<Task>,
     taker: Taker,
+    place: Place<'a>,
     responses: &'a ResponseQueue<Batch>,
     /// Room for the next answers to quick requests.
     spare: Vec<u8>,
@@ -135,9 +114,11 @@ impl<H: Handler> Worker<'_, H> {
                 self.responses.announce();
             }
             let batch = self.run(tasks);
-            self.taker.worked_for(batch.finished_at - batch.started_at);
+            let (start, end) = (batch.started_at, batch.finished_at);
+            self.taker.worked_for(end - start);
             self.responses.push(batch);
             self.responses.announce();
+            self.place.worked(start, end);
         }
     }
 
@@ -283,8 +264,14 @@ mod tests {
             let responses = Arc::new(ResponseQueue::new(move || {
                 wake.send(()).expect("the test listens")
             }));
-            let pool = Pool::start(workers, &Arc::new(handler), &queue, &responses)
-                .expect("a few threads");
+            let pool = Pool::start(
+                workers,
+                &Arc::new(handler),
+                &queue,
+                &responses,
+                &Arc::default(),
+            )
+            .expect("a few threads");
             Bench {
                 pool,
                 queue,

@@ -11,7 +11,7 @@ mod warn_limit;
 
 use crate::config::Config;
 use crate::engine::{Engine, IsQuick, Owed, Step};
-use crate::pool::{ResponseQueue, WorkQueue};
+use crate::pool::{LOOK_EVERY, LoopCore, ResponseQueue, WorkQueue};
 use crate::task::{Batch, ConnectionId, Task};
 use alarm::Alarm;
 pub(crate) use listener::bind;
@@ -107,6 +107,8 @@ pub(crate) struct Reactor {
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
     responses: Arc<ResponseQueue<Batch>>,
+    core: Arc<LoopCore>,
+    note_core_at: Instant,
     stop_asked: Arc<AtomicBool>,
     drain_timeout: Duration,
     drain_by: Option<Instant>,
@@ -148,6 +150,8 @@ impl Reactor {
             engine: Engine::new(config.clone(), is_quick),
             queue,
             responses: Arc::new(ResponseQueue::new(wake)),
+            core: Arc::default(),
+            note_core_at: now,
             stop_asked: Arc::new(AtomicBool::new(false)),
             drain_timeout: config.drain_timeout,
             drain_by: None,
@@ -161,6 +165,10 @@ impl Reactor {
 
     pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Batch>> {
         &self.responses
+    }
+
+    pub(crate) fn core(&self) -> &Arc<LoopCore> {
+        &self.core
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
@@ -211,6 +219,7 @@ impl Reactor {
         self.attend(now);
         self.submit(now);
         self.engine.expire(now);
+        self.note_core(now);
         self.report(now);
         self.see_whether_drained(now);
         Ok(())
@@ -432,6 +441,13 @@ impl Reactor {
                     room.push(flow, task.requests, task.is_quick, task);
                 });
             });
+        }
+    }
+
+    fn note_core(&mut self, now: Instant) {
+        if now >= self.note_core_at {
+            self.core.note();
+            self.note_core_at = now + LOOK_EVERY;
         }
     }
 
