@@ -17,12 +17,12 @@
 //! |---|---|---|
 //! | [`engine`] | all connections as pure state: framing, order, turns for slots, bounds, deadlines | `config`, `stats`, `task`, `wire` |
 //! | `reactor` | the event loop: poll, listener, sockets, signals | `engine`, `pool` and all below |
-//! | [`pool`] | work queue, workers, response queue | `handler`, `task`, `wire`, `config`, `stats` |
+//! | [`pool`] | work queue, workers and where they run, response queue | `handler`, `task`, `wire`, `config`, `stats` |
 //! | [`Server`], [`Handler`] | the library's front: bind, run, stop; what an embedder implements | all; nothing |
 //! | [`operations`] | ECHO, SLEEP, HASH: the handler of the `server` command | `handler`, `wire` |
 //! | [`config`], [`stats`], [`task`], [`wire`] | limits, counters, what crosses threads, the words on the wire | nearly nothing |
 //!
-//! Only the reactor's thread touches sockets and the engine; only the two queues are shared.
+//! Only the reactor's thread touches sockets and the engine; only the two queues and the number of the loop's core are shared.
 //! docs/architecture.md follows one request all the way; docs/protocol.md says what the wire promises.
 //!
 //! The modules [`engine`], [`pool`], [`task`] and [`wire`] are public for the tests and for readers; only what

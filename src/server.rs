@@ -94,7 +94,7 @@ impl Server {
             Box::new(move |line: &[u8]| catch(|| handler.is_quick(line)).unwrap_or(false))
         };
         let reactor = Reactor::new(&config, is_quick, listener, Arc::clone(&queue))?;
-        let (responses, loop_core) = (reactor.responses(), reactor.core());
+        let (responses, loop_core) = (reactor.responses(), reactor.loop_core());
         let pool = Pool::start(config.workers, &handler, &queue, responses, loop_core)?;
         if !address.ip().is_loopback() {
             warn!(addr = %address, "reachable from other hosts, without encryption or passwords");

@@ -2,10 +2,12 @@
 //!
 //! Knows no tasks, only how long a worker has worked. Where it cannot ask, nothing happens.
 //!
-//! Rule: what is asked leaves the choice to the scheduler again at once; nobody stays bound to a core.
+//! Rule: a worker that moves is bound to a core only until it runs there; then the scheduler chooses again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+// Why these, docs/decisions.md says ("A worker with little to do runs beside the loop").
 
 /// How often a worker looks where it is, and the loop says where it is.
 pub const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -14,13 +16,17 @@ const AT_LEAST: u32 = 100;
 /// … and one part in so many.
 const AT_MOST: u32 = 16;
 
-/// The core on which the loop was last, as far as is known.
+/// The core on which the loop is, noted by the loop and taken by the first worker with little to do: not all of
+/// them are to come at once.
 #[derive(Debug)]
 pub struct LoopCore(AtomicUsize);
 
+/// Not noted, or taken. Nothing depends on the order of this and other memory, so all access is relaxed.
+const UNKNOWN: usize = usize::MAX;
+
 impl Default for LoopCore {
     fn default() -> LoopCore {
-        LoopCore(AtomicUsize::new(usize::MAX))
+        LoopCore(AtomicUsize::new(UNKNOWN))
     }
 }
 
@@ -63,7 +69,7 @@ impl Place<'_> {
             return;
         }
         if has_little_to_do(self.worked, elapsed) {
-            come_to(self.loop_core.0.load(Ordering::Relaxed));
+            come_to(self.loop_core.0.swap(UNKNOWN, Ordering::Relaxed));
         }
         self.looked_at = end;
         self.worked = Duration::ZERO;
@@ -74,24 +80,26 @@ fn has_little_to_do(worked: Duration, elapsed: Duration) -> bool {
     (elapsed / AT_LEAST..=elapsed / AT_MOST).contains(&worked)
 }
 
-/// Moves this thread to `core`, if it may run there; where it may run is the same afterwards.
+/// Moves this thread to `core`, if it may run there; it may run on the same cores afterwards, but on no others that are
+/// added later.
 #[cfg(target_os = "linux")]
 fn come_to(core: usize) {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
-    if sched_getcpu() == core {
+    if core >= CpuSet::MAX_CPU || core == sched_getcpu() {
         return;
     }
     let Ok(allowed) = sched_getaffinity(None) else {
         return;
     };
-    if core >= CpuSet::MAX_CPU || !allowed.is_set(core) {
+    if !allowed.is_set(core) {
         return;
     }
     let mut only = CpuSet::new();
     only.set(core);
-    let moved = sched_setaffinity(None, &only).and_then(|()| sched_setaffinity(None, &allowed));
-    if let Err(cause) = moved {
-        tracing::debug!(%cause, "a worker stays where it is");
+    if let Err(cause) = sched_setaffinity(None, &only) {
+        tracing::debug!(core, %cause, "a worker stays where it is");
+    } else if let Err(cause) = sched_setaffinity(None, &allowed) {
+        tracing::warn!(core, %cause, "a worker stays bound to a core");
     }
 }
 
@@ -155,34 +163,58 @@ mod tests {
             }
         }
 
-        #[test]
-        fn a_worker_stays_off_cores_where_it_may_not_run() {
-            let before = allowed();
-            let core = sched_getcpu();
+        fn bind(core: usize) {
             let mut only = CpuSet::new();
             only.set(core);
-            sched_setaffinity(None, &only).expect("a core that it is on");
-            for other in (0..CpuSet::MAX_CPU).chain([usize::MAX]) {
-                come_to(other);
-                assert_eq!((sched_getcpu(), allowed()), (core, only));
-            }
-            sched_setaffinity(None, &before).expect("as before");
+            sched_setaffinity(None, &only).expect("an allowed core");
+        }
+
+        /// What a thread does that is bound to `core` then, which ends with it.
+        fn bound<T: Send>(core: usize, act: impl FnOnce() -> T + Send) -> T {
+            std::thread::scope(|scope| {
+                let bound = scope.spawn(move || {
+                    bind(core);
+                    act()
+                });
+                bound.join().expect("no panic")
+            })
         }
 
         #[test]
-        fn a_worker_comes_once_it_has_had_little_to_do_for_a_while() {
-            let (loop_core, before) = (LoopCore::default(), allowed());
-            let start = Instant::now();
-            let mut place = Place::new(&loop_core);
-            place.looked_at = start;
-            let last = (0..CpuSet::MAX_CPU).rfind(|core| before.is_set(*core));
-            let last = last.expect("this thread runs");
-            loop_core.0.store(last, Ordering::Relaxed);
-            let mut end = start;
+        fn a_worker_stays_off_cores_where_it_may_not_run() {
+            let core = sched_getcpu();
+            bound(core, || {
+                let only = allowed();
+                for other in (0..CpuSet::MAX_CPU).chain([UNKNOWN]) {
+                    come_to(other);
+                    assert_eq!((sched_getcpu(), allowed()), (core, only));
+                }
+            });
+        }
+
+        #[test]
+        fn the_first_worker_with_little_to_do_for_a_while_comes() {
+            let all = allowed();
+            let cores: Vec<_> = (0..CpuSet::MAX_CPU)
+                .filter(|core| all.is_set(*core))
+                .collect();
+            let (here, loop_core) = (cores[0], LoopCore::default());
+            let there = cores[cores.len() - 1];
+            bound(there, || loop_core.note());
+            assert_eq!(loop_core.0.load(Ordering::Relaxed), there);
             let came = |_| {
-                end += LOOK_EVERY;
-                place.worked(end - LOOK_EVERY / 50, end);
-                sched_getcpu() == last
+                bound(here, || {
+                    loop_core.0.store(there, Ordering::Relaxed);
+                    let mut place = Place::new(&loop_core);
+                    sched_setaffinity(None, &all).expect("as before");
+                    let (start, end) = (place.looked_at, place.looked_at + LOOK_EVERY);
+                    place.worked(end - LOOK_EVERY / 50, end - (end - start) / 100);
+                    let early = loop_core.0.load(Ordering::Relaxed);
+                    assert_eq!(early, there, "not looked at yet");
+                    place.worked(end - LOOK_EVERY / 100, end);
+                    assert_eq!(loop_core.0.load(Ordering::Relaxed), UNKNOWN, "taken");
+                    sched_getcpu() == there
+                })
             };
             assert!((0..1000).any(came));
         }

@@ -28,7 +28,7 @@ struct State<T> {
     taken: usize,
     capacity: usize,
     order: QueueOrder,
-    /// The bells of the workers that sleep and have not been woken. Who fell asleep last is woken first: one
+    /// The bells of the workers that sleep and have not been woken for a task. Who fell asleep last is woken first: one
     /// worker then does all that it can, on the core where it and its caches are.
     asleep: Vec<Arc<Condvar>>,
     /// Workers that will be here soon, so that none need be woken: those woken already, and those
@@ -182,8 +182,9 @@ impl<T> WorkQueue<T> {
             taker.streak = Duration::ZERO;
             state.asleep.push(Arc::clone(&taker.bell));
             state = taker.bell.wait(state).expect(UNPOISONED);
-            taker.is_coming = !state.is_still_asleep(taker);
-            state.arrived(taker);
+            if !state.take_back(&taker.bell) {
+                state.coming -= 1;
+            }
         }
     }
 
@@ -308,13 +309,13 @@ impl<T> State<T> {
         }
     }
 
-    /// Whether a worker whose sleep has ended was woken by no task: then it takes its bell back.
-    fn is_still_asleep(&mut self, taker: &Taker) -> bool {
-        let bell = self
+    /// The sleep of this bell's worker has ended: takes the bell off the stack. False if it was rung for a task.
+    fn take_back(&mut self, bell: &Arc<Condvar>) -> bool {
+        let at = self
             .asleep
             .iter()
-            .position(|bell| Arc::ptr_eq(bell, &taker.bell));
-        bell.map(|bell| self.asleep.remove(bell)).is_some()
+            .position(|other| Arc::ptr_eq(other, bell));
+        at.map(|at| self.asleep.remove(at)).is_some()
     }
 
     fn close(&mut self) {
@@ -324,7 +325,7 @@ impl<T> State<T> {
         }
     }
 
-    /// A worker has the lock that was on its way here, or came unasked.
+    /// A worker that was on its way here has the lock.
     fn arrived(&mut self, taker: &mut Taker) {
         if std::mem::take(&mut taker.is_coming) {
             self.coming -= 1;

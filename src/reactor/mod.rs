@@ -107,7 +107,7 @@ pub(crate) struct Reactor {
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
     responses: Arc<ResponseQueue<Batch>>,
-    core: Arc<LoopCore>,
+    loop_core: Arc<LoopCore>,
     note_core_at: Instant,
     stop_asked: Arc<AtomicBool>,
     drain_timeout: Duration,
@@ -150,7 +150,7 @@ impl Reactor {
             engine: Engine::new(config.clone(), is_quick),
             queue,
             responses: Arc::new(ResponseQueue::new(wake)),
-            core: Arc::default(),
+            loop_core: Arc::default(),
             note_core_at: now,
             stop_asked: Arc::new(AtomicBool::new(false)),
             drain_timeout: config.drain_timeout,
@@ -167,8 +167,8 @@ impl Reactor {
         &self.responses
     }
 
-    pub(crate) fn core(&self) -> &Arc<LoopCore> {
-        &self.core
+    pub(crate) fn loop_core(&self) -> &Arc<LoopCore> {
+        &self.loop_core
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
@@ -446,7 +446,7 @@ impl Reactor {
 
     fn note_core(&mut self, now: Instant) {
         if now >= self.note_core_at {
-            self.core.note();
+            self.loop_core.note();
             self.note_core_at = now + LOOK_EVERY;
         }
     }

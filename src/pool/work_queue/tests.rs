@@ -77,7 +77,7 @@ fn await_idle(queue: &WorkQueue<u32>, idle: usize) {
     }
 }
 
-/// Workers that wait, and those that were woken and have not come yet or are out with a quick task.
+/// Workers that sleep and have not been woken, and those that were woken and have not come yet or are out with a quick task.
 fn idle_and_coming(queue: &WorkQueue<u32>) -> (usize, usize) {
     let state = queue.lock();
     (state.asleep.len(), state.coming)
