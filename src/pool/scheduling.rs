@@ -80,31 +80,36 @@ fn has_little_to_do(worked: Duration, elapsed: Duration) -> bool {
     (elapsed / AT_LEAST..=elapsed / AT_MOST).contains(&worked)
 }
 
-/// Moves this thread to `core`, if it may run there; it may run on the same cores afterwards, but on no others that are
+/// Moves this thread to `core`, if it may run there and does not, and says whether it has; it may run on the same cores afterwards, but on no others that are
 /// added later.
 #[cfg(target_os = "linux")]
-fn come_to(core: usize) {
+fn come_to(core: usize) -> bool {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
     if core >= CpuSet::MAX_CPU || core == sched_getcpu() {
-        return;
+        return false;
     }
     let Ok(allowed) = sched_getaffinity(None) else {
-        return;
+        return false;
     };
     if !allowed.is_set(core) {
-        return;
+        return false;
     }
     let mut only = CpuSet::new();
     only.set(core);
     if let Err(cause) = sched_setaffinity(None, &only) {
         tracing::debug!(core, %cause, "a worker stays where it is");
-    } else if let Err(cause) = sched_setaffinity(None, &allowed) {
+        return false;
+    }
+    if let Err(cause) = sched_setaffinity(None, &allowed) {
         tracing::warn!(core, %cause, "a worker stays bound to a core");
     }
+    true
 }
 
 #[cfg(not(target_os = "linux"))]
-fn come_to(_: usize) {}
+fn come_to(_: usize) -> bool {
+    false
+}
 
 /// Asks the scheduler not to interrupt the loop for the worker that it has just woken: the loop is about to
 /// sleep anyway, and has more to hand out by then (`SCHED_BATCH`, sched(7)).
@@ -186,7 +191,7 @@ mod tests {
             bound(core, || {
                 let only = allowed();
                 for other in (0..CpuSet::MAX_CPU).chain([UNKNOWN]) {
-                    come_to(other);
+                    assert!(!come_to(other), "core {other}");
                     assert_eq!((sched_getcpu(), allowed()), (core, only));
                 }
             });
