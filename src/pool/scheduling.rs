@@ -80,8 +80,8 @@ fn has_little_to_do(worked: Duration, elapsed: Duration) -> bool {
     (elapsed / AT_LEAST..=elapsed / AT_MOST).contains(&worked)
 }
 
-/// Moves this thread to `core`, if it may run there and does not, and says whether it has; it may run on the same cores afterwards, but on no others that are
-/// added later.
+/// Moves this thread to `core`, if it may run there and does not, and says whether it has. It may run on the same
+/// cores afterwards, but on no others that are added later.
 #[cfg(target_os = "linux")]
 fn come_to(core: usize) -> bool {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
@@ -212,8 +212,8 @@ mod tests {
                     loop_core.0.store(there, Ordering::Relaxed);
                     let mut place = Place::new(&loop_core);
                     sched_setaffinity(None, &all).expect("as before");
-                    let (start, end) = (place.looked_at, place.looked_at + LOOK_EVERY);
-                    place.worked(end - LOOK_EVERY / 50, end - (end - start) / 100);
+                    let end = place.looked_at + LOOK_EVERY;
+                    place.worked(end - LOOK_EVERY / 50, end - LOOK_EVERY / 100);
                     let early = loop_core.0.load(Ordering::Relaxed);
                     assert_eq!(early, there, "not looked at yet");
                     place.worked(end - LOOK_EVERY / 100, end);
