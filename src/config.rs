@@ -35,8 +35,8 @@ impl Limit {
         match text.parse() {
             Ok(value) if digits && self.contains(value) => Ok(value),
             _ => Err(format!(
-                "allowed are whole numbers from {} to {}",
-                self.min, self.max
+                "allowed are whole numbers from {} to {} ({})",
+                self.min, self.max, self.unit
             )),
         }
     }
@@ -153,7 +153,7 @@ pub const DRAIN_TIMEOUT: Limit = Limit {
     min: 0,
     max: 86_400,
     unit: "s",
-    reason: "Longest wait for framed requests after SIGTERM or SIGINT; 0 waits for nothing",
+    reason: "Longest wait for framed requests after SIGTERM, SIGINT or SIGHUP; 0 waits for nothing",
 };
 
 /// Time between two reports of the counters.
@@ -165,6 +165,30 @@ pub const STATS_INTERVAL: Limit = Limit {
     unit: "s",
     reason: "Time between two reports of all counters in the log; 0 for SIGUSR1 and the end only",
 };
+
+/// What the kernel may hold of one connection, in each direction.
+pub const SOCKET_BUFFER: Limit = Limit {
+    flag: "socket-buffer",
+    default: 131_072,
+    min: 4096,
+    max: 1_073_741_824,
+    unit: "bytes",
+    reason: "SO_SNDBUF and SO_RCVBUF of each connection; the kernel may use twice as much for each",
+};
+
+/// Which signals a server takes over. Where it does, SIGTERM, SIGINT and SIGHUP (unless it was ignored
+/// when the program started) stop it, a second one ends it at once, and SIGUSR1 writes its counters to
+/// the log. It does so before anybody can connect, and unblocks them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignals {
+    /// None: the program calls [`Stopper::stop`](crate::Stopper::stop).
+    None,
+    /// From [`Server::bind`](crate::Server::bind) until [`Server::run`](crate::Server::run) returns. Then
+    /// each does what it did before; handlers that the program registers itself, it registers before.
+    WhileRunning,
+    /// For good: what comes while the program ends is ignored.
+    UntilExit,
+}
 
 /// In which order workers take queued requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,6 +226,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Time between two reports of the counters, zero for none; see [`STATS_INTERVAL`].
     pub stats_interval: Duration,
+    /// Bytes that the kernel may hold of one connection in each direction; see [`SOCKET_BUFFER`].
+    pub socket_buffer: usize,
+    /// Which signals the server takes over: none by default.
+    pub stop_signals: StopSignals,
 }
 
 impl Default for Config {
@@ -219,6 +247,8 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
+            socket_buffer: SOCKET_BUFFER.default as usize,
+            stop_signals: StopSignals::None,
         }
     }
 }
@@ -239,7 +269,62 @@ impl Config {
         MAX_BUFFERED.check(self.max_buffered as u128)?;
         IDLE_TIMEOUT.check(u128::from(self.idle_timeout.as_secs()))?;
         DRAIN_TIMEOUT.check(u128::from(self.drain_timeout.as_secs()))?;
-        STATS_INTERVAL.check(u128::from(self.stats_interval.as_secs()))
+        STATS_INTERVAL.check(u128::from(self.stats_interval.as_secs()))?;
+        SOCKET_BUFFER.check(self.socket_buffer as u128)
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// The most memory that a server can come to need, in bytes; docs/operations.md derives each part. A handler's
+/// own memory comes on top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorstCase {
+    /// What all connections together hold.
+    pub connections: u64,
+    /// What the queue and the workers hold.
+    pub pool: u64,
+    /// The program itself, its log, and what the allocator keeps of what was free again.
+    pub program: u64,
+    /// The kernel's buffers of the sockets.
+    pub kernel: u64,
+}
+
+impl WorstCase {
+    /// All that is the process's own.
+    pub fn process(self) -> u64 {
+        self.connections + self.pool + self.program
+    }
+
+    /// All of it, as a cgroup counts.
+    pub fn total(self) -> u64 {
+        self.process() + self.kernel
+    }
+}
+
+impl Config {
+    /// Bytes of the process that a single connection can come to hold. For numbers in range.
+    pub fn worst_case_connection(&self) -> u64 {
+        11 * self.max_line as u64 + 896 * self.max_inflight as u64 + 256 * KIB
+    }
+
+    /// The most memory that the server can come to need. For numbers in range.
+    pub fn worst_case_memory(&self) -> WorstCase {
+        let (line, connections) = (self.max_line as u64, self.max_connections as u64);
+        let workers = self.workers as u64;
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let beside_the_budget = line + 896 * self.max_inflight as u64 + 256 * KIB;
+        // Blocks that the allocator maps by themselves raise what it keeps, as the server arranges it.
+        let kept_by_heap = if line > MIB { 64 * MIB } else { 16 * MIB };
+        let heaps = (1 + workers).min(8 * cores);
+        WorstCase {
+            connections: 3 * self.max_buffered as u64 + connections * beside_the_budget,
+            pool: self.queue as u64 * line + 24 * workers * line.max(16 * KIB),
+            program: heaps * kept_by_heap + 40 * MIB,
+            // socket(7): the kernel doubles what is asked for, and each direction has a buffer.
+            kernel: connections * (4 * self.socket_buffer as u64 + 4 * KIB),
+        }
     }
 }
 
@@ -311,7 +396,10 @@ mod tests {
             "four",
         ] {
             let message = WORKERS.parse(wrong).expect_err(wrong);
-            assert_eq!(message, "allowed are whole numbers from 1 to 1024");
+            assert_eq!(
+                message,
+                "allowed are whole numbers from 1 to 1024 (threads)"
+            );
         }
     }
 }

@@ -31,15 +31,18 @@
 //! A server with a handler of your own:
 //!
 //! ```no_run
-//! use reactor_pool::{Config, ResponseLine, Server};
+//! use reactor_pool::{Config, ResponseLine, Server, StopSignals};
 //!
-//! let config = Config { workers: 8, ..Config::default() };
+//! let config = Config {
+//!     workers: 8,
+//!     stop_signals: StopSignals::WhileRunning,
+//!     ..Config::default()
+//! };
 //! let shout = |request: &[u8], response: &mut ResponseLine<'_>| {
 //!     response.push(b"OK ");
 //!     response.push(&request.to_ascii_uppercase());
 //! };
-//! let mut server = Server::bind("127.0.0.1", 9000, config, shout)?;
-//! server.stop_on_signals()?;
+//! let server = Server::bind("127.0.0.1", 9000, config, shout)?;
 //! let summary = server.run()?;
 //! println!("answered {} requests", summary.stats.answered_ok);
 //! # Ok::<(), std::io::Error>(())
@@ -56,7 +59,7 @@ pub mod stats;
 pub mod task;
 pub mod wire;
 
-pub use config::Config;
+pub use config::{Config, StopSignals};
 pub use engine::Owed;
 pub use handler::{Handler, ResponseLine};
 pub use reactor::{Ending, Stopper};

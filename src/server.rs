@@ -7,14 +7,15 @@
 use crate::config::Config;
 use crate::handler::{Handler, catch};
 use crate::pool::{Pool, WorkQueue};
-use crate::reactor::{Ending, Reactor, Stopper, bind};
+use crate::reactor::{Bound, Ending, Reactor, Stopper};
 use crate::stats::{QueueStats, Stats};
 use crate::task::Task;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tracing::{info, warn};
+use std::time::Instant;
+use tracing::{Level, debug, enabled, warn};
 
 /// A bound server with its workers, ready to run.
 ///
@@ -46,15 +47,14 @@ pub struct Server {
     reactor: Reactor,
     pool: Pool,
     queue: Arc<WorkQueue<Task>>,
-    address: SocketAddr,
-    workers: usize,
-    queue_slots: usize,
+    /// At least one.
+    addresses: Vec<SocketAddr>,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("address", &self.address)
+            .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
 }
@@ -71,11 +71,14 @@ pub struct Summary {
 }
 
 impl Server {
-    /// Listens on `host` and `port` (0 takes a free one) and starts the workers.
+    /// Starts the workers, then listens on `port` (0 takes a free one) of every address that `host` has.
+    ///
+    /// Signals, if `config` says so, are taken over before that: whoever can connect can also stop it.
     ///
     /// # Errors
     /// A number of `config` out of range, an address that cannot be listened on (the message names
-    /// it), or want of threads or descriptors.
+    /// it), or want of threads or descriptors (the message says for what). An address of a name that this
+    /// machine does not have is only warned of, if there is another one.
     pub fn bind<H: Handler>(
         host: &str,
         port: u16,
@@ -85,33 +88,37 @@ impl Server {
         config
             .check()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let listener = bind(host, port)?;
-        let address = listener.local_addr()?;
+        let bound = Bound::bind(host, port, config.socket_buffer)?;
+        let addresses = bound.addresses();
         let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
         let handler = Arc::new(handler);
         let is_quick = {
             let handler = Arc::clone(&handler);
             Box::new(move |line: &[u8]| catch(|| handler.is_quick(line)).unwrap_or(false))
         };
-        let reactor = Reactor::new(&config, is_quick, listener, Arc::clone(&queue))?;
+        let mut reactor = Reactor::new(&config, is_quick, Arc::clone(&queue))?;
         let (responses, loop_core) = (reactor.responses(), reactor.loop_core());
         let pool = Pool::start(config.workers, &handler, &queue, responses, loop_core)?;
-        if !address.ip().is_loopback() {
-            warn!(addr = %address, "reachable from other hosts, without encryption or passwords");
+        reactor.listen(bound)?;
+        for addr in addresses.iter().filter(|addr| !addr.ip().is_loopback()) {
+            warn!(%addr, "reachable from other hosts, without encryption or passwords");
         }
         Ok(Server {
             reactor,
             pool,
             queue,
-            address,
-            workers: config.workers,
-            queue_slots: config.queue,
+            addresses,
         })
     }
 
-    /// Where it listens.
+    /// Where it listens; the first address, if its host has several.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// All addresses on which it listens, at one port.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// A handle that stops the server from another thread.
@@ -119,34 +126,28 @@ impl Server {
         self.reactor.stopper()
     }
 
-    /// Makes SIGTERM and SIGINT stop this server, a second one of them end it at once, and SIGUSR1
-    /// write its counters to the log. For programs whose only business is this server; others call [`Stopper::stop`].
-    ///
-    /// # Errors
-    /// When the signals cannot be taken over.
-    pub fn stop_on_signals(&mut self) -> io::Result<()> {
-        self.reactor.handle_signals()
-    }
-
     /// Serves until it is stopped. Workers that still run a request when the drain timeout has
     /// passed are left behind, and what is still queued then is not run.
     ///
     /// # Errors
-    /// When polling fails, which is no matter of any single connection.
+    /// When polling fails, which is no matter of any single connection, or a worker has died outside a
+    /// handler, which is a bug of this crate.
     pub fn run(mut self) -> io::Result<Summary> {
-        let (workers, queue) = (self.workers, self.queue_slots);
-        info!(addr = %self.address, workers, queue, "listening");
-        let ending = self.reactor.run()?;
+        debug!(addr = %self.local_addr(), "serving");
+        let ended = self.reactor.run();
         let stats = self.reactor.engine().stats().clone();
-        if ending == Ending::Drained && stats.submitted.now == 0 {
+        if matches!(ended, Ok(Ending::Drained)) && stats.submitted.now == 0 {
             self.pool.join();
         } else {
             self.pool.abandon();
         }
-        self.reactor.log_stats();
+        // Nobody has asked for this report: it comes at the level of this module.
+        if enabled!(Level::INFO) {
+            self.reactor.report(Instant::now());
+        }
         let queue = self.queue.stats();
         Ok(Summary {
-            ending,
+            ending: ended?,
             stats,
             queue,
         })

@@ -4,9 +4,10 @@
 //!
 //! Rule: a counter only grows, a gauge has its peak beside it, a time is in nanoseconds.
 
+use crate::config::Config;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
-use tracing::info;
+use tracing::{Value, info};
 
 /// A number that goes up and down, with the highest it has been.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Gauge {
     pub now: u64,
     /// The highest so far.
     pub peak: u64,
+    /// The highest since the last report in the log.
+    pub recent_peak: u64,
 }
 
 impl Gauge {
@@ -28,7 +31,12 @@ impl Gauge {
     }
 
     pub(crate) fn note_peak(&mut self) {
-        self.peak = self.peak.max(self.now);
+        self.recent_peak = self.recent_peak.max(self.now);
+        self.peak = self.peak.max(self.recent_peak);
+    }
+
+    pub(crate) fn start_interval(&mut self) {
+        self.recent_peak = self.now;
     }
 }
 
@@ -182,84 +190,240 @@ pub struct Stats {
     pub written_time: Times,
 }
 
-impl Stats {
-    /// Writes all of it to the log, at info: a line for each group.
-    ///
-    /// `threads` are the loop and the workers, `uptime` is how long they have run: the share of time that
-    /// they waited for the queue's lock is taken of both.
-    pub fn log(&self, queue: &QueueStats, threads: usize, uptime: Duration) {
-        let Stats {
-            connections,
-            waiting,
-            submitted,
-            buffered,
-            ..
-        } = self;
-        info!(
-            open = connections.now,
-            peak = connections.peak,
-            accepted = self.accepted,
-            too_many = self.too_many,
-            idle_closed = self.idle_closed,
-            lost = self.lost,
-            accept_pauses = self.accept_pauses,
-            "stats: connections"
-        );
-        info!(
-            framed = self.framed,
-            waiting = waiting.now,
-            waiting_peak = waiting.peak,
-            queued = queue.queued.now,
-            queued_peak = queue.queued.peak,
-            running = submitted.now.saturating_sub(queue.queued.now),
-            "stats: requests"
-        );
-        info!(
-            ok = self.answered_ok,
-            error = self.answered_error,
-            internal = self.answered_internal,
-            busy = self.refused_busy,
-            too_long = self.too_long,
-            incomplete = self.incomplete,
-            discarded = self.discarded,
-            dropped = self.dropped,
-            "stats: answers"
-        );
-        info!(
-            bytes_in = self.bytes_in,
-            bytes_out = self.bytes_out,
-            buffered = buffered.now,
-            buffered_peak = buffered.peak,
-            read_pauses = self.read_pauses,
-            budget_pauses = self.budget_pauses,
-            queue_pauses = self.queue_pauses,
-            "stats: bytes"
-        );
-        for (name, times) in [
-            ("waiting for a slot", &self.waiting_time),
-            ("in the queue", &self.queued_time),
-            ("in the worker", &self.working_time),
-            ("framed to written", &self.written_time),
-        ] {
-            // Two digits are known; more would only look precise.
-            let us = |nanos: u64| (nanos as f64 / 100.0).round() / 10.0;
-            let times = times.settled();
+/// One line of the log: some gauges, and each counter twice, since the last report and, as `….total`, since the
+/// start. What is zero is left out, and so is a line in which all is.
+macro_rules! line {
+    ($name:literal, $now:expr, $last:expr, [$($shown:ident: $counter:ident),*], [$($gauge:ident = $value:expr),*]) => {{
+        let (now, last) = ($now, $last);
+        let is_zero = [$(now.$counter,)* $($value,)*].iter().all(|number| *number == 0);
+        if !is_zero {
             info!(
-                what = name,
-                count = times.len(),
-                p50_us = us(times.value_at_quantile(0.5)),
-                p99_us = us(times.value_at_quantile(0.99)),
-                p999_us = us(times.value_at_quantile(0.999)),
-                max_us = us(times.max()),
-                "stats: time"
+                $($gauge = nonzero($value),)*
+                $($shown = nonzero(now.$counter - last.$counter), $shown.total = nonzero(now.$counter),)*
+                $name
             );
         }
-        let lived = uptime.as_secs_f64() * threads as f64;
+    }};
+}
+
+fn nonzero(number: u64) -> Option<u64> {
+    (number > 0).then_some(number)
+}
+
+/// The reports of one server: each is of the time since the one before.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    last: Stats,
+    last_queue: QueueStats,
+    last_at: Instant,
+    started_at: Instant,
+    /// The loop and the workers.
+    threads: usize,
+    /// Zero for none but those that are asked for.
+    interval: Duration,
+    next: Option<Instant>,
+}
+
+impl Reports {
+    pub(crate) fn new(config: &Config, now: Instant) -> Reports {
+        let interval = config.stats_interval;
+        Reports {
+            last: Stats::default(),
+            last_queue: QueueStats::default(),
+            last_at: now,
+            started_at: now,
+            threads: 1 + config.workers,
+            interval,
+            next: (!interval.is_zero()).then(|| now + interval),
+        }
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Writes one to the log, at info: a line that begins it, and one for each group.
+    pub(crate) fn write(&mut self, stats: &mut Stats, queue: QueueStats, now: Instant) {
+        let lasted = now.saturating_duration_since(self.last_at);
+        let uptime = now.saturating_duration_since(self.started_at);
         info!(
-            waits = queue.lock_waits,
-            wait_ms = queue.lock_wait_time.as_secs_f64() * 1e3,
-            share = queue.lock_wait_time.as_secs_f64() / lived.max(f64::MIN_POSITIVE),
-            "stats: queue lock"
+            of_the_last_s = lasted.as_secs(),
+            uptime_s = uptime.as_secs(),
+            "report"
         );
+        self.write_counters(stats, &queue);
+        for (what, times, last) in [
+            (
+                "waiting for a slot",
+                &stats.waiting_time,
+                &self.last.waiting_time,
+            ),
+            ("in the queue", &stats.queued_time, &self.last.queued_time),
+            (
+                "in the worker",
+                &stats.working_time,
+                &self.last.working_time,
+            ),
+            (
+                "framed to written",
+                &stats.written_time,
+                &self.last.written_time,
+            ),
+        ] {
+            write_times(what, times, last);
+        }
+        let waits = queue.lock_waits - self.last_queue.lock_waits;
+        if waits > 0 {
+            let waited = queue.lock_wait_time - self.last_queue.lock_wait_time;
+            let lived = lasted * self.threads as u32;
+            info!(
+                waits,
+                waits.total = queue.lock_waits,
+                waited_us = two_digits(waited.as_secs_f64() * 1e6),
+                share = two_digits(waited.as_secs_f64() / lived.as_secs_f64().max(1e-9)),
+                "queue lock"
+            );
+        }
+        for gauge in [
+            &mut stats.connections,
+            &mut stats.waiting,
+            &mut stats.submitted,
+            &mut stats.buffered,
+        ] {
+            gauge.start_interval();
+        }
+        self.last = stats.clone();
+        self.last_queue = queue;
+        self.last_at = now;
+        self.next = self.next.map(|_| now + self.interval);
+    }
+
+    fn write_counters(&self, stats: &Stats, queue: &QueueStats) {
+        let last = &self.last;
+        line!(
+            "connections",
+            stats,
+            last,
+            [
+                accepted: accepted,
+                too_many: too_many,
+                idle_closed: idle_closed,
+                lost: lost,
+                accept_pauses: accept_pauses
+            ],
+            [open = stats.connections.now, peak = stats.connections.recent_peak]
+        );
+        line!(
+            "requests",
+            stats,
+            last,
+            [framed: framed],
+            [
+                waiting = stats.waiting.now,
+                waiting_peak = stats.waiting.recent_peak,
+                queued = queue.queued.now,
+                queued_peak = queue.queued.recent_peak,
+                running = stats.submitted.now.saturating_sub(queue.queued.now)
+            ]
+        );
+        line!(
+            "answers",
+            stats,
+            last,
+            [
+                ok: answered_ok,
+                error: answered_error,
+                internal: answered_internal,
+                busy: refused_busy,
+                too_long: too_long,
+                incomplete: incomplete,
+                discarded: discarded,
+                dropped: dropped
+            ],
+            []
+        );
+        line!(
+            "bytes",
+            stats,
+            last,
+            [
+                bytes_in: bytes_in,
+                bytes_out: bytes_out,
+                read_pauses: read_pauses,
+                budget_pauses: budget_pauses,
+                queue_pauses: queue_pauses
+            ],
+            [buffered = stats.buffered.now, buffered_peak = stats.buffered.recent_peak]
+        );
+    }
+}
+
+fn write_times(what: &str, times: &Times, last: &Times) {
+    let mut recent = times.settled();
+    let last = last.settled();
+    recent
+        .subtract(&last)
+        .expect("a histogram holds all that it held before");
+    if recent.is_empty() {
+        return;
+    }
+    let us = |nanos: u64| two_digits(nanos as f64 / 1e3);
+    info!(
+        what,
+        count = recent.len(),
+        count.total = times.count(),
+        p50_us = us(recent.value_at_quantile(0.5)),
+        p99_us = us(recent.value_at_quantile(0.99)),
+        p999_us = us(recent.value_at_quantile(0.999)),
+        max_us = us(recent.max()),
+        "time"
+    );
+}
+
+/// A number for the log, with as many digits as are known, and without a fraction where it has none.
+fn two_digits(number: f64) -> Box<dyn Value> {
+    let rounded = round_to_two_digits(number);
+    if rounded.fract() == 0.0 {
+        Box::new(rounded as u64)
+    } else {
+        Box::new(rounded)
+    }
+}
+
+/// The histograms know two significant digits.
+fn round_to_two_digits(number: f64) -> f64 {
+    if number <= 0.0 {
+        return 0.0;
+    }
+    let last_digit = number.log10().floor() as i32 - 1;
+    if last_digit >= 0 {
+        let unit = 10f64.powi(last_digit);
+        (number / unit).round() * unit
+    } else {
+        // Divided by a whole number, the result is the nearest to what its digits say.
+        let parts = 10f64.powi(-last_digit);
+        (number * parts).round() / parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_with_two_digits() {
+        for (number, rounded) in [
+            (0.0, 0.0),
+            (0.000_134_9, 0.000_13),
+            (1.26, 1.3),
+            (9.96, 10.0),
+            (12.4, 12.0),
+            (999.0, 1000.0),
+            (52_428.8, 52_000.0),
+            (3.6e9, 3.6e9),
+        ] {
+            assert_eq!(round_to_two_digits(number), rounded, "{number}");
+        }
     }
 }

@@ -235,7 +235,8 @@ fn a_second_signal_is_heard_while_a_request_runs_for_a_client_that_has_gone() {
     server.signal("TERM");
     server.wait_until_refusing(DEADLINE);
     server.signal("TERM");
-    assert_eq!(server.wait_for_exit(ms(6000)).code(), Some(1));
+    // Nobody waits for its answer, so nothing is lost.
+    assert_eq!(server.wait_for_exit(ms(6000)).code(), Some(0));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! printf 'hello\n' | nc -N 127.0.0.1 9000
 //! ```
 
-use reactor_pool::{Config, Handler, ResponseLine, Server};
+use reactor_pool::{Config, Handler, ResponseLine, Server, StopSignals};
 use std::io::Write;
 
 /// Answers each line with its FNV-1a hash, computed `rounds` times over.
@@ -33,10 +33,10 @@ impl Handler for Checksum {
 fn main() -> std::io::Result<()> {
     let config = Config {
         workers: std::thread::available_parallelism()?.get(),
+        stop_signals: StopSignals::WhileRunning,
         ..Config::default()
     };
-    let mut server = Server::bind("127.0.0.1", 9000, config, Checksum { rounds: 1000 })?;
-    server.stop_on_signals()?;
+    let server = Server::bind("127.0.0.1", 9000, config, Checksum { rounds: 1000 })?;
     println!("listening on {}", server.local_addr());
     let summary = server.run()?;
     println!("answered {} requests", summary.stats.answered_ok);

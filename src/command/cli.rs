@@ -8,7 +8,8 @@ use clap::builder::{BoolishValueParser, EnumValueParser, PossibleValue, TypedVal
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
-use reactor_pool::config::{self, Config, Limit, QueueOrder};
+use reactor_pool::config::{self, Config, Limit, QueueOrder, StopSignals};
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// What the command line asks for.
@@ -52,7 +53,7 @@ const PORT: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 13] = [
+const LIMITS: [Limit; 14] = [
     PORT,
     config::WORKERS,
     config::QUEUE,
@@ -66,12 +67,23 @@ const LIMITS: [Limit; 13] = [
     config::IDLE_TIMEOUT,
     config::DRAIN_TIMEOUT,
     config::STATS_INTERVAL,
+    config::SOCKET_BUFFER,
 ];
 
 impl Args {
     pub(crate) fn parse() -> Result<Args, Refusal> {
         let matches = command().try_get_matches().map_err(refusal)?;
         Ok(Args::from(&matches))
+    }
+
+    /// How an error is to be said when the rest of the command line is wrong.
+    pub(crate) fn log_format() -> LogFormat {
+        let matches = command().ignore_errors(true).try_get_matches();
+        let format = matches.ok().and_then(|matches| {
+            let format = matches.try_get_one::<LogFormat>("log-format");
+            format.ok().flatten().copied()
+        });
+        format.unwrap_or(LogFormat::Text)
     }
 
     fn from(matches: &ArgMatches) -> Args {
@@ -104,6 +116,8 @@ impl Args {
             idle_timeout: seconds(config::IDLE_TIMEOUT),
             drain_timeout: seconds(config::DRAIN_TIMEOUT),
             stats_interval: seconds(config::STATS_INTERVAL),
+            socket_buffer: number(config::SOCKET_BUFFER) as usize,
+            stop_signals: StopSignals::UntilExit,
         };
         Args {
             host: matches
@@ -118,6 +132,28 @@ impl Args {
                 - i16::from(matches.get_count("quiet")),
         }
     }
+}
+
+/// What the names of all our environment variables begin with.
+const VARIABLE_PREFIX: &str = "REACTOR_POOL_";
+
+/// Environment variables that look like ours and mean nothing.
+pub(crate) fn unknown_variables() -> Vec<String> {
+    let command = command();
+    let is_known = |name: &OsStr| {
+        command
+            .get_arguments()
+            .any(|arg| arg.get_env() == Some(name))
+    };
+    std::env::vars_os()
+        .map(|(name, _)| name)
+        .filter(|name| {
+            name.as_encoded_bytes()
+                .starts_with(VARIABLE_PREFIX.as_bytes())
+        })
+        .filter(|name| !is_known(name))
+        .map(|name| name.to_string_lossy().escape_debug().to_string())
+        .collect()
 }
 
 fn command() -> Command {
@@ -191,15 +227,16 @@ fn limit_arg(limit: Limit) -> Arg {
     } = limit;
     Arg::new(flag)
         .long(flag)
-        .env(format!(
-            "REACTOR_POOL_{}",
-            flag.replace('-', "_").to_uppercase()
-        ))
+        .env(variable_of(flag))
         .value_name(unit.to_uppercase())
         .default_value(limit.default.to_string())
         .allow_negative_numbers(true)
         .value_parser(move |text: &str| limit.parse(text))
         .help(format!("{reason} [{min} to {max}]"))
+}
+
+fn variable_of(flag: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", flag.replace('-', "_").to_uppercase())
 }
 
 /// [`QueueOrder`] with the names that the flag takes.
@@ -244,6 +281,9 @@ fn refusal(error: clap::Error) -> Refusal {
             allowed.trim().trim_end_matches(']')
         );
     }
+    if let Some(similar) = error.get(ContextKind::SuggestedArg) {
+        line.push_str(&format!("; a similar flag is {similar}"));
+    }
     if let Some(variable) = from_environment(&error) {
         line.push_str(&format!(" (from the environment variable {variable})"));
     }
@@ -261,12 +301,7 @@ fn from_environment(error: &clap::Error) -> Option<String> {
     let given = std::env::args()
         .skip(1)
         .any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")));
-    let variable = format!(
-        "REACTOR_POOL_{}",
-        flag.trim_start_matches('-')
-            .replace('-', "_")
-            .to_uppercase()
-    );
+    let variable = variable_of(flag.trim_start_matches('-'));
     (!given && std::env::var_os(&variable).is_some_and(|set| set.to_string_lossy() == value))
         .then_some(variable)
 }
@@ -290,10 +325,30 @@ mod tests {
     fn the_command_is_well_formed_and_defaults_to_the_default_config() {
         command().debug_assert();
         let args = parse("").expect("nothing is required");
-        assert_eq!(args.config, Config::default());
+        let expected = Config {
+            stop_signals: StopSignals::UntilExit,
+            ..Config::default()
+        };
+        assert_eq!(args.config, expected);
         assert_eq!(
             (args.host.as_str(), args.port, args.max_sleep),
             ("127.0.0.1", 9000, 10_000)
+        );
+    }
+
+    #[test]
+    fn a_flag_with_a_typing_error_is_answered_with_the_similar_one() {
+        for (wrong, similar) in [
+            ("--worker 3", "--workers"),
+            ("--max-conections 3", "--max-connections"),
+        ] {
+            let line = parse(wrong).expect_err(wrong);
+            assert!(line.contains(similar) && !line.contains('\n'), "{line}");
+        }
+        let line = parse("--zzz").expect_err("no such flag");
+        assert!(
+            line.contains("--zzz") && !line.contains("similar"),
+            "{line}"
         );
     }
 
@@ -306,14 +361,23 @@ mod tests {
     #[test]
     fn a_wrong_value_is_one_line_with_flag_and_range() {
         for limit in LIMITS {
-            let Limit { flag, min, max, .. } = limit;
+            let Limit {
+                flag,
+                min,
+                max,
+                unit,
+                ..
+            } = limit;
             for wrong in ["x", "-1", "1.5", &(u128::from(max) + 1).to_string()] {
                 let line = parse(&format!("--{flag} {wrong}")).expect_err(wrong);
                 assert!(
                     line.contains(&format!("--{flag}")) && line.contains(wrong),
                     "{line}"
                 );
-                assert!(line.contains(&format!("from {min} to {max}")), "{line}");
+                assert!(
+                    line.contains(&format!("from {min} to {max} ({unit})")),
+                    "{line}"
+                );
                 assert!(!line.contains('\n'));
             }
         }

@@ -6,24 +6,21 @@
 //! or the drain did not allow, 0 for a clean stop.
 
 mod cli;
+mod log;
+mod process;
 
 use cli::{Args, LogFormat, Refusal};
-use reactor_pool::engine::REFUSAL_RESERVE;
+use log::say;
+use reactor_pool::config::QueueOrder;
 use reactor_pool::operations::Operations;
-use reactor_pool::{Ending, Owed, Server, Summary};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::hint::black_box;
-use std::io::{IsTerminal, Write};
-use std::panic;
+use reactor_pool::{Config, Ending, Owed, Server, Summary};
 use std::process::ExitCode;
 use tracing::{info, warn};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 
 const FAILED: ExitCode = ExitCode::FAILURE;
 
 fn main() -> ExitCode {
-    keep_free_memory();
+    process::keep_free_memory();
     let args = match Args::parse() {
         Ok(args) => args,
         Err(Refusal::Text(text)) => {
@@ -33,151 +30,100 @@ fn main() -> ExitCode {
                 FAILED
             };
         }
-        Err(Refusal::Wrong(line)) => return wrong_usage(&line),
+        Err(Refusal::Wrong(line)) => return wrong_usage(Args::log_format(), &line),
     };
-    let (writer, _guard) = match log_writer() {
-        Ok(writer_and_guard) => writer_and_guard,
-        Err(line) => {
-            say(&line);
-            return FAILED;
-        }
-    };
-    if let Err(line) = start_log(&args, writer) {
-        return wrong_usage(&line);
+    let format = args.log_format;
+    if let Err(line) = process::survive_file_size_limit() {
+        return failed(format, &line);
     }
-    raise_descriptor_limit(args.config.max_connections);
-    let handler = Operations {
-        max_sleep: args.max_sleep,
+    let (writer, _guard) = match log::writer() {
+        Ok(writer_and_guard) => writer_and_guard,
+        Err(line) => return failed(format, &line),
     };
-    let served =
-        Server::bind(&args.host, args.port, args.config, handler).and_then(|mut server| {
-            server.stop_on_signals()?;
-            server.run()
-        });
-    match served {
+    if let Err(line) = log::start(format, args.verbosity, writer) {
+        return wrong_usage(format, &line);
+    }
+    for variable in cli::unknown_variables() {
+        warn!(
+            variable,
+            "unknown environment variable; `server --help` names those that are known"
+        );
+    }
+    match serve(args) {
         Ok(summary) => farewell(&summary),
-        Err(error) => {
-            say(&format!("error: {error}"));
-            FAILED
-        }
+        Err(error) => failed(format, &error.to_string()),
     }
 }
 
-/// Has the allocator keep up to 16 MiB of free memory a heap for what comes next. By itself it keeps 128 KiB, and
-/// requests of some kilobytes make the heap shrink and grow all the time, a page fault for each 4 KiB.
-///
-/// glibc has two thresholds for this, and raises both when a block is freed that was large enough to be mapped by
-/// itself: beyond its size blocks are mapped, and twice its size may stay free (mallopt(3), `M_MMAP_THRESHOLD`; whoever
-/// sets them in `GLIBC_TUNABLES` or `MALLOC_TRIM_THRESHOLD_` is heard instead). Nobody writes to the block, so it takes no memory. For other
-/// allocators it means nothing.
-fn keep_free_memory() {
-    const KEPT_BYTES: usize = 16 << 20;
-    drop(black_box(Vec::<u8>::with_capacity(KEPT_BYTES / 2)));
+fn serve(args: Args) -> std::io::Result<Summary> {
+    let Args {
+        config, max_sleep, ..
+    } = args;
+    let descriptors = process::raise_descriptor_limit(config.max_connections);
+    let server = Server::bind(
+        &args.host,
+        args.port,
+        config.clone(),
+        Operations { max_sleep },
+    )?;
+    process::warn_of_descriptors(descriptors, config.max_connections);
+    process::warn_of_memory(config.worst_case_memory());
+    say_where_it_listens(&server, &config, max_sleep, descriptors);
+    server.run()
+}
+
+/// The start line, with all limits in force; a line more for each further address.
+fn say_where_it_listens(server: &Server, config: &Config, max_sleep_ms: u64, descriptors: u64) {
+    let [first, others @ ..] = server.local_addrs() else {
+        unreachable!("a server listens on one address at least");
+    };
+    info!(
+        addr = %first,
+        workers = config.workers,
+        queue = config.queue,
+        queue_order = match config.queue_order {
+            QueueOrder::Fair => "fair",
+            QueueOrder::Fifo => "fifo",
+        },
+        busy_timeout_ms = config.busy_timeout.as_millis() as u64,
+        max_line = config.max_line,
+        max_inflight = config.max_inflight,
+        max_run = config.max_run,
+        max_sleep_ms,
+        max_connections = config.max_connections,
+        max_buffered = config.max_buffered,
+        idle_timeout_s = config.idle_timeout.as_secs(),
+        drain_timeout_s = config.drain_timeout.as_secs(),
+        stats_interval_s = config.stats_interval.as_secs(),
+        socket_buffer = config.socket_buffer,
+        descriptors,
+        worst_case_mib = config.worst_case_memory().total() >> 20,
+        "listening"
+    );
+    for addr in others {
+        info!(%addr, "listening, too");
+    }
 }
 
 fn farewell(summary: &Summary) -> ExitCode {
-    match summary.ending {
+    let (why, Owed { requests, bytes }) = match summary.ending {
         Ending::Drained => {
             info!("stopped");
-            ExitCode::SUCCESS
+            return ExitCode::SUCCESS;
         }
-        Ending::TimedOut(Owed { requests, bytes }) => {
-            warn!(
-                requests,
-                unsent_bytes = bytes,
-                "abandoned: the drain timeout has passed"
-            );
-            FAILED
-        }
-        Ending::Forced(Owed { requests, bytes }) => {
-            warn!(
-                requests,
-                unsent_bytes = bytes,
-                "abandoned: ended by a second signal"
-            );
-            FAILED
-        }
-    }
-}
-
-/// Raises the soft limit of descriptors to what the connection limit needs, as far as allowed.
-fn raise_descriptor_limit(max_connections: usize) {
-    /// Standard streams, poll, waker, signals, listener, and what the system takes in passing.
-    const OWN: u64 = 32;
-    let needed = (max_connections + REFUSAL_RESERVE) as u64 + OWN;
-    let limits = getrlimit(Resource::Nofile);
-    let soft = limits.current.unwrap_or(u64::MAX);
-    if soft >= needed {
-        return;
-    }
-    let raised = needed.min(limits.maximum.unwrap_or(u64::MAX));
-    let wanted = Rlimit {
-        current: Some(raised),
-        maximum: limits.maximum,
+        Ending::TimedOut(owed) => ("the drain timeout has passed", owed),
+        Ending::Forced(owed) => ("ended by a second signal", owed),
     };
-    let allowed = if setrlimit(Resource::Nofile, wanted).is_ok() {
-        raised
-    } else {
-        soft
-    };
-    if allowed < needed {
-        let fits = allowed.saturating_sub(needed - max_connections as u64);
-        warn!(
-            max_connections,
-            fits,
-            descriptors = allowed,
-            "the descriptor limit allows fewer connections"
-        );
-    }
+    warn!(requests, unsent_bytes = bytes, "abandoned: {why}");
+    FAILED
 }
 
-/// Log lines go to stderr through a thread of their own, and are dropped when it cannot keep up: a
-/// reader that stalls must not stall the event loop.
-fn log_writer() -> Result<(NonBlocking, WorkerGuard), String> {
-    // Where the system gives no thread, tracing-appender panics: to a person that is one line, too.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let started = panic::catch_unwind(|| NonBlockingBuilder::default().finish(std::io::stderr()));
-    panic::set_hook(hook);
-    started.map_err(|panic| {
-        let cause = panic.downcast_ref::<String>().map_or("", String::as_str);
-        format!("error: cannot start the log: {cause}")
-    })
+fn failed(format: LogFormat, line: &str) -> ExitCode {
+    say(format, line);
+    FAILED
 }
 
-fn start_log(args: &Args, writer: NonBlocking) -> Result<(), String> {
-    let level = match args.verbosity {
-        ..=-2 => "error",
-        -1 => "warn",
-        0 => "info",
-        1 => "debug",
-        2.. => "trace",
-    };
-    let directives = std::env::var_os("RUST_LOG").filter(|set| !set.is_empty());
-    // Ours in detail; of the crates below us only what is an error.
-    let flags = || format!("error,reactor_pool={level},server={level}");
-    let directives = directives.map_or_else(flags, |set| set.to_string_lossy().into_owned());
-    let filter = EnvFilter::builder().parse(&directives).map_err(|cause| {
-        format!("error: RUST_LOG is '{directives}': allowed are tracing directives such as info or reactor_pool=debug ({cause})")
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(std::io::stderr().is_terminal())
-        .log_internal_errors(false);
-    match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
-}
-
-fn wrong_usage(line: &str) -> ExitCode {
-    say(line);
+fn wrong_usage(format: LogFormat, line: &str) -> ExitCode {
+    say(format, line);
     ExitCode::from(2)
-}
-
-/// Says one line on stderr. When nobody can read it, the exit code still tells.
-fn say(line: &str) {
-    drop(writeln!(std::io::stderr(), "{line}"));
 }

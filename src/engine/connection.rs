@@ -22,6 +22,9 @@ pub const UNSENT_LIMIT_BYTES: usize = 65_536;
 
 /// How long a connection that is over may still take its last words and send what nobody reads.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// While a client has not taken all that was written, it is looked at so often within a timeout
+/// whether it goes on taking: the clock of the timeout is at most that part of it wrong.
+pub(super) const LOOKS_PER_TIMEOUT: u32 = 8;
 /// How much of that is read: no honest client has more under way than the buffers of two hosts.
 /// What comes beyond waits in the socket, and slows its sender, until the time is up.
 pub(super) const LINGER_LIMIT_BYTES: usize = 64 << 20;
@@ -36,10 +39,9 @@ pub(super) enum Phase {
         /// When to give up writing; none where the drain timeout sees to it.
         by: Option<Instant>,
     },
-    /// The sending side is shut; what still comes is read and thrown away.
+    /// The sending side is shut; what still comes is read and thrown away, until the client has
+    /// taken nothing for [`LINGER_TIMEOUT`].
     Lingering {
-        /// When to close.
-        by: Instant,
         /// How much more may be thrown away.
         left_bytes: usize,
     },
@@ -75,8 +77,13 @@ pub(super) struct Connection {
     pub(super) outbox: Outbox,
 
     pub(super) opened_at: Instant,
-    /// When response bytes last left, or the last request was answered, or the connection opened.
+    /// When response bytes were last written or seen to be taken, the last request was answered, the
+    /// sending side was shut, or the connection opened.
     pub(super) last_progress: Instant,
+    /// Written bytes that the client is known to have taken.
+    taken: u64,
+    /// It is idle, unless the bytes that had come by then bring a request: so many are to be read.
+    pub(super) idle_unless: Option<u32>,
     /// When it last got a queue slot.
     pub(super) last_slot_at: Instant,
     /// Its place in the round of those that wait for a slot.
@@ -118,6 +125,8 @@ impl Connection {
             outbox: Outbox::default(),
             opened_at: now,
             last_progress: now,
+            taken: 0,
+            idle_unless: None,
             last_slot_at: now,
             last_turn: turn,
             bytes_in: 0,
@@ -142,6 +151,33 @@ impl Connection {
     /// Whether it holds nothing but the beginning of its next request.
     pub(super) fn owes_nothing(&self) -> bool {
         self.order.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Whether its client has taken all that was written, as far as is known.
+    pub(super) fn is_taken(&self) -> bool {
+        self.outbox.is_empty() && self.taken == self.outbox.sent_in_all()
+    }
+
+    /// Whether its clock runs although its client may just be taking bytes: only the kernel knows.
+    pub(super) fn may_be_taking(&self) -> bool {
+        self.order.is_empty() && !self.is_taken()
+    }
+
+    /// Of what was written, so many bytes have not been acknowledged. Having taken some since the last
+    /// look is progress; having taken all by the first look after the write is no news.
+    pub(super) fn note_unacknowledged(&mut self, bytes: usize, now: Instant) {
+        let bytes = self.without_end(bytes) as u64;
+        let taken = self.outbox.sent_in_all().saturating_sub(bytes);
+        if taken > self.taken && bytes > 0 {
+            self.last_progress = now;
+        }
+        self.taken = self.taken.max(taken);
+    }
+
+    /// A shut sending side counts as one byte until it is acknowledged.
+    pub(super) fn without_end(&self, unacknowledged: usize) -> usize {
+        let is_shut = matches!(self.phase, Phase::Lingering { .. });
+        unacknowledged.saturating_sub(usize::from(is_shut))
     }
 
     /// Whether its own bounds let it read on.
@@ -178,6 +214,9 @@ impl Connection {
             "a connection with unframed bytes is not read"
         );
         self.bytes_in += chunk.len() as u64;
+        if let Some(left) = &mut self.idle_unless {
+            *left = left.saturating_sub(chunk.len() as u32);
+        }
         let framed_before = stats.framed;
         let mut rest = chunk;
         self.frame(&mut rest, rules, now, stats);
@@ -343,24 +382,33 @@ impl Connection {
 
     /// When somebody has to look after this connection, as far as is known now.
     pub(super) fn deadline(&mut self, config: &Config, now: Instant) -> Option<Instant> {
-        let idle = match config.idle_timeout {
+        let (end, timeout) = match self.phase {
+            Phase::Serving | Phase::Ending { by: None } => {
+                let idle = self.idle_deadline(config, now);
+                let first = [self.busy_deadline(config), idle].into_iter().flatten();
+                (first.min()?, config.idle_timeout)
+            }
+            Phase::Ending { by: Some(by) } => return Some(by),
+            Phase::Lingering { .. } => (self.linger_deadline(), LINGER_TIMEOUT),
+            Phase::Over { .. } => return None,
+        };
+        let look = now + timeout / LOOKS_PER_TIMEOUT;
+        let looks = self.may_be_taking() && !timeout.is_zero();
+        Some(if looks { end.min(look) } else { end })
+    }
+
+    fn idle_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
+        match config.idle_timeout {
             Duration::ZERO => None,
             // Progress starts the clock anew, so while something is owed by us there is time.
             timeout if !self.order.is_empty() => Some(now + timeout),
             timeout => Some(self.last_progress + timeout),
-        };
-        match self.phase {
-            Phase::Serving => [self.busy_deadline(config), idle]
-                .into_iter()
-                .flatten()
-                .min(),
-            Phase::Ending { by: Some(by) } | Phase::Lingering { by, .. } => Some(by),
-            Phase::Ending { by: None } => [self.busy_deadline(config), idle]
-                .into_iter()
-                .flatten()
-                .min(),
-            Phase::Over { .. } => None,
         }
+    }
+
+    /// When lingering is over: [`LINGER_TIMEOUT`] after the client last took something.
+    pub(super) fn linger_deadline(&self) -> Instant {
+        self.last_progress + LINGER_TIMEOUT
     }
 
     pub(super) fn check_invariants(&self, config: &Config) {
@@ -376,6 +424,7 @@ impl Connection {
             "unframed bytes wait for something"
         );
         assert_eq!(self.counted_bytes, self.buffered_bytes());
+        assert!(self.taken <= self.outbox.sent_in_all());
     }
 }
 

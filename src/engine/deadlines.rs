@@ -3,10 +3,11 @@
 //! Knows no clock: it is handed `now`, and says when it wants to be called again.
 //!
 //! Rule: each connection has at most one entry in the deadlines. It may be early, since progress moves
-//! deadlines back without touching it, and is then set anew; it is never late.
+//! deadlines back without touching it, and is then set anew; it is never late. And nobody is called
+//! idle before what had come from it is read, and what it has taken is known.
 
-use super::connection::Phase;
-use super::{Engine, find};
+use super::connection::{LOOKS_PER_TIMEOUT, Phase};
+use super::{Engine, SocketQueues, find};
 use crate::task::ConnectionId;
 use crate::wire::ErrorLine;
 use std::time::Instant;
@@ -19,8 +20,13 @@ impl Engine {
         first.into_iter().flatten().map(|(at, _)| *at).min()
     }
 
-    /// Refuses and closes what is due. O(log n) for each connection that is looked at.
-    pub fn expire(&mut self, now: Instant) {
+    /// Refuses and closes what is due; says how many requests it refused as busy. Asks `kernel` about
+    /// the sockets of those whose clock runs. O(log n) for each connection that is looked at.
+    pub fn expire(
+        &mut self,
+        now: Instant,
+        mut kernel: impl FnMut(ConnectionId) -> SocketQueues,
+    ) -> usize {
         self.stats.waiting.note_peak();
         // Requests that got their slots in the turn in which they were framed never get here: only those left over are
         // worth a deadline.
@@ -33,23 +39,55 @@ impl Engine {
             self.connections[id.slot()].armed = None;
             due.push(id);
         }
+        let mut refused = 0;
         for id in due {
-            self.look_at_deadlines(id, now);
+            refused += self.look_at_deadlines(id, now, &mut kernel);
             self.arm(id, now);
         }
         self.review_intake(now);
+        refused
     }
 
-    fn look_at_deadlines(&mut self, id: ConnectionId, now: Instant) {
+    fn look_at_deadlines(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
+    ) -> usize {
         let connection = &mut self.connections[id.slot()];
-        if let Phase::Ending { by: Some(by) } | Phase::Lingering { by, .. } = connection.phase {
-            if by <= now {
-                let why = "lingered for too long";
-                connection.phase = Phase::Over { why };
-            }
-            return self.settled(id, false);
+        if connection.may_be_taking() {
+            connection.note_unacknowledged(kernel(id).unacknowledged, now);
         }
-        let had_waiting = connection.order.waiting() > 0;
+        match connection.phase {
+            Phase::Ending { by: Some(by) } => self.end_lingering(id, by, now),
+            Phase::Lingering { .. } => {
+                let by = connection.linger_deadline();
+                self.end_lingering(id, by, now);
+            }
+            Phase::Over { .. } => {}
+            Phase::Serving | Phase::Ending { by: None } => {
+                if connection.order.waiting() > 0 {
+                    connection.idle_unless = None;
+                    return self.refuse_overdue(id, now);
+                }
+                self.close_if_idle(id, now, kernel);
+            }
+        }
+        0
+    }
+
+    fn end_lingering(&mut self, id: ConnectionId, by: Instant, now: Instant) {
+        if by <= now {
+            let why = "lingered for too long";
+            self.connections[id.slot()].phase = Phase::Over { why };
+            self.settled(id, false);
+        }
+    }
+
+    /// Refuses the waiting requests whose time is over; says how many.
+    fn refuse_overdue(&mut self, id: ConnectionId, now: Instant) -> usize {
+        let connection = &mut self.connections[id.slot()];
+        let mut refused = 0;
         while connection
             .busy_deadline(&self.rules.config)
             .is_some_and(|deadline| deadline <= now)
@@ -58,29 +96,62 @@ impl Engine {
             else {
                 break;
             };
-            self.stats.refused_busy += requests as u64;
-            self.stats.waiting.down(requests);
+            refused += requests;
             for sequence in first.run(requests) {
                 trace!(conn = %id, seq = %sequence, "refused: busy");
             }
         }
-        if had_waiting {
-            if connection.order.waiting() == 0 {
-                self.admission.leave(connection.last_turn);
-            }
-            return self.advance(id, now);
+        self.stats.refused_busy += refused as u64;
+        self.stats.waiting.down(refused);
+        if connection.order.waiting() == 0 {
+            self.admission.leave(connection.last_turn);
         }
-        let idle_by = connection.last_progress + self.rules.config.idle_timeout;
+        self.advance(id, now);
+        refused
+    }
+
+    fn close_if_idle(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
+    ) {
+        let config = &self.rules.config;
+        let connection = &mut self.connections[id.slot()];
+        let idle_by = connection.last_progress + config.idle_timeout;
         let is_idle = connection.order.is_empty() && idle_by <= now;
-        if is_idle && !self.rules.config.idle_timeout.is_zero() {
-            self.stats.idle_closed += 1;
-            if connection.outbox.is_empty() && connection.phase == Phase::Serving {
-                self.farewell(id, ErrorLine::IdleTimeout, now);
-            } else {
-                // It does not take what it has been sent, so it will not take the error either.
-                connection.phase = Phase::Over { why: "idle" };
-                self.settled(id, false);
+        if !is_idle || config.idle_timeout.is_zero() {
+            connection.idle_unless = None;
+            return;
+        }
+        if connection.outbox.is_empty() && connection.may_read(config) {
+            match connection.idle_unless {
+                None => {
+                    let unread = kernel(id).unread;
+                    connection.idle_unless = Some(u32::try_from(unread).unwrap_or(u32::MAX));
+                    return self.attend(id);
+                }
+                Some(1..) => return self.attend(id),
+                Some(0) => {}
             }
+        }
+        self.stats.idle_closed += 1;
+        if connection.outbox.is_empty() && connection.phase == Phase::Serving {
+            self.farewell(id, ErrorLine::IdleTimeout, now);
+        } else {
+            // It does not take what it has been sent, so it will not take the error either.
+            connection.phase = Phase::Over { why: "idle" };
+            self.settled(id, false);
+        }
+    }
+
+    /// After a write: sees to it that somebody looks soon whether the client takes it.
+    #[inline]
+    pub(super) fn watch_taking(&mut self, id: ConnectionId, now: Instant) {
+        let look = now + self.rules.config.idle_timeout / LOOKS_PER_TIMEOUT;
+        let connection = &self.connections[id.slot()];
+        if connection.may_be_taking() && connection.armed.is_none_or(|at| at > look) {
+            self.arm(id, now);
         }
     }
 

@@ -28,8 +28,8 @@ pub(super) enum Frame<'a> {
 /// Frames one byte stream.
 #[derive(Debug)]
 pub(super) struct Framer {
-    /// Longest line, in bytes, the ending not counted.
-    max_line: usize,
+    /// Longest line, in bytes, the ending not counted; [`MAX_LINE`](crate::config::MAX_LINE) fits.
+    max_line: u32,
     /// The beginning of a line whose LF has not come: no LF in it, at most `max_line` bytes and a CR.
     partial: Vec<u8>,
     /// Inside a line that was too long: everything up to its LF is dropped.
@@ -39,7 +39,7 @@ pub(super) struct Framer {
 impl Framer {
     pub(super) fn new(max_line: usize) -> Framer {
         Framer {
-            max_line,
+            max_line: max_line as u32,
             partial: Vec::new(),
             discarding: false,
         }
@@ -49,6 +49,10 @@ impl Framer {
     /// had its answer and does not count.
     pub(super) fn is_inside_line(&self) -> bool {
         !self.partial.is_empty()
+    }
+
+    fn max_line(&self) -> usize {
+        self.max_line as usize
     }
 
     /// Bytes kept for an incomplete line.
@@ -70,7 +74,7 @@ impl Framer {
             return Frame::Dropped;
         }
         let length = self.length_with(line);
-        if length > self.max_line {
+        if length > self.max_line() {
             self.partial = Vec::new();
             *chunk = rest;
             return Frame::TooLong;
@@ -97,7 +101,7 @@ impl Framer {
     pub(super) fn plain_line<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         debug_assert!(self.partial.is_empty() && !self.discarding);
         let line = &bytes[..find_lf(bytes)?];
-        let is_plain = line.len() <= self.max_line && line.last() != Some(&b'\r');
+        let is_plain = line.len() <= self.max_line() && line.last() != Some(&b'\r');
         is_plain.then_some(line)
     }
 
@@ -114,7 +118,7 @@ impl Framer {
         if self.discarding {
             return Frame::Incomplete;
         }
-        if self.length_with(bytes) > self.max_line {
+        if self.length_with(bytes) > self.max_line() {
             self.partial = Vec::new();
             self.discarding = true;
             return Frame::TooLong;
@@ -123,7 +127,7 @@ impl Framer {
         if needed > self.partial.capacity() {
             // Double as a Vec does, but never past what a line can need: the bound on memory counts it.
             let capacity = (2 * self.partial.capacity())
-                .min(self.max_line + 1)
+                .min(self.max_line() + 1)
                 .max(needed);
             self.partial.reserve_exact(capacity - self.partial.len());
         }

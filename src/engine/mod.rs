@@ -78,13 +78,23 @@ pub struct Removed {
     pub has_submitted: bool,
 }
 
-/// What is framed and not answered, or answered and not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is framed and not answered, or answered and not taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Owed {
     /// Requests without an answer.
     pub requests: usize,
-    /// Answer bytes that no socket has taken.
+    /// Bytes of answers that no socket has taken, or that its client has not acknowledged.
     pub bytes: usize,
+}
+
+/// What the kernel holds of one socket, which nobody announces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketQueues {
+    /// Bytes that have come and have not been read.
+    pub unread: usize,
+    /// Bytes that were written and that the other side has not acknowledged, a shut sending side
+    /// counted as one; zero where the system does not tell.
+    pub unacknowledged: usize,
 }
 
 // The table of 16,384 connections stays below the block of 8 MiB that glibc maps by itself, as the server arranges it. A table that
@@ -270,6 +280,7 @@ impl Engine {
             trace_each(id, written.first, written.requests, "written");
         });
         self.advance(id, now);
+        self.watch_taking(id, now);
     }
 
     /// The sending side was shut, after [`Step::ShutDown`].
@@ -277,9 +288,8 @@ impl Engine {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
-        let by = now + LINGER_TIMEOUT;
+        connection.last_progress = now;
         connection.phase = Phase::Lingering {
-            by,
             left_bytes: LINGER_LIMIT_BYTES,
         };
         self.arm(id, now);
@@ -315,12 +325,7 @@ impl Engine {
     /// connections.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
-        let ids: Vec<_> = self
-            .connections
-            .iter()
-            .map(|(_, connection)| connection.id)
-            .collect();
-        for id in ids {
+        for id in self.ids() {
             let connection = &mut self.connections[id.slot()];
             if connection.phase == Phase::Serving {
                 connection.end_input(None, &self.rules.config);
@@ -387,7 +392,7 @@ impl Engine {
             Phase::Lingering { .. } => return Step::Wait,
             Phase::Over { why } => return Step::Close { why },
         }
-        if !readable {
+        if !readable && connection.idle_unless.is_none() {
             return Step::Wait;
         }
         if !connection.may_read(&self.rules.config) {
@@ -413,15 +418,31 @@ impl Engine {
         self.connections.is_empty()
     }
 
+    /// Whether all that was framed has been answered and written. Linear in the connections, until one owes
+    /// something.
+    pub fn is_written(&self) -> bool {
+        let mut connections = self.connections.iter();
+        connections.all(|(_, connection)| connection.owes_nothing())
+    }
+
+    /// Who is there.
+    pub fn ids(&self) -> Vec<ConnectionId> {
+        let ids = self.connections.iter().map(|(_, connection)| connection.id);
+        ids.collect()
+    }
+
     /// What would be lost if the server ended now. Linear in the connections.
-    pub fn owed(&self) -> Owed {
-        let connections = || self.connections.iter().map(|(_, connection)| connection);
-        Owed {
-            requests: connections().map(|connection| connection.order.len()).sum(),
-            bytes: connections()
-                .map(|connection| connection.outbox.unsent().len())
-                .sum(),
+    pub fn owed(&self, mut kernel: impl FnMut(ConnectionId) -> SocketQueues) -> Owed {
+        let mut owed = Owed::default();
+        for (_, connection) in &self.connections {
+            owed.requests += connection.order.len();
+            owed.bytes += connection.outbox.unsent().len();
+            if !connection.is_taken() {
+                let unacknowledged = kernel(connection.id).unacknowledged;
+                owed.bytes += connection.without_end(unacknowledged);
+            }
         }
+        owed
     }
 
     // What follows from a change of one connection.

@@ -23,13 +23,13 @@ mod sync {
     #[cfg(not(loom))]
     pub(super) use std::sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     };
 
     #[cfg(loom)]
     pub(super) use loom::sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     };
     #[cfg(loom)]
     pub(super) use model::SegQueue;

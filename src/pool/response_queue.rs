@@ -5,7 +5,7 @@
 //! Rule: push, then announce; drain, and sleep only if nothing has been announced since. A response is seen by
 //! the drain that runs, or keeps the loop from falling asleep, or wakes it.
 
-use super::sync::{AtomicU8, Ordering, SegQueue};
+use super::sync::{AtomicBool, AtomicU8, Ordering, SegQueue};
 use std::fmt;
 
 /// Items on their way to one consumer, which sleeps in a poll that `wake` ends.
@@ -15,6 +15,10 @@ pub struct ResponseQueue<T> {
     /// [`AWAKE`], [`ANNOUNCED`] or [`ASLEEP`].
     consumer: AtomicU8,
     wake: Box<dyn Fn() + Send + Sync>,
+    /// Somebody asks the consumer to stop; it clears this when it hears so.
+    stop_asked: AtomicBool,
+    /// A worker has ended by a panic outside any handler. Never cleared.
+    worker_died: AtomicBool,
 }
 
 /// The consumer has drained, or is about to, and nothing has been announced since.
@@ -31,6 +35,8 @@ impl<T> ResponseQueue<T> {
             items: SegQueue::new(),
             consumer: AtomicU8::new(AWAKE),
             wake: Box::new(wake),
+            stop_asked: AtomicBool::new(false),
+            worker_died: AtomicBool::new(false),
         }
     }
 
@@ -46,6 +52,34 @@ impl<T> ResponseQueue<T> {
         if self.consumer.swap(ANNOUNCED, Ordering::Release) == ASLEEP {
             (self.wake)();
         }
+    }
+
+    /// Asks the consumer to stop.
+    pub fn ask_to_stop(&self) {
+        // Release, with the acquire in `take_stop`. Stored before it is announced: the consumer looks
+        // once after each drain, and sleeps if it finds nothing.
+        self.stop_asked.store(true, Ordering::Release);
+        self.announce();
+    }
+
+    /// Whether somebody has asked it to stop since the last call. The consumer calls it after each drain,
+    /// which ends the announcement: before it, a stop asked for in between would be heard by nobody.
+    pub fn take_stop(&self) -> bool {
+        self.stop_asked.swap(false, Ordering::Acquire)
+    }
+
+    /// Tells the consumer that a worker has died. It may have died while it announced something, between the
+    /// note and the wake, so this wakes in any case.
+    pub fn report_death(&self) {
+        // Release, with the acquire in `has_death`.
+        self.worker_died.store(true, Ordering::Release);
+        self.announce();
+        (self.wake)();
+    }
+
+    /// Whether a worker has died.
+    pub fn has_death(&self) -> bool {
+        self.worker_died.load(Ordering::Acquire)
     }
 
     /// Passes all that has come to `take`. Only the consumer calls it.
@@ -97,6 +131,16 @@ mod tests {
         let mut got = Vec::new();
         queue.drain(|item| got.push(item));
         got
+    }
+
+    #[test]
+    fn a_death_wakes_a_consumer_whose_wake_was_lost_with_the_dying_one() {
+        let (queue, wakes) = counted();
+        assert!(queue.fall_asleep());
+        // The dying worker had noted its announcement, and did not come to the wake.
+        queue.consumer.swap(ANNOUNCED, Ordering::Release);
+        queue.report_death();
+        assert!(wakes.load(Ordering::SeqCst) > 0 && queue.has_death());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::turns::Turns;
 use crate::config::QueueOrder;
 use crate::stats::{Gauge, QueueStats};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A queue of tasks, together at most `capacity` slots, for any number of workers.
@@ -37,8 +37,9 @@ struct State<T> {
     /// The last push ended at "full": the next pop of a slow task must say that it made room.
     room_wanted: bool,
     closed: bool,
-    /// The most slots that were taken at a time.
+    /// The most slots that were taken at a time: ever, and since [`WorkQueue::start_interval`].
     peak: usize,
+    recent_peak: usize,
     lock_waits: u64,
     lock_wait_time: Duration,
 }
@@ -141,6 +142,7 @@ impl<T> WorkQueue<T> {
             room_wanted: false,
             closed: false,
             peak: 0,
+            recent_peak: 0,
             lock_waits: 0,
             lock_wait_time: Duration::ZERO,
         };
@@ -163,7 +165,8 @@ impl<T> WorkQueue<T> {
         );
         fill(&mut Room { state: &mut state });
         state.room_wanted = state.taken == state.capacity;
-        state.peak = state.peak.max(state.taken);
+        state.recent_peak = state.recent_peak.max(state.taken);
+        state.peak = state.peak.max(state.recent_peak);
         self.wake_if_wanted(state);
     }
 
@@ -181,7 +184,8 @@ impl<T> WorkQueue<T> {
             }
             taker.streak = Duration::ZERO;
             state.asleep.push(Arc::clone(&taker.bell));
-            state = taker.bell.wait(state).expect(UNPOISONED);
+            let woken = taker.bell.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
             if !state.take_back(&taker.bell) {
                 state.coming -= 1;
             }
@@ -272,35 +276,45 @@ impl<T> WorkQueue<T> {
 
     /// What the queue has been through so far.
     pub fn stats(&self) -> QueueStats {
-        let state = self.lock();
-        let queued = Gauge {
-            now: state.taken as u64,
-            peak: state.peak as u64,
-        };
-        let (lock_waits, lock_wait_time) = (state.lock_waits, state.lock_wait_time);
-        QueueStats {
-            queued,
-            lock_waits,
-            lock_wait_time,
-        }
+        self.lock().stats()
     }
 
+    /// The same; from here on it has another recent peak.
+    pub fn start_interval(&self) -> QueueStats {
+        let mut state = self.lock();
+        let stats = state.stats();
+        state.recent_peak = state.taken;
+        stats
+    }
+
+    /// A panic under the lock would be a bug of this program. It ends the worker, and so the server; until
+    /// then the others go on, for the loop has to come to its end.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Only the contended path reads the clock, so measuring costs nothing where it matters.
         if let Ok(state) = self.state.try_lock() {
             return state;
         }
         let start = Instant::now();
-        let mut state = self.state.lock().expect(UNPOISONED);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.lock_waits += 1;
         state.lock_wait_time += start.elapsed();
         state
     }
 }
 
-const UNPOISONED: &str = "nothing that runs under the queue's lock panics";
-
 impl<T> State<T> {
+    fn stats(&self) -> QueueStats {
+        QueueStats {
+            queued: Gauge {
+                now: self.taken as u64,
+                peak: self.peak as u64,
+                recent_peak: self.recent_peak as u64,
+            },
+            lock_waits: self.lock_waits,
+            lock_wait_time: self.lock_wait_time,
+        }
+    }
+
     /// Whose turn a task takes: its own flow's, or in FIFO order that of the one flow of all.
     fn flow(&self, flow: usize) -> usize {
         match self.order {

@@ -48,6 +48,7 @@ impl Pool {
             let (handler, tasks) = (Arc::clone(handler), Arc::clone(queue));
             let (responses, loop_core) = (Arc::clone(responses), Arc::clone(loop_core));
             let work = move || {
+                let _guard = DeathGuard(&responses);
                 let_the_loop_go_first();
                 let worker = Worker {
                     number,
@@ -80,15 +81,26 @@ impl Pool {
     pub fn join(mut self) {
         self.queue.close();
         for thread in self.threads.drain(..) {
-            thread
-                .join()
-                .expect("a worker catches the panics of its handler");
+            // One that has died has said so, and the loop has ended for it.
+            drop(thread.join());
         }
     }
 
     /// Takes the queued tasks away and leaves the workers to end by themselves.
     pub fn abandon(self) {
         drop(self.queue.abandon());
+    }
+}
+
+/// Tells the loop when its worker ends by a panic: one that no handler made, so a bug of this program. What the
+/// worker had in hand will never be answered.
+struct DeathGuard<'a>(&'a ResponseQueue<Batch>);
+
+impl Drop for DeathGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.report_death();
+        }
     }
 }
 

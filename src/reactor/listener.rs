@@ -1,25 +1,30 @@
-//! The listening socket: bound with a deep backlog, accepting until told otherwise.
+//! Listening sockets: bound to every address of a name, with a deep backlog, accepting until told otherwise.
 //!
 //! Knows no connections; the limit on them is the engine's.
 //!
-//! Rule: nothing that accept can say is fatal. A connection that broke on the way is skipped; want
-//! of descriptors or memory pauses, for edge-triggered readiness is not announced twice.
+//! Rule: an address in use is an error, and nothing that accept can say is one. A connection that broke
+//! on the way is skipped; want of descriptors or memory pauses, for edge-triggered readiness is not
+//! announced twice.
 
 use super::warn_limit::WarnLimit;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// Connections that the kernel completes ahead of us. The 128 that std and mio use overflow when a
 /// few hundred clients connect at once, and then each retransmitted SYN costs a second.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Nobody announces that descriptors are free again, so we look.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a free port is looked for that all addresses of a name have.
+const PORT_TRIES: usize = 20;
 
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -31,51 +36,148 @@ pub(super) struct Listener {
 }
 
 /// What [`Listener::accept`] found.
-#[derive(Debug)]
-pub(super) enum Accepted {
-    Connection(TcpStream, SocketAddr),
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Accepted<T> {
+    Connection(T),
     /// None now; it will be tried again.
     Nothing,
     /// Out of descriptors or memory; it will be tried again later.
     Exhausted,
 }
 
-/// Opens the listening socket on the first address of `host` that works.
-pub(crate) fn bind(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
-    let with_address = |cause: io::Error| {
-        let text = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
-        io::Error::new(cause.kind(), format!("cannot listen on {text}: {cause}"))
-    };
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, port).to_socket_addrs().map_err(with_address)? {
-        match bind_address(address) {
-            Ok(listener) => return Ok(listener),
-            Err(cause) => failed = cause,
+/// Sockets that have their addresses and do not listen yet: nobody can connect.
+#[derive(Debug)]
+pub(crate) struct Bound(Vec<(Socket, SocketAddr)>);
+
+impl Bound {
+    /// Takes every address that `host` has. Those that this machine does not have are skipped, with a
+    /// warning, if there is another one.
+    pub(crate) fn bind(host: &str, port: u16, buffer_bytes: usize) -> io::Result<Bound> {
+        let resolved = (host, port).to_socket_addrs();
+        let mut addresses = Vec::new();
+        for address in resolved.map_err(|cause| cannot_listen(host, port, None, cause))? {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let mut tries = PORT_TRIES;
+        loop {
+            tries -= 1;
+            match bind_all(host, port, &addresses, buffer_bytes) {
+                // A free port of the first address may be in use at the next.
+                Err(cause)
+                    if port == 0 && tries > 0 && cause.kind() == io::ErrorKind::AddrInUse => {}
+                other => return other,
+            }
         }
     }
-    Err(with_address(failed))
+
+    /// The addresses, in the order of the name; there is one at least.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(_, address)| *address).collect()
+    }
+
+    /// From here on clients can connect.
+    pub(super) fn listen(self, registry: &Registry, first: Token) -> io::Result<Vec<Listener>> {
+        let tokens = (first.0..).map(Token);
+        let listen = |((socket, address), token): ((Socket, SocketAddr), Token)| {
+            let listener = socket
+                .listen(BACKLOG)
+                .and_then(|()| Listener::register(socket.into(), registry, token));
+            listener.map_err(|cause| {
+                let error = format!("cannot listen on {address}: {cause}");
+                io::Error::new(cause.kind(), error)
+            })
+        };
+        self.0.into_iter().zip(tokens).map(listen).collect()
+    }
 }
 
-fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn bind_all(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+    buffer_bytes: usize,
+) -> io::Result<Bound> {
+    let mut bound: Vec<(Socket, SocketAddr)> = Vec::new();
+    let mut absent = Vec::new();
+    for address in addresses {
+        let mut address = *address;
+        if let Some((_, first)) = bound.first() {
+            address.set_port(first.port());
+        }
+        match bind_address(address, addresses.len() > 1, buffer_bytes) {
+            Ok(socket) => {
+                let address = socket.local_addr()?.as_socket().unwrap_or(address);
+                bound.push((socket, address));
+            }
+            Err(cause) if is_absent(&cause) => absent.push((address, cause)),
+            Err(cause) => return Err(cannot_listen(host, port, Some(address), cause)),
+        }
+    }
+    if !bound.is_empty() {
+        for (address, cause) in absent {
+            warn!(host, addr = %address, %cause, "this address of the name is left out");
+        }
+        return Ok(Bound(bound));
+    }
+    let (address, cause) = match absent.into_iter().next() {
+        Some((address, cause)) => (Some(address), cause),
+        None => (
+            None,
+            io::Error::new(io::ErrorKind::NotFound, "the host has no address"),
+        ),
+    };
+    Err(cannot_listen(host, port, address, cause))
+}
+
+/// The machine has no such address, or no such protocol.
+fn is_absent(cause: &io::Error) -> bool {
+    let errno = Errno::from_io_error(cause);
+    matches!(errno, Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
+}
+
+fn cannot_listen(
+    host: &str,
+    port: u16,
+    address: Option<SocketAddr>,
+    cause: io::Error,
+) -> io::Error {
+    let text = match address {
+        Some(address) if host.parse::<IpAddr>().is_ok() => format!("{address}"),
+        Some(address) => format!("{address} ({host})"),
+        None if host.contains(':') => format!("[{host}]:{port}"),
+        None => format!("{host}:{port}"),
+    };
+    io::Error::new(cause.kind(), format!("cannot listen on {text}: {cause}"))
+}
+
+fn bind_address(
+    address: SocketAddr,
+    is_one_of_several: bool,
+    buffer_bytes: usize,
+) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
+    if is_one_of_several && address.is_ipv6() {
+        // The IPv4 addresses have sockets of their own.
+        socket.set_only_v6(true)?;
+    }
     // Connections of the last run that are in TIME_WAIT do not keep the port from us.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted sockets inherit them; set later, the window of the first ones would be another.
+    socket.set_send_buffer_size(buffer_bytes)?;
+    socket.set_recv_buffer_size(buffer_bytes)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 impl Listener {
-    pub(super) fn register(
+    fn register(
         listener: std::net::TcpListener,
         registry: &Registry,
         token: Token,
@@ -100,43 +202,101 @@ impl Listener {
             .then(|| self.paused_until.unwrap_or_else(Instant::now))
     }
 
-    pub(super) fn accept(&mut self, now: Instant) -> Accepted {
+    pub(super) fn accept(&mut self, now: Instant) -> Accepted<(TcpStream, SocketAddr)> {
         if !self.ready || self.paused_until.is_some_and(|until| now < until) {
             return Accepted::Nothing;
         }
         self.paused_until = None;
-        loop {
-            let cause = match self.socket.accept() {
-                Ok((stream, peer)) => return Accepted::Connection(stream, peer),
-                Err(cause) => cause,
-            };
-            match cause.kind() {
-                io::ErrorKind::WouldBlock => {
-                    self.ready = false;
-                    return Accepted::Nothing;
+        let accepted = accept_one(|| self.socket.accept());
+        match accepted {
+            Ok(accepted @ Accepted::Connection(_)) => accepted,
+            Ok(nothing) => {
+                self.ready = false;
+                nothing
+            }
+            Err(cause) => {
+                self.paused_until = Some(now + PAUSE);
+                if self.warnings.allows(now) {
+                    warn!(%cause, "accepting pauses; new connections wait in the backlog");
                 }
-                // The connection broke before it was ours (accept(2) lists more of its errors).
+                Accepted::Exhausted
+            }
+        }
+    }
+}
+
+/// One connection, or nothing once accept would block. What broke before it was ours is passed over:
+/// others may stand behind it, and nobody announces them again. accept(2) lists these errors.
+fn accept_one<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<Accepted<T>> {
+    loop {
+        match accept() {
+            Ok(connection) => return Ok(Accepted::Connection(connection)),
+            Err(cause) => match cause.kind() {
+                io::ErrorKind::WouldBlock => return Ok(Accepted::Nothing),
                 io::ErrorKind::Interrupted
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::NetworkDown
                 | io::ErrorKind::NetworkUnreachable
                 | io::ErrorKind::HostUnreachable => {}
-                _ if is_protocol_error(&cause) => {}
-                _ => {
-                    self.paused_until = Some(now + PAUSE);
-                    if self.warnings.allows(now) {
-                        warn!(%cause, "accepting pauses; new connections wait in the backlog");
-                    }
-                    return Accepted::Exhausted;
-                }
-            }
+                _ if Errno::from_io_error(&cause) == Some(Errno::PROTO) => {}
+                _ => return Err(cause),
+            },
         }
     }
 }
 
-/// EPROTO on Linux, which has no `ErrorKind`.
-fn is_protocol_error(cause: &io::Error) -> bool {
-    const EPROTO: i32 = 71;
-    cfg!(target_os = "linux") && cause.raw_os_error() == Some(EPROTO)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// What comes of accepts that fare one after the other as `outcomes` say.
+    fn accepts(outcomes: Vec<Result<u8, io::Error>>) -> (io::Result<Accepted<u8>>, usize) {
+        let mut outcomes = VecDeque::from(outcomes);
+        let accepted = accept_one(|| outcomes.pop_front().expect("no further accept"));
+        (accepted, outcomes.len())
+    }
+
+    #[test]
+    fn a_connection_that_broke_on_the_way_does_not_hide_those_behind_it() {
+        let broken = [
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::Interrupted,
+            io::ErrorKind::NetworkDown,
+            io::ErrorKind::NetworkUnreachable,
+            io::ErrorKind::HostUnreachable,
+        ];
+        for kind in broken {
+            let (accepted, _) = accepts(vec![Err(kind.into()), Err(kind.into()), Ok(7)]);
+            let accepted = accepted.expect("no error of ours");
+            assert_eq!(accepted, Accepted::Connection(7), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn accepting_ends_when_it_would_block_or_the_system_has_no_more() {
+        let blocked = io::Error::from(io::ErrorKind::WouldBlock);
+        let (accepted, left) = accepts(vec![Err(blocked), Ok(7)]);
+        assert_eq!((accepted.expect("no error"), left), (Accepted::Nothing, 1));
+        let (accepted, left) = accepts(vec![Err(io::Error::from(Errno::MFILE)), Ok(7)]);
+        assert!(accepted.is_err() && left == 1);
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_bound_with_one_port() {
+        let Ok(addresses) = ("localhost", 0).to_socket_addrs() else {
+            panic!("localhost has an address");
+        };
+        let known: std::collections::BTreeSet<_> = addresses.map(|a| a.ip()).collect();
+        let bound = Bound::bind("localhost", 0, 65_536).expect("a free port");
+        let addresses = bound.addresses();
+        let ports: std::collections::BTreeSet<_> = addresses.iter().map(|a| a.port()).collect();
+        assert_eq!(ports.len(), 1, "{addresses:?}");
+        assert!(
+            addresses.iter().all(|a| known.contains(&a.ip())),
+            "{addresses:?}"
+        );
+    }
 }

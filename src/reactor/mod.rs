@@ -6,34 +6,40 @@
 
 mod alarm;
 mod listener;
+mod overload;
+mod signals;
+mod socket_diag;
 mod sockets;
 mod warn_limit;
 
-use crate::config::Config;
-use crate::engine::{Engine, IsQuick, Owed, Step};
+use crate::config::{Config, StopSignals};
+use crate::engine::{Engine, IsQuick, Owed, SocketQueues, Step};
 use crate::pool::{LOOK_EVERY, LoopCore, ResponseQueue, WorkQueue};
+use crate::stats::Reports;
 use crate::task::{Batch, ConnectionId, Task};
 use alarm::Alarm;
-pub(crate) use listener::bind;
-use listener::{Accepted, Listener};
+pub(crate) use listener::Bound;
+use listener::{Accepted, BACKLOG, Listener};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook_mio::v1_0::Signals;
+use overload::Overload;
+use signals::{Signal, SignalSource};
+use socket_diag::SocketDiag;
 use sockets::{ReadOutcome, Socket, Sockets};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 use warn_limit::WarnLimit;
 
-// Below every token of a connection, whose serial number starts at 1.
-const LISTENER: Token = Token(0);
-const WAKER: Token = Token(1);
-const SIGNALS: Token = Token(2);
-const ALARM: Token = Token(3);
+const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const ALARM: Token = Token(2);
+/// The first listener; the others follow.
+const LISTENERS: Token = Token(3);
+/// Of the connection with the serial number 1: all tokens of connections are above it.
+const FIRST_CONNECTION: usize = ConnectionId::SLOTS;
 
 /// One read takes at most so much, from one buffer that all connections share.
 const READ_CHUNK_BYTES: usize = 65_536;
@@ -64,29 +70,38 @@ const _: () = assert!(usize::BITS >= 64, "64-bit targets only");
 
 /// Asks a running server to stop, from any thread.
 #[derive(Debug, Clone)]
-pub struct Stopper {
-    asked: Arc<AtomicBool>,
-    responses: Arc<ResponseQueue<Batch>>,
-}
+pub struct Stopper(Arc<ResponseQueue<Batch>>);
 
 impl Stopper {
-    /// Does what SIGTERM does: the server answers what it has framed, then ends.
+    /// Does what SIGTERM does: the server answers what has arrived, then ends.
     pub fn stop(&self) {
-        // Release, with the acquire in `Reactor::note_stop`; the announcement makes it look.
-        self.asked.store(true, Ordering::Release);
-        self.responses.announce();
+        self.0.ask_to_stop();
     }
 }
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Everything framed was answered and written.
+    /// Nothing was owed to anybody: all that was framed has been answered, and each answer was taken or its
+    /// client has gone.
     Drained,
     /// The drain timeout passed first; so much was abandoned.
     TimedOut(Owed),
-    /// A second signal came; so much was abandoned.
+    /// A second signal came first; so much was abandoned.
     Forced(Owed),
+}
+
+/// Where the server is in its life.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Running,
+    /// Nothing is accepted or read any more; what is owed is answered.
+    Draining {
+        by: Instant,
+        /// Nothing is owed: clients are waited for that have not closed.
+        is_idle: bool,
+    },
+    Ended(Ending),
 }
 
 /// Sockets, poll and timers around an [`Engine`].
@@ -96,71 +111,82 @@ pub(crate) struct Reactor {
     events: Events,
     events_beside_many: Events,
     alarm: Alarm,
-    /// None once the server is stopping.
-    listener: Option<Listener>,
+    /// None before [`Reactor::listen`], and once the server drains.
+    listeners: Vec<Listener>,
     limit_warnings: WarnLimit,
     unserved_warnings: WarnLimit,
-    signals: Option<Signals>,
+    overload: Overload,
+    signals: Option<SignalSource>,
     signalled: bool,
     sockets: Sockets,
+    diag: Option<SocketDiag>,
     buffer: Box<[u8]>,
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
     responses: Arc<ResponseQueue<Batch>>,
     loop_core: Arc<LoopCore>,
     note_core_at: Instant,
-    stop_asked: Arc<AtomicBool>,
+    stage: Stage,
     drain_timeout: Duration,
-    drain_by: Option<Instant>,
-    ending: Option<Ending>,
-    /// The loop and the workers.
-    threads: usize,
-    started_at: Instant,
-    /// Zero for never.
-    stats_interval: Duration,
-    next_stats: Option<Instant>,
+    reports: Reports,
 }
 
 impl Reactor {
     pub(crate) fn new(
         config: &Config,
         is_quick: IsQuick,
-        listener: std::net::TcpListener,
         queue: Arc<WorkQueue<Task>>,
     ) -> io::Result<Reactor> {
-        let poll = Poll::new()?;
-        let listener = Listener::register(listener, poll.registry(), LISTENER)?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        let alarm = Alarm::register(poll.registry(), ALARM)?;
+        let poll = Poll::new().map_err(cannot("create the event loop's poll"))?;
+        let registry = poll.registry();
+        let signals = match config.stop_signals {
+            StopSignals::None => None,
+            wanted => {
+                let source = SignalSource::take_over(wanted, registry, SIGNALS);
+                Some(source.map_err(cannot("take over the signals"))?)
+            }
+        };
+        let waker = Waker::new(registry, WAKER).map_err(cannot("create the event loop's waker"))?;
+        let alarm = Alarm::register(registry, ALARM);
+        let alarm = alarm.map_err(cannot("create the event loop's timer"))?;
         let now = Instant::now();
-        let stats_interval = config.stats_interval;
         let wake = move || waker.wake().expect("an eventfd takes every wake");
         Ok(Reactor {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             events_beside_many: Events::with_capacity(EVENTS_BESIDE_MANY),
             alarm,
-            listener: Some(listener),
+            listeners: Vec::new(),
             limit_warnings: WarnLimit::default(),
             unserved_warnings: WarnLimit::default(),
-            signals: None,
+            overload: Overload::default(),
+            signals,
             signalled: false,
             sockets: Sockets::default(),
+            diag: None,
             buffer: vec![0; READ_CHUNK_BYTES].into(),
             engine: Engine::new(config.clone(), is_quick),
             queue,
             responses: Arc::new(ResponseQueue::new(wake)),
             loop_core: Arc::default(),
             note_core_at: now,
-            stop_asked: Arc::new(AtomicBool::new(false)),
+            stage: Stage::Running,
             drain_timeout: config.drain_timeout,
-            drain_by: None,
-            ending: None,
-            threads: 1 + config.workers,
-            started_at: now,
-            stats_interval,
-            next_stats: (!stats_interval.is_zero()).then(|| now + stats_interval),
+            reports: Reports::new(config, now),
         })
+    }
+
+    /// From here on clients can connect: the last thing of a start.
+    pub(crate) fn listen(&mut self, bound: Bound) -> io::Result<()> {
+        let first = bound.addresses()[0];
+        self.listeners = bound.listen(self.poll.registry(), LISTENERS)?;
+        self.diag = SocketDiag::open(first);
+        if self.diag.is_none() {
+            info!(
+                "the system does not tell what clients have acknowledged: what their sockets take counts as taken"
+            );
+        }
+        Ok(())
     }
 
     pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Batch>> {
@@ -172,35 +198,23 @@ impl Reactor {
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
-        Stopper {
-            asked: Arc::clone(&self.stop_asked),
-            responses: Arc::clone(&self.responses),
-        }
+        Stopper(Arc::clone(&self.responses))
     }
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    pub(crate) fn log_stats(&self) {
-        let stats = self.engine.stats();
-        stats.log(&self.queue.stats(), self.threads, self.started_at.elapsed());
-    }
-
-    /// From here on SIGTERM and SIGINT stop this server, and SIGUSR1 makes it report.
-    pub(crate) fn handle_signals(&mut self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
-        self.poll
-            .registry()
-            .register(&mut signals, SIGNALS, Interest::READABLE)?;
-        self.signals = Some(signals);
-        Ok(())
+    /// Writes the counters to the log: those of the time since the last report, and all.
+    pub(crate) fn report(&mut self, now: Instant) {
+        let queue = self.queue.start_interval();
+        self.reports.write(self.engine.stats_mut(), queue, now);
     }
 
     pub(crate) fn run(&mut self) -> io::Result<Ending> {
         loop {
             self.turn()?;
-            if let Some(ending) = self.ending {
+            if let Stage::Ended(ending) = self.stage {
                 return Ok(ending);
             }
         }
@@ -210,18 +224,18 @@ impl Reactor {
         self.wait()?;
         let now = Instant::now();
         // Who has been answered is attended before who has asked: its client goes on meanwhile.
-        self.collect(now);
+        self.collect(now)?;
         self.note_events();
-        self.accept(now);
+        self.accept(now, ACCEPTS_PER_TURN);
         self.note_stop(now);
         // Those that wait come before what is read now.
         self.submit(now);
         self.attend(now);
         self.submit(now);
-        self.engine.expire(now);
+        self.expire(now);
         self.note_core(now);
-        self.report(now);
-        self.see_whether_drained(now);
+        self.report_if_due(now);
+        self.check_drained(now);
         Ok(())
     }
 
@@ -247,12 +261,17 @@ impl Reactor {
 
     /// When something has to be done though nothing happens.
     fn next_due(&self) -> Option<Instant> {
-        let listener = self.listener.as_ref().filter(|_| self.engine.may_accept());
+        let listeners = self.listeners.iter().filter(|_| self.engine.may_accept());
+        let drain_by = match self.stage {
+            Stage::Draining { by, .. } => Some(by),
+            Stage::Running | Stage::Ended(_) => None,
+        };
         let due = [
             self.engine.next_deadline(),
-            listener.and_then(Listener::next_try),
-            self.drain_by,
-            self.next_stats,
+            listeners.filter_map(Listener::next_try).min(),
+            drain_by,
+            self.overload.next_due(),
+            self.reports.next_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -260,15 +279,15 @@ impl Reactor {
     fn note_events(&mut self) {
         for event in self.events.iter().chain(&self.events_beside_many) {
             match event.token() {
-                LISTENER => {
-                    if let Some(listener) = &mut self.listener {
-                        listener.set_ready();
-                    }
-                }
                 // What it announces is looked for in every turn.
                 WAKER => {}
                 SIGNALS => self.signalled = true,
                 ALARM => self.alarm.note_ring(),
+                Token(below @ ..FIRST_CONNECTION) => {
+                    if let Some(listener) = self.listeners.get_mut(below - LISTENERS.0) {
+                        listener.set_ready();
+                    }
+                }
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
                     // An event may outlive its connection within one batch; ids are never reused.
@@ -281,20 +300,20 @@ impl Reactor {
         }
     }
 
-    fn accept(&mut self, now: Instant) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &mut self.listener else {
-                return;
-            };
-            if !self.engine.may_accept() {
-                return;
-            }
-            match listener.accept(now) {
-                Accepted::Connection(stream, peer) => self.open(stream, peer, now),
-                Accepted::Nothing => return,
-                Accepted::Exhausted => {
-                    self.engine.stats_mut().accept_pauses += 1;
+    /// Accepts at most `most` connections of each listener.
+    fn accept(&mut self, now: Instant, most: usize) {
+        for number in 0..self.listeners.len() {
+            for _ in 0..most {
+                if !self.engine.may_accept() {
                     return;
+                }
+                match self.listeners[number].accept(now) {
+                    Accepted::Connection((stream, peer)) => self.open(stream, peer, now),
+                    Accepted::Nothing => break,
+                    Accepted::Exhausted => {
+                        self.engine.stats_mut().accept_pauses += 1;
+                        break;
+                    }
                 }
             }
         }
@@ -326,53 +345,79 @@ impl Reactor {
         self.sockets.insert(id, stream);
     }
 
-    fn collect(&mut self, now: Instant) {
+    fn collect(&mut self, now: Instant) -> io::Result<()> {
+        if self.responses.has_death() {
+            let error = "a worker has died outside a handler: the server ends, for what it had in hand is lost";
+            return Err(io::Error::other(error));
+        }
         let engine = &mut self.engine;
         self.responses.drain(|batch| engine.completed(batch, now));
+        Ok(())
     }
 
-    /// After the drain in `collect`, which ends the announcement that a [`Stopper`] relies on: looked
-    /// at before, a stop asked for in between would be seen by nobody.
+    /// After the drain in `collect`, see [`ResponseQueue::take_stop`].
     fn note_stop(&mut self, now: Instant) {
-        if self.stop_asked.swap(false, Ordering::Acquire) {
+        if self.responses.take_stop() && matches!(self.stage, Stage::Running) {
             self.stop("asked", now);
         }
         if !std::mem::take(&mut self.signalled) {
             return;
         }
-        let Some(signals) = &mut self.signals else {
-            return;
-        };
-        let pending: Vec<i32> = signals.pending().collect();
-        for signal in pending {
-            if signal == SIGUSR1 {
-                self.log_stats();
-            } else if self.drain_by.is_some() {
-                warn!(signal, "second signal: ending at once");
-                self.ending = Some(Ending::Forced(self.engine.owed()));
-            } else {
-                self.stop(
-                    if signal == SIGINT {
-                        "SIGINT"
-                    } else {
-                        "SIGTERM"
-                    },
-                    now,
-                );
+        let pending = self.signals.as_mut().map(SignalSource::pending);
+        for signal in pending.unwrap_or_default() {
+            match (signal, self.stage) {
+                (Signal::Report, _) => self.report(now),
+                (Signal::Stop(why), Stage::Running) => self.stop(why, now),
+                (Signal::Stop(why), _) => {
+                    warn!(signal = why, "second signal: ending at once");
+                    self.end(Ending::Forced);
+                }
             }
         }
     }
 
     fn stop(&mut self, why: &str, now: Instant) {
-        if self.drain_by.is_some() {
-            return;
-        }
-        // Closing the listener here makes later connects fail instead of hanging in the backlog.
-        self.listener = None;
+        self.read_what_has_arrived(now);
+        // Closing the listeners here makes later connects fail instead of hanging in the backlog.
+        self.listeners.clear();
         self.engine.stop(now);
-        self.drain_by = Some(now + self.drain_timeout);
-        let Owed { requests, bytes } = self.engine.owed();
+        self.stage = Stage::Draining {
+            by: now + self.drain_timeout,
+            is_idle: false,
+        };
+        let Owed { requests, bytes } = self.owed();
         info!(why, unanswered = requests, unsent_bytes = bytes, "stopping");
+    }
+
+    /// Accepts and reads once what lies in the sockets at a stop, as far as the bounds allow. Linear in the
+    /// connections.
+    fn read_what_has_arrived(&mut self, now: Instant) {
+        self.listeners.iter_mut().for_each(Listener::set_ready);
+        self.accept(now, BACKLOG as usize);
+        for id in self.engine.ids() {
+            let Some(socket) = self.sockets.get(id) else {
+                continue;
+            };
+            let mut unread = socket.unread_bytes();
+            if unread > 0 {
+                socket.set_readable();
+            }
+            while unread > 0 {
+                let read = match self.serve(id, now) {
+                    Ok(read) => read,
+                    Err(cause) => {
+                        self.lose(id, &cause, now);
+                        break;
+                    }
+                };
+                unread = unread.saturating_sub(read);
+                if read == 0 {
+                    break;
+                }
+                // What waits for slots keeps its connection from being read.
+                self.submit(now);
+            }
+        }
     }
 
     /// Looks after each connection that needs it once; what comes up meanwhile waits for the next turn.
@@ -392,31 +437,33 @@ impl Reactor {
     }
 
     /// Writes, reads and closes as the engine says, until there is nothing to do or the
-    /// connection has had its share of the turn.
-    fn serve(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
+    /// connection has had its share of the turn. Says how many bytes it read to be served.
+    fn serve(&mut self, id: ConnectionId, now: Instant) -> io::Result<usize> {
+        let mut read = 0;
         let Some(socket) = self.sockets.get(id) else {
-            return Ok(());
+            return Ok(read);
         };
         socket.check()?;
         for _ in 0..READS_PER_TURN {
             flush(socket, &mut self.engine, id, now)?;
             match self.engine.step(id, socket.is_readable(), now) {
-                Step::Wait => return Ok(()),
+                Step::Wait => return Ok(read),
                 Step::Read => match socket.read(&mut self.buffer)? {
                     ReadOutcome::Bytes(count) => {
+                        read += count;
                         self.engine.received(id, &self.buffer[..count], now);
                         if !socket.is_readable() {
                             // What follows from it is on the attention list.
-                            return Ok(());
+                            return Ok(read);
                         }
                     }
                     ReadOutcome::End => self.engine.received_end(id, now),
-                    ReadOutcome::Blocked => return Ok(()),
+                    ReadOutcome::Blocked => return Ok(read),
                 },
                 Step::Discard => match socket.read(&mut self.buffer)? {
                     ReadOutcome::Bytes(count) => self.engine.discarded(id, count),
                     ReadOutcome::End => self.engine.received_end(id, now),
-                    ReadOutcome::Blocked => return Ok(()),
+                    ReadOutcome::Blocked => return Ok(read),
                 },
                 Step::ShutDown => {
                     socket.shut_down_writing()?;
@@ -424,12 +471,12 @@ impl Reactor {
                 }
                 Step::Close { why } => {
                     self.close(id, why, now);
-                    return Ok(());
+                    return Ok(read);
                 }
             }
         }
         self.engine.attend(id);
-        Ok(())
+        Ok(read)
     }
 
     /// Gives the queue what it has room for, whoever's turn it is.
@@ -451,34 +498,64 @@ impl Reactor {
         }
     }
 
-    fn report(&mut self, now: Instant) {
-        if self.next_stats.is_some_and(|at| at <= now) {
-            self.log_stats();
-            self.next_stats = Some(now + self.stats_interval);
+    fn expire(&mut self, now: Instant) {
+        let (sockets, diag) = (&mut self.sockets, &mut self.diag);
+        let refused = self.engine.expire(now, |id| queues(sockets, diag, id));
+        self.overload.note(refused, now);
+    }
+
+    fn report_if_due(&mut self, now: Instant) {
+        if self.reports.next_due().is_some_and(|at| at <= now) {
+            self.report(now);
         }
     }
 
-    fn see_whether_drained(&mut self, now: Instant) {
-        let Some(by) = self.drain_by else { return };
-        if self.ending.is_some() {
+    fn owed(&mut self) -> Owed {
+        let (sockets, diag) = (&mut self.sockets, &mut self.diag);
+        self.engine.owed(|id| queues(sockets, diag, id))
+    }
+
+    fn check_drained(&mut self, now: Instant) {
+        let Stage::Draining { by, is_idle } = self.stage else {
             return;
-        }
+        };
         // A request may still run for a client that has gone: time for it, while signals are heard.
         let is_running = self.engine.stats().submitted.now > 0;
-        if self.engine.is_empty() && !is_running {
-            self.ending = Some(Ending::Drained);
+        let connections = self.engine.stats().connections.now;
+        if connections == 0 && !is_running {
+            self.stage = Stage::Ended(Ending::Drained);
         } else if now >= by {
-            let owed = self.engine.owed();
-            let nothing = Owed {
-                requests: 0,
-                bytes: 0,
-            };
-            self.ending = Some(if owed == nothing {
-                Ending::Drained
-            } else {
-                Ending::TimedOut(owed)
-            });
+            self.flush_all(now);
+            self.end(Ending::TimedOut);
+        } else if !is_idle && connections > 0 && self.engine.is_written() {
+            info!(
+                connections,
+                "all is answered; waiting for clients to take it and close"
+            );
+            self.stage = Stage::Draining { by, is_idle: true };
         }
+    }
+
+    /// After a pause of the whole process sockets may take more, though the poll has not said so yet.
+    fn flush_all(&mut self, now: Instant) {
+        for id in self.engine.ids() {
+            let Some(socket) = self.sockets.get(id) else {
+                continue;
+            };
+            socket.set_writable();
+            if let Err(cause) = flush(socket, &mut self.engine, id, now) {
+                self.lose(id, &cause, now);
+            }
+        }
+    }
+
+    /// Ends the server, as `abandoned` if that loses something.
+    fn end(&mut self, abandoned: fn(Owed) -> Ending) {
+        let owed = self.owed();
+        self.stage = Stage::Ended(match owed == Owed::default() {
+            true => Ending::Drained,
+            false => abandoned(owed),
+        });
     }
 
     /// The socket reported an error: a reset, mostly.
@@ -514,6 +591,25 @@ fn flush(
             count => engine.sent(id, count, now),
         }
     }
+}
+
+/// What the kernel holds of a connection's socket.
+fn queues(sockets: &mut Sockets, diag: &mut Option<SocketDiag>, id: ConnectionId) -> SocketQueues {
+    let Some(socket) = sockets.get(id) else {
+        return SocketQueues::default();
+    };
+    let unacknowledged = diag
+        .as_mut()
+        .and_then(|diag| diag.unacknowledged(socket.stream()));
+    SocketQueues {
+        unread: socket.unread_bytes(),
+        unacknowledged: unacknowledged.unwrap_or_default(),
+    }
+}
+
+/// Names what could not be done.
+fn cannot(what: &str) -> impl FnOnce(io::Error) -> io::Error {
+    move |cause| io::Error::new(cause.kind(), format!("cannot {what}: {cause}"))
 }
 
 /// A response goes out when it is there, not when the last one has been acknowledged; a peer that

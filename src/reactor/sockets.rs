@@ -8,7 +8,7 @@
 use crate::task::ConnectionId;
 use mio::event::Event;
 use mio::net::TcpStream;
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
@@ -90,6 +90,25 @@ impl Socket {
 
     pub(super) fn is_readable(&self) -> bool {
         self.readable
+    }
+
+    /// There may be something to read, whatever the poll has said.
+    pub(super) fn set_readable(&mut self) {
+        self.readable = true;
+    }
+
+    /// It may take something, whatever the poll has said.
+    pub(super) fn set_writable(&mut self) {
+        self.writable = true;
+    }
+
+    /// Bytes that have come and have not been read; none where the system does not tell.
+    pub(super) fn unread_bytes(&self) -> usize {
+        ioctl_fionread(&self.stream).map_or(0, |bytes| bytes as usize)
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     /// Fails when the poll announced an error: also when the engine does not want to read now, for

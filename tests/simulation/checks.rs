@@ -6,7 +6,7 @@
 //! that somebody still waits for.
 
 use super::{Oracle, TRACE_STEPS, Worker, World};
-use reactor_pool::engine::Step;
+use reactor_pool::engine::{SocketQueues, Step};
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
 use std::sync::atomic::Ordering;
@@ -113,7 +113,7 @@ impl World {
             ],
             "each request has its times"
         );
-        let owed = self.engine.owed();
+        let owed = self.engine.owed(|_| SocketQueues::default());
         assert_eq!(
             owed.requests,
             self.oracles().map(Oracle::unanswered).sum::<usize>()

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// And how much is discarded in that time; what comes beyond waits in the socket.
 const LINGER_LIMIT_BYTES: usize = 64 << 20;
+/// While a client has not taken everything, the engine looks so often within a timeout.
+const LOOKS_PER_TIMEOUT: u32 = 8;
 /// What an unsent response costs besides its bytes: its number, that it is one, when it was framed.
 const NOTE_BYTES: usize = size_of::<(u64, u64, Instant)>();
 
@@ -48,7 +50,7 @@ enum State {
 enum Phase {
     Serving,
     Ending { by: Option<Instant> },
-    Lingering { by: Instant, left_bytes: usize },
+    Lingering { left_bytes: usize },
     Over,
 }
 
@@ -79,6 +81,12 @@ pub(crate) struct Oracle {
     /// Where the unsent responses end in `output`.
     ends: VecDeque<usize>,
     last_progress: Instant,
+    /// Bytes of `output` that the client is known to have taken.
+    taken: usize,
+    /// When the engine has to look at the latest whether it takes more.
+    look_due: Option<Instant>,
+    /// It is idle, unless so many bytes bring a request: they had come before that was judged.
+    idle_unless: Option<usize>,
     last_slot_at: Instant,
     /// Its end was read before the input was cut off.
     ended_by_client: bool,
@@ -118,6 +126,9 @@ impl Oracle {
             sent: 0,
             ends: VecDeque::new(),
             last_progress: now,
+            taken: 0,
+            look_due: None,
+            idle_unless: None,
             last_slot_at: now,
             ended_by_client: false,
             cut_off: false,
@@ -146,6 +157,9 @@ impl Oracle {
 
     pub(crate) fn received(&mut self, bytes: &[u8], now: Instant) {
         self.stream.extend_from_slice(bytes);
+        if let Some(left) = &mut self.idle_unless {
+            *left = left.saturating_sub(bytes.len());
+        }
         self.cutter.add(bytes, &mut self.unframed);
         let framed = self.counts.framed;
         self.settle(now);
@@ -177,13 +191,46 @@ impl Oracle {
         }
         self.last_progress = now;
         self.settle(now);
+        self.expect_look(now);
     }
 
     pub(crate) fn shut_down(&mut self, now: Instant) {
         self.phase = Phase::Lingering {
-            by: now + LINGER_TIMEOUT,
             left_bytes: LINGER_LIMIT_BYTES,
         };
+        self.last_progress = now;
+        self.expect_look(now);
+    }
+
+    /// Promise 8: a response that the client does take is progress. The engine asks, and hears that so many
+    /// bytes are not acknowledged.
+    pub(crate) fn looked(&mut self, unacknowledged: usize, now: Instant) {
+        if !self.may_be_taking() {
+            return;
+        }
+        let is_shut = matches!(self.phase, Phase::Lingering { .. });
+        let untaken = unacknowledged.saturating_sub(usize::from(is_shut));
+        if untaken > 0 && self.sent - untaken > self.taken {
+            self.last_progress = now;
+            self.counts.progress_seen += 1;
+        }
+        self.taken = self.taken.max(self.sent - untaken);
+        self.look_due = None;
+        self.expect_look(now);
+    }
+
+    fn expect_look(&mut self, now: Instant) {
+        let timeout = match self.phase {
+            Phase::Serving | Phase::Ending { by: None } => self.idle_timeout,
+            Phase::Lingering { .. } => LINGER_TIMEOUT,
+            Phase::Ending { by: Some(_) } | Phase::Over => Duration::ZERO,
+        };
+        let is_due = self.may_be_taking() && !timeout.is_zero();
+        self.look_due = is_due.then(|| now + timeout / LOOKS_PER_TIMEOUT);
+    }
+
+    fn may_be_taking(&self) -> bool {
+        self.places.is_empty() && self.taken < self.output.len()
     }
 
     pub(crate) fn stop(&mut self, now: Instant) {
@@ -251,15 +298,19 @@ impl Oracle {
         self.counts.internal += u64::from(panicked);
     }
 
-    /// Time is looked at: refuses and closes what is due.
-    pub(crate) fn expire(&mut self, now: Instant) {
+    /// Time is looked at: refuses and closes what is due. So many bytes have come and were not read.
+    pub(crate) fn expire(&mut self, unread: usize, now: Instant) {
+        assert!(
+            self.look_due.is_none_or(|due| due > now),
+            "promise 8: nobody looked whether it takes what it got"
+        );
         match self.phase {
             Phase::Ending { by: Some(by) } if by <= now => {
                 self.phase = Phase::Over;
                 self.counts.farewell_timeouts += 1;
                 return;
             }
-            Phase::Lingering { by, .. } if by <= now => {
+            Phase::Lingering { .. } if self.linger_deadline() <= now => {
                 self.phase = Phase::Over;
                 self.counts.linger_timeouts += 1;
                 return;
@@ -278,7 +329,14 @@ impl Oracle {
             self.counts.runs_refused += u64::from(self.counts.busy > before + 1);
             self.settle(now);
         }
-        if self.idle_deadline().is_some_and(|deadline| deadline <= now) {
+        let is_idle = self.idle_deadline().is_some_and(|deadline| deadline <= now);
+        if !is_idle {
+            self.idle_unless = None;
+        } else if self.may_bring_a_request() && self.idle_unless != Some(0) {
+            // Promise 8: what has arrived is read before any deadline is judged.
+            self.counts.read_before_idle += u64::from(unread > 0);
+            self.idle_unless.get_or_insert(unread);
+        } else {
             self.counts.idle += 1;
             if self.unsent().is_empty() && self.phase == Phase::Serving {
                 self.farewell(answers::IDLE, now);
@@ -327,7 +385,13 @@ impl Oracle {
             && self.request_bytes() + next_bytes <= 2 * self.max_line
     }
 
+    fn may_bring_a_request(&self) -> bool {
+        let is_read = self.phase == Phase::Serving && !self.end_read;
+        is_read && self.unframed.is_empty() && self.unsent().is_empty()
+    }
+
     fn open(&mut self, cut: Cut, now: Instant) {
+        self.look_due = None;
         let state = match &cut {
             Cut::Line(_) => {
                 self.counts.framed += 1;
@@ -361,6 +425,9 @@ impl Oracle {
 
     fn cut_input_off(&mut self, phase: Phase) {
         self.phase = phase;
+        self.look_due = self
+            .look_due
+            .filter(|_| phase == Phase::Ending { by: None });
         self.cut_off = true;
         self.unframed.clear();
         self.cutter.forget();
@@ -389,7 +456,7 @@ impl Oracle {
         if input_over && self.owes_nothing() && self.unframed.is_empty() {
             return if self.end_read { CLOSE } else { Step::ShutDown };
         }
-        if input_over || !readable {
+        if input_over || !(readable || self.idle_unless.is_some()) {
             return Step::Wait;
         }
         if self.unsent_weight() > UNSENT_LIMIT_BYTES {
@@ -415,12 +482,22 @@ impl Oracle {
     /// When time has something to say at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Ending { by: Some(by) } | Phase::Lingering { by, .. } => Some(by),
+            Phase::Ending { by: Some(by) } => Some(by),
+            Phase::Lingering { .. } => self
+                .look_due
+                .into_iter()
+                .chain([self.linger_deadline()])
+                .min(),
             Phase::Serving | Phase::Ending { by: None } => {
-                self.busy_deadline().or_else(|| self.idle_deadline())
+                let judged = self.busy_deadline().or_else(|| self.idle_deadline());
+                self.look_due.into_iter().chain(judged).min()
             }
             Phase::Over => None,
         }
+    }
+
+    fn linger_deadline(&self) -> Instant {
+        self.last_progress + LINGER_TIMEOUT
     }
 
     /// Promise 4: waited so long since it was framed, and no slot for its connection for so long either.

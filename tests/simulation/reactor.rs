@@ -34,12 +34,12 @@ impl World {
         self.meanwhile();
         self.note_events();
         self.meanwhile();
+        self.accept(now, ACCEPTS_PER_TURN);
+        self.meanwhile();
         // After the drain: an announcement before it is taken as answered.
         if std::mem::take(&mut self.stop_asked) && !self.stopping {
             self.stop(now);
         }
-        self.accept(now);
-        self.meanwhile();
         self.submit(now);
         for _ in 0..self.engine.attention_len() {
             let Some(id) = self.engine.next_attention() else {
@@ -56,11 +56,38 @@ impl World {
         }
         self.submit(now);
         self.meanwhile();
-        self.engine.expire(now);
-        self.oracles_mut()
-            .for_each(|(_, oracle)| oracle.expire(now));
+        self.expire(now);
         self.look_whether_full(now);
         self.fall_asleep();
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let (peers, mut asked) = (&self.peers, Vec::new());
+        let busy_before = self.engine.stats().refused_busy;
+        let refused = self.engine.expire(now, |id| {
+            let accepted = |peer: &&Peer| peer.accepted.as_ref().is_some_and(|(at, _)| *at == id);
+            let peer = peers.iter().find(accepted);
+            let queues = peer
+                .expect("only who is there is asked about")
+                .socket
+                .queues();
+            asked.push((id, queues.unacknowledged));
+            queues
+        });
+        assert_eq!(
+            refused as u64,
+            self.engine.stats().refused_busy - busy_before
+        );
+        for (id, unacknowledged) in asked {
+            let oracle = self.oracle(id).expect("it was asked about just now");
+            oracle.looked(unacknowledged, now);
+        }
+        for peer in &mut self.peers {
+            let unread = peer.socket.queues().unread;
+            if let Some((_, oracle)) = &mut peer.accepted {
+                oracle.expire(unread, now);
+            }
+        }
     }
 
     /// From here on only an event, a deadline or the waker begins a turn, if anything does.
@@ -117,6 +144,11 @@ impl World {
 
     pub(super) fn stop(&mut self, now: Instant) {
         self.note(|| "stop".to_owned());
+        self.listener_ready = true;
+        self.accept(now, usize::MAX);
+        for id in self.engine.ids() {
+            self.read_what_has_arrived(id, now);
+        }
         self.stopping = true;
         self.peers.retain(|peer| peer.accepted.is_some());
         self.engine.stop(now);
@@ -124,11 +156,29 @@ impl World {
         self.check_connections();
     }
 
-    fn accept(&mut self, now: Instant) {
+    fn read_what_has_arrived(&mut self, id: ConnectionId, now: Instant) {
+        let at = self.find(id).expect("the engine knows only who is there");
+        let mut unread = self.peers[at].socket.queues().unread;
+        self.peers[at].socket.readable |= unread > 0;
+        while unread > 0 && self.find(id).is_some() {
+            let read = match self.serve(id, now) {
+                Ok(read) => read,
+                Err(()) => return self.close(id, now, true),
+            };
+            self.gone.read_at_stop += read as u64;
+            unread = unread.saturating_sub(read);
+            if read == 0 {
+                return;
+            }
+            self.submit(now);
+        }
+    }
+
+    fn accept(&mut self, now: Instant, most: usize) {
         if self.stopping || !self.listener_ready {
             return;
         }
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..most {
             let open = self
                 .peers
                 .iter()
@@ -186,7 +236,8 @@ impl World {
         }
     }
 
-    fn serve(&mut self, id: ConnectionId, now: Instant) -> Result<(), ()> {
+    fn serve(&mut self, id: ConnectionId, now: Instant) -> Result<usize, ()> {
+        let mut read = 0;
         let at = self.find(id).expect("the engine knows only who is there");
         if self.peers[at].socket.failed {
             return Err(());
@@ -207,7 +258,7 @@ impl World {
                 "{id:?}: another step is right"
             );
             match step {
-                Step::Wait => return Ok(()),
+                Step::Wait => return Ok(read),
                 Step::Read | Step::Discard => {
                     let discard = step == Step::Discard;
                     let buffer = self.random.between(1, self.settings.chunk);
@@ -217,10 +268,11 @@ impl World {
                             oracle.discarded(bytes.len());
                         }
                         Read::Bytes(bytes) => {
+                            read += bytes.len();
                             self.engine.received(id, &bytes, now);
                             oracle.received(&bytes, now);
                             if !peer.socket.readable {
-                                return Ok(());
+                                return Ok(read);
                             }
                         }
                         Read::Count(count) => {
@@ -231,7 +283,7 @@ impl World {
                             self.engine.received_end(id, now);
                             oracle.received_end(now);
                         }
-                        Read::Blocked => return Ok(()),
+                        Read::Blocked => return Ok(read),
                         Read::Reset => return Err(()),
                     }
                 }
@@ -242,14 +294,14 @@ impl World {
                 }
                 Step::Close { .. } => {
                     self.close(id, now, false);
-                    return Ok(());
+                    return Ok(read);
                 }
             }
             self.note(|| format!("{id:?}: {step:?}"));
             self.check_connection(at);
         }
         self.engine.attend(id);
-        Ok(())
+        Ok(read)
     }
 
     fn flush(&mut self, at: usize, now: Instant) -> Result<(), ()> {

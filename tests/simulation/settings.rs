@@ -174,6 +174,12 @@ counts! {
     linger_limits,
     /// Connections closed because their time to linger was over.
     linger_timeouts,
+    /// Times at which a client was seen to take what it had got.
+    progress_seen,
+    /// Times at which an idle connection was read before it was called idle, and there was something.
+    read_before_idle,
+    /// Bytes that were read in the last pass of a stop.
+    read_at_stop,
     /// Connections closed because they did not take the error line that said goodbye.
     farewell_timeouts,
     /// Times at which not even one more connection could be refused.

@@ -5,6 +5,7 @@
 //! Rule: as with epoll, an edge comes when something changes and never again; the reactor's side
 //! keeps what it was told until it meets "would block".
 
+use reactor_pool::engine::SocketQueues;
 use std::collections::VecDeque;
 
 /// What changed and the poll has not said yet.
@@ -147,6 +148,17 @@ impl Socket {
         self.writable |= edges.writable;
         self.read_closed |= edges.read_closed;
         self.failed |= edges.failed;
+    }
+
+    // The kernel's side.
+
+    pub(crate) fn queues(&self) -> SocketQueues {
+        let outgoing = self.outgoing.len();
+        SocketQueues {
+            unread: self.incoming.len(),
+            // The end of the stream is acknowledged with the last byte.
+            unacknowledged: outgoing + usize::from(self.server_shut && outgoing > 0),
+        }
     }
 
     // The reactor's side.

@@ -93,6 +93,16 @@ fn a_full_queue_takes_nothing() {
     assert!(!push(&queue, 0, 3));
 }
 
+/// Slots taken now, at most ever, and at most since the interval began.
+fn levels(queue: &WorkQueue<u32>) -> (u64, u64, u64) {
+    let Gauge {
+        now,
+        peak,
+        recent_peak,
+    } = queue.stats().queued;
+    (now, peak, recent_peak)
+}
+
 #[test]
 fn a_task_takes_its_slots_and_gives_them_back_when_it_is_popped() {
     let queue = fair(5);
@@ -102,12 +112,14 @@ fn a_task_takes_its_slots_and_gives_them_back_when_it_is_popped() {
         room.push(0, 2, false, 2);
         assert_eq!(room.slots(), 0);
     });
-    assert_eq!(queue.stats().queued, Gauge { now: 5, peak: 5 });
+    assert_eq!(levels(&queue), (5, 5, 5));
     assert_eq!(pop(&queue), popped(1, false));
     assert_eq!(free_slots(&queue), 3);
     assert_eq!(pop(&queue), popped(2, false));
     assert_eq!(free_slots(&queue), 5);
-    assert_eq!(queue.stats().queued, Gauge { now: 0, peak: 5 });
+    assert_eq!(levels(&queue), (0, 5, 5));
+    queue.start_interval();
+    assert_eq!(levels(&queue), (0, 5, 0));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
-use reactor_pool::engine::{Engine, PUT_OFF, Step};
+use reactor_pool::engine::{Engine, PUT_OFF, SocketQueues, Step};
 use reactor_pool::task::{Batch, ConnectionId, Outcomes, Response, Task, split_lines};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ impl Round {
         if self.engine.step(connection.id, true, self.now) != Step::Read {
             // If it was put off, it is read from then on.
             self.now += PUT_OFF;
-            self.engine.expire(self.now);
+            self.engine.expire(self.now, |_| SocketQueues::default());
             if self.engine.step(connection.id, true, self.now) != Step::Read {
                 return;
             }

@@ -8,7 +8,7 @@ use super::super::is_quick;
 use super::super::reference::{Cut, cut};
 use super::served::{Client, Served, State};
 use super::{Life, TOO_MANY};
-use reactor_pool::engine::{Engine, Step, UNSENT_LIMIT_BYTES};
+use reactor_pool::engine::{Engine, SocketQueues, Step, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::{Task, split_lines};
 use std::time::Instant;
 
@@ -197,22 +197,38 @@ impl Life {
         }
     }
 
-    pub(super) fn expire(&mut self) {
-        let now = self.now;
-        self.engine.expire(now);
+    fn look_at_time(&mut self) {
+        let clients = self.served.iter().map(|served| &served.client);
+        let clients: Vec<&Client> = clients.chain(&self.refused).collect();
+        self.engine.expire(self.now, |id| {
+            let client = clients.iter().find(|client| client.id == id);
+            SocketQueues {
+                unread: client.map_or(0, |client| client.network.len()),
+                unacknowledged: 0,
+            }
+        });
         self.settle();
         self.note_idle();
+    }
+
+    pub(super) fn expire(&mut self) {
+        let now = self.now;
+        self.look_at_time();
+        // Promise 8: what has come is read before that.
+        while self.served.as_ref().is_some_and(|served| {
+            served
+                .idle_deadline(self.config.idle_timeout)
+                .is_some_and(|deadline| deadline <= now)
+        }) {
+            self.attend();
+            self.look_at_time();
+        }
         let Some(served) = &mut self.served else {
             return;
         };
         // Nothing that is due is left, and what is next is not missed.
         let next = self.engine.next_deadline();
         let watches = |deadline: Instant| next.is_some_and(|next| next <= deadline);
-        let counts_time = served
-            .client
-            .shut_at
-            .or(served.client.farewell_at)
-            .is_none();
         if let Some(deadline) = served.busy_deadline(self.config.busy_timeout) {
             // What a refusal made room for is framed only now: the queue is asked before it is due.
             let framed_now = self.config.busy_timeout.is_zero() && deadline == now;
@@ -221,13 +237,7 @@ impl Life {
                 "promise 4: it has waited too long"
             );
             assert!(watches(deadline), "promise 4: nobody looks");
-        } else if counts_time
-            && served.in_flight().is_empty()
-            && !served.is_given_up
-            && !self.config.idle_timeout.is_zero()
-        {
-            let deadline = served.last_progress + self.config.idle_timeout;
-            assert!(deadline > now, "promise 8: it has been idle too long");
+        } else if let Some(deadline) = served.idle_deadline(self.config.idle_timeout) {
             assert!(watches(deadline), "promise 8: nobody looks");
         }
     }
