@@ -365,7 +365,7 @@ fn write_times(what: &str, times: &Times, last: &Times) {
     recent
         .subtract(&last)
         .expect("a histogram holds all that it held before");
-    if recent.is_empty() {
+    if recent.max() == 0 {
         return;
     }
     let us = |nanos: u64| two_digits(nanos as f64 / 1e3);

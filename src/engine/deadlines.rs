@@ -145,7 +145,7 @@ impl Engine {
         }
     }
 
-    /// After a write: sees to it that somebody looks soon whether the client takes it.
+    /// There is something for the client to take: sees to it that somebody looks soon whether it does.
     #[inline]
     pub(super) fn watch_taking(&mut self, id: ConnectionId, now: Instant) {
         let look = now + self.rules.config.idle_timeout / LOOKS_PER_TIMEOUT;

@@ -257,6 +257,7 @@ impl Engine {
             .queued_time
             .record(queued_at, started_at, requests);
         self.advance(id, now);
+        self.watch_taking(id, now);
     }
 
     /// The queue gave back so many requests of a removed connection.

@@ -57,6 +57,10 @@ const EVENTS_PER_TURN: usize = 64;
 /// who waits for its event must not wait for several such turns.
 const EVENTS_BESIDE_MANY: usize = 1024;
 
+/// A loop that wakes so long after the drain timeout has not just slept; then the timeout is moved by so much.
+const LATE: Duration = Duration::from_millis(100);
+const CATCH_UP: Duration = Duration::from_millis(500);
+
 /// Urgent data too, for what it does to reads ([`Socket::note`]).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const INTERESTS: Interest = Interest::READABLE
@@ -524,8 +528,13 @@ impl Reactor {
         let connections = self.engine.stats().connections.now;
         if connections == 0 && !is_running {
             self.stage = Stage::Ended(Ending::Drained);
+        } else if now >= by + LATE {
+            // The process was stopped, or had no processor: what has happened meanwhile comes first.
+            self.stage = Stage::Draining {
+                by: now + CATCH_UP,
+                is_idle,
+            };
         } else if now >= by {
-            self.flush_all(now);
             self.end(Ending::TimedOut);
         } else if !is_idle && connections > 0 && self.engine.is_written() {
             info!(
@@ -533,19 +542,6 @@ impl Reactor {
                 "all is answered; waiting for clients to take it and close"
             );
             self.stage = Stage::Draining { by, is_idle: true };
-        }
-    }
-
-    /// After a pause of the whole process sockets may take more, though the poll has not said so yet.
-    fn flush_all(&mut self, now: Instant) {
-        for id in self.engine.ids() {
-            let Some(socket) = self.sockets.get(id) else {
-                continue;
-            };
-            socket.set_writable();
-            if let Err(cause) = flush(socket, &mut self.engine, id, now) {
-                self.lose(id, &cause, now);
-            }
         }
     }
 

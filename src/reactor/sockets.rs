@@ -97,11 +97,6 @@ impl Socket {
         self.readable = true;
     }
 
-    /// It may take something, whatever the poll has said.
-    pub(super) fn set_writable(&mut self) {
-        self.writable = true;
-    }
-
     /// Bytes that have come and have not been read; none where the system does not tell.
     pub(super) fn unread_bytes(&self) -> usize {
         ioctl_fionread(&self.stream).map_or(0, |bytes| bytes as usize)

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use anyhow::Context;
+use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -96,7 +97,12 @@ pub(crate) fn run(arguments: &RunArguments, plan: &Plan) -> anyhow::Result<Resul
 
 /// From here on a signal stops the run, not the program: a spawned server must be stopped.
 pub(crate) fn catch_signals() -> anyhow::Result<Signals> {
-    Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot catch signals")
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot catch signals")?;
+    // Whoever started this program may have blocked them, and the mask is inherited.
+    let mut caught = SigSet::empty();
+    caught.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    caught.thread_unblock().context("cannot unblock signals")?;
+    Ok(signals)
 }
 
 /// Runs `plan` once.

@@ -19,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook_mio::v1_0::Signals;
 
@@ -206,7 +207,16 @@ impl Drop for SpawnedServer {
     }
 }
 
+/// The child inherits the mask of the thread that starts it, which for this moment is empty: whatever was
+/// blocked for this program, the server hears its signals.
 fn spawn(path: &Path, options: &Options) -> anyhow::Result<Child> {
+    let mask = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let child = spawn_with_present_mask(path, options);
+    mask.thread_set_mask()?;
+    child
+}
+
+fn spawn_with_present_mask(path: &Path, options: &Options) -> anyhow::Result<Child> {
     Command::new(path)
         .args(["--host", "127.0.0.1", "--port", "0"])
         .args(&options.arguments)

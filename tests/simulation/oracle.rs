@@ -277,6 +277,7 @@ impl Oracle {
         let (mixed, all) = (panicked.contains(&true), !panicked.contains(&false));
         self.counts.runs_with_panics += u64::from(mixed && !all);
         self.settle(now);
+        self.expect_look(now);
     }
 
     fn answered(&mut self, sequence: u64, panicked: bool) {
@@ -328,6 +329,7 @@ impl Oracle {
             }
             self.counts.runs_refused += u64::from(self.counts.busy > before + 1);
             self.settle(now);
+            self.expect_look(now);
         }
         let is_idle = self.idle_deadline().is_some_and(|deadline| deadline <= now);
         if !is_idle {
