@@ -173,7 +173,7 @@ pub const SOCKET_BUFFER: Limit = Limit {
     min: 4096,
     max: 1_073_741_824,
     unit: "bytes",
-    reason: "SO_SNDBUF and SO_RCVBUF of each connection; the kernel may use twice as much for each",
+    reason: "Kernel buffer of a connection, for each direction; smaller ones slow down long answers",
 };
 
 /// Which signals a server takes over. Where it does, SIGTERM, SIGINT and SIGHUP (unless it was ignored
@@ -322,8 +322,9 @@ impl Config {
             connections: 3 * self.max_buffered as u64 + connections * beside_the_budget,
             pool: self.queue as u64 * line + 24 * workers * line.max(16 * KIB),
             program: heaps * kept_by_heap + 40 * MIB,
-            // socket(7): the kernel doubles what is asked for, and each direction has a buffer.
-            kernel: connections * (4 * self.socket_buffer as u64 + 4 * KIB),
+            // socket(7): the kernel doubles what is asked for, and each direction has a buffer. The segment
+            // that fills one may go beyond it, and the socket itself takes some.
+            kernel: connections * (4 * self.socket_buffer as u64 + 64 * KIB),
         }
     }
 }

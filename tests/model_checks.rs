@@ -389,6 +389,25 @@ fn responses_of_two_workers_arrive_while_one_goes_on() {
 
 /// What `Stopper::stop` and the reactor do: the one who is woken sees what was asked for.
 #[test]
+fn a_stop_that_is_asked_for_at_any_time_is_heard() {
+    check(None, || {
+        let poll = Poll::new();
+        let responses: Arc<ResponseQueue<u32>> = responses(&poll);
+        let asker = Arc::clone(&responses);
+        let asker = thread::spawn(move || asker.ask_to_stop());
+        // As the loop does: it looks after each drain, and sleeps if it finds nothing.
+        loop {
+            responses.drain(|_| ());
+            if responses.is_stop_asked() {
+                break;
+            }
+            sleep(&responses, &poll);
+        }
+        asker.join().expect("no panic");
+    });
+}
+
+#[test]
 fn whoever_is_announced_to_sees_what_was_written_before() {
     check(Some(3), || {
         let poll = Poll::new();

@@ -15,7 +15,7 @@ pub struct ResponseQueue<T> {
     /// [`AWAKE`], [`ANNOUNCED`] or [`ASLEEP`].
     consumer: AtomicU8,
     wake: Box<dyn Fn() + Send + Sync>,
-    /// Somebody asks the consumer to stop; it clears this when it hears so.
+    /// Somebody has asked the consumer to stop. Never cleared.
     stop_asked: AtomicBool,
     /// A worker has ended by a panic outside any handler. Never cleared.
     worker_died: AtomicBool,
@@ -56,16 +56,16 @@ impl<T> ResponseQueue<T> {
 
     /// Asks the consumer to stop.
     pub fn ask_to_stop(&self) {
-        // Release, with the acquire in `take_stop`. Stored before it is announced: the consumer looks
+        // Release, with the acquire in `is_stop_asked`. Stored before it is announced: the consumer looks
         // once after each drain, and sleeps if it finds nothing.
         self.stop_asked.store(true, Ordering::Release);
         self.announce();
     }
 
-    /// Whether somebody has asked it to stop since the last call. The consumer calls it after each drain,
-    /// which ends the announcement: before it, a stop asked for in between would be heard by nobody.
-    pub fn take_stop(&self) -> bool {
-        self.stop_asked.swap(false, Ordering::Acquire)
+    /// Whether somebody has asked it to stop. The consumer looks after each drain, which ends the
+    /// announcement: before it, a stop asked for in between would be heard by nobody.
+    pub fn is_stop_asked(&self) -> bool {
+        self.stop_asked.load(Ordering::Acquire)
     }
 
     /// Tells the consumer that a worker has died. It may have died while it announced something, between the

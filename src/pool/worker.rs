@@ -252,7 +252,7 @@ mod tests {
     use crate::config::QueueOrder;
     use crate::pool::work_queue::QUICK_BATCH;
     use crate::task::{ConnectionId, Sequence};
-    use std::sync::{Barrier, Mutex, mpsc};
+    use std::sync::{Barrier, Mutex, PoisonError, mpsc};
     use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -383,6 +383,36 @@ mod tests {
         let expected = (outcomes(2, 2, 2), lines);
         assert_eq!(answers(false, &runs), expected);
         assert_eq!(answers(true, &runs), expected);
+    }
+
+    #[test]
+    fn a_worker_that_dies_outside_a_handler_is_reported() {
+        let queue = Arc::new(WorkQueue::new(9, QueueOrder::Fair));
+        let (reported, reports) = mpsc::channel();
+        // The first wake is a bug in the worker's own code, in the middle of an announcement.
+        let wakes = Mutex::new(0);
+        let responses = Arc::new(ResponseQueue::new(move || {
+            let mut wakes = wakes.lock().unwrap_or_else(PoisonError::into_inner);
+            *wakes += 1;
+            assert!(*wakes > 1, "as arranged");
+            reported.send(()).expect("the test listens");
+        }));
+        let pool = Pool::start(1, &Arc::new(handler), &queue, &responses, &Arc::default())
+            .expect("a thread");
+        assert!(responses.fall_asleep() && !responses.has_death());
+        queue.push_while_room(|room| {
+            let task = Task {
+                connection: ConnectionId::new(1, 0),
+                first: Sequence(1),
+                requests: 1,
+                lines: b"OK\n"[..].into(),
+                is_quick: false,
+            };
+            room.push(0, 1, false, task);
+        });
+        reports.recv_timeout(PATIENCE).expect("the loop is woken");
+        assert!(responses.has_death());
+        pool.join();
     }
 
     #[test]

@@ -109,6 +109,9 @@ fn bind_all(
         match bind_address(address, addresses.len() > 1, buffer_bytes) {
             Ok(socket) => {
                 let address = socket.local_addr()?.as_socket().unwrap_or(address);
+                if bound.is_empty() {
+                    warn_of_small_buffers(&socket, buffer_bytes);
+                }
                 bound.push((socket, address));
             }
             Err(cause) if is_absent(&cause) => absent.push((address, cause)),
@@ -129,6 +132,22 @@ fn bind_all(
         ),
     };
     Err(cannot_listen(host, port, address, cause))
+}
+
+/// The kernel caps what it is asked for, silently.
+fn warn_of_small_buffers(socket: &Socket, asked: usize) {
+    for (size, limit) in [
+        (socket.send_buffer_size(), "net.core.wmem_max"),
+        (socket.recv_buffer_size(), "net.core.rmem_max"),
+    ] {
+        // Linux reports twice what it was asked for.
+        if let Some(granted) = size.ok().filter(|size| *size < asked) {
+            warn!(
+                asked,
+                granted, limit, "the kernel allows smaller socket buffers than asked for"
+            );
+        }
+    }
 }
 
 /// The machine has no such address, or no such protocol.
@@ -284,19 +303,40 @@ mod tests {
         assert!(accepted.is_err() && left == 1);
     }
 
+    /// All of them are this machine's, as those of a name with two addresses may be.
+    fn two_addresses(port: u16) -> [SocketAddr; 2] {
+        [([127, 0, 0, 1], port).into(), ([127, 0, 0, 2], port).into()]
+    }
+
+    const BUFFER_BYTES: usize = 65_536;
+
     #[test]
     fn every_address_of_a_name_is_bound_with_one_port() {
-        let Ok(addresses) = ("localhost", 0).to_socket_addrs() else {
-            panic!("localhost has an address");
-        };
-        let known: std::collections::BTreeSet<_> = addresses.map(|a| a.ip()).collect();
-        let bound = Bound::bind("localhost", 0, 65_536).expect("a free port");
+        let bound = bind_all("name", 0, &two_addresses(0), BUFFER_BYTES).expect("a free port");
         let addresses = bound.addresses();
-        let ports: std::collections::BTreeSet<_> = addresses.iter().map(|a| a.port()).collect();
-        assert_eq!(ports.len(), 1, "{addresses:?}");
-        assert!(
-            addresses.iter().all(|a| known.contains(&a.ip())),
-            "{addresses:?}"
-        );
+        assert_eq!(addresses, two_addresses(addresses[0].port()));
+        assert_ne!(addresses[0].port(), 0);
+    }
+
+    #[test]
+    fn one_address_of_a_name_that_is_in_use_is_an_error_that_names_it() {
+        let holder = std::net::TcpListener::bind("127.0.0.2:0").expect("a free port");
+        let port = holder.local_addr().expect("it is bound").port();
+        let error = bind_all("name", port, &two_addresses(port), BUFFER_BYTES);
+        let error = error.expect_err("it is in use");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let text = error.to_string();
+        assert!(text.contains(&format!("127.0.0.2:{port} (name)")), "{text}");
+    }
+
+    #[test]
+    fn an_address_that_the_machine_does_not_have_is_left_out_if_there_is_another() {
+        // RFC 5737: an address for documentation, which no machine has.
+        let absent: SocketAddr = ([192, 0, 2, 1], 0).into();
+        let present: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let bound = bind_all("name", 0, &[absent, present], BUFFER_BYTES).expect("one is there");
+        assert_eq!(bound.addresses().len(), 1);
+        let error = bind_all("name", 0, &[absent], BUFFER_BYTES).expect_err("none is there");
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
     }
 }

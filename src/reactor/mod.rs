@@ -359,9 +359,9 @@ impl Reactor {
         Ok(())
     }
 
-    /// After the drain in `collect`, see [`ResponseQueue::take_stop`].
+    /// After the drain in `collect`, see [`ResponseQueue::is_stop_asked`].
     fn note_stop(&mut self, now: Instant) {
-        if self.responses.take_stop() && matches!(self.stage, Stage::Running) {
+        if self.responses.is_stop_asked() && matches!(self.stage, Stage::Running) {
             self.stop("asked", now);
         }
         if !std::mem::take(&mut self.signalled) {
@@ -614,3 +614,6 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     socket2::SockRef::from(stream).set_keepalive(true)
 }
+
+#[cfg(test)]
+mod tests;
