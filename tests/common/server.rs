@@ -40,7 +40,8 @@ pub(crate) struct Launch {
     env: Vec<(String, String)>,
     port: u16,
     stderr: Stderr,
-    descriptor_limit: Option<usize>,
+    /// What a shell does before it becomes the server.
+    shell: Vec<String>,
 }
 
 impl Launch {
@@ -50,7 +51,7 @@ impl Launch {
             env: Vec::new(),
             port: 0,
             stderr: Stderr::Read,
-            descriptor_limit: None,
+            shell: Vec::new(),
         }
     }
 
@@ -70,8 +71,13 @@ impl Launch {
     }
 
     /// Hard and soft limit, so that the server cannot raise it again.
-    pub(crate) fn descriptor_limit(mut self, limit: usize) -> Self {
-        self.descriptor_limit = Some(limit);
+    pub(crate) fn descriptor_limit(self, limit: usize) -> Self {
+        self.in_shell(&format!("ulimit -n {limit}"))
+    }
+
+    /// Starts it by a shell that runs `command` first.
+    pub(crate) fn in_shell(mut self, command: &str) -> Self {
+        self.shell.push(command.to_owned());
         self
     }
 
@@ -114,18 +120,12 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let limit = self
-            .descriptor_limit
-            .map(|limit| format!("ulimit -n {limit}; "));
         let closed = (self.stderr == Stderr::Closed).then_some(" 2>&-");
-        if limit.is_none() && closed.is_none() {
+        if self.shell.is_empty() && closed.is_none() {
             return Command::new(env!("CARGO_BIN_EXE_server"));
         }
-        let script = format!(
-            "{}exec \"$0\" \"$@\"{}",
-            limit.unwrap_or_default(),
-            closed.unwrap_or_default()
-        );
+        let before: String = self.shell.iter().map(|line| format!("{line}; ")).collect();
+        let script = format!("{before}exec \"$0\" \"$@\"{}", closed.unwrap_or_default());
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_server")]);
         command
