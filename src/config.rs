@@ -1,6 +1,6 @@
 //! Every limit and timeout of the server, once: name, default, range, unit and reason.
 //!
-//! Knows no command line and no sockets: `cli.rs` turns the same table into flags, an embedder
+//! Knows no command line and no sockets: `command/cli.rs` turns the same table into flags, an embedder
 //! fills [`Config`] by hand.
 //!
 //! Rule: what has passed [`Config::check`] is in range, so nobody behind it checks again.

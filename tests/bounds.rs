@@ -99,6 +99,28 @@ fn clients_that_never_read_stay_below_the_documented_memory() {
 }
 
 #[test]
+fn clients_that_never_read_fill_no_more_of_the_kernel_than_is_documented() {
+    const CLIENTS: usize = 20;
+    let server = Server::start(&[]);
+    let pattern = format!("ECHO {}\n", "x".repeat(990));
+    let mut floods: Vec<Flood> = (0..CLIENTS)
+        .map(|_| Flood::open(&server, &pattern))
+        .collect();
+    pour_all(&mut floods);
+    let config = Config {
+        max_connections: CLIENTS,
+        ..Config::default()
+    };
+    let (held, bound) = (
+        server.bytes_in_kernel(),
+        config.worst_case_memory().kernel as usize,
+    );
+    assert!(held <= bound, "{held} bytes, allowed are {bound}");
+    // What it is set to is also used.
+    assert!(held >= CLIENTS * config.socket_buffer, "{held} bytes");
+}
+
+#[test]
 fn answers_held_behind_a_slow_one_stay_below_the_documented_memory() {
     // One bound for each: the number of requests, their bytes, and short answers in the buffers of long requests.
     for pattern in [

@@ -10,6 +10,8 @@
 mod common;
 #[path = "command_line/log.rs"]
 mod log;
+#[path = "command_line/start.rs"]
+mod start;
 #[path = "command_line/wrong_values.rs"]
 mod wrong_values;
 
@@ -37,6 +39,10 @@ const OTHER_NUMBERS: &[(&str, &str)] = &[
     ("--max-sleep", "10000"),
     ("--idle-timeout", "300"),
     ("--drain-timeout", "10"),
+    ("--max-run", "64"),
+    ("--max-buffered", "268435456"),
+    ("--stats-interval", "0"),
+    ("--socket-buffer", "131072"),
 ];
 
 /// A flag that takes one of a few words: name, default, all words.

@@ -76,14 +76,24 @@ impl Args {
         Ok(Args::from(&matches))
     }
 
-    /// How an error is to be said when the rest of the command line is wrong.
+    /// How an error of the command line is to be said: looked for by hand, for what is wrong may stand before it.
     pub(crate) fn log_format() -> LogFormat {
-        let matches = command().ignore_errors(true).try_get_matches();
-        let format = matches.ok().and_then(|matches| {
-            let format = matches.try_get_one::<LogFormat>("log-format");
-            format.ok().flatten().copied()
-        });
-        format.unwrap_or(LogFormat::Text)
+        let mut words = std::env::args_os().skip(1);
+        let mut format = std::env::var_os(variable_of("log-format"));
+        while let Some(word) = words.next() {
+            if word == "--log-format" {
+                format = words.next();
+            } else if let Some(value) = word
+                .to_str()
+                .and_then(|word| word.strip_prefix("--log-format="))
+            {
+                format = Some(value.into());
+            }
+        }
+        match format {
+            Some(format) if format == "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        }
     }
 
     fn from(matches: &ArgMatches) -> Args {

@@ -4,8 +4,9 @@
 //!
 //! Rule: one event, one line, and no byte of a client raw in it.
 
-use crate::common::{DEADLINE, Launch, Server};
+use crate::common::{DEADLINE, Launch, Server, ms};
 use crate::run;
+use std::time::Instant;
 
 fn logs_listening(launch: Launch) -> bool {
     let mut server = launch.start();
@@ -146,4 +147,120 @@ fn the_json_log_is_one_object_a_line() {
         Some(server.address().to_string().as_str()),
         "{start}"
     );
+}
+
+// ---- overload and counters ----------------------------------------------------------------------
+
+#[test]
+fn overload_is_warned_of_by_the_second_and_so_is_its_end() {
+    let flags = ["--workers", "1", "--queue", "1", "--reject-when-full"];
+    let server = Server::start(&flags);
+    let mut client = server.connect();
+    // One runs, one is queued; the others are refused.
+    let mut refused = 0;
+    let start = Instant::now();
+    while start.elapsed() < ms(1500) {
+        client.send("SLEEP 20\n".repeat(20));
+        let answers = (0..20).map(|_| client.line());
+        refused += answers.filter(|line| line == b"ERR server busy").count();
+    }
+    let over = server.log().wait_for("says that it is over", |line| {
+        line.contains("WARN") && line.contains("the overload is over")
+    });
+    let number = |line: &str| -> usize {
+        let value = line.split_once("refused=").expect("a number").1;
+        value
+            .split_whitespace()
+            .next()
+            .expect("a number")
+            .parse()
+            .expect("a number")
+    };
+    assert_eq!(number(&over), refused);
+    let lines = server.log().lines();
+    let warnings = lines
+        .iter()
+        .filter(|line| line.contains("requests are refused"));
+    let counts: Vec<usize> = warnings.map(|line| number(line)).collect();
+    assert_eq!(counts.iter().sum::<usize>(), refused, "{counts:?}");
+    // One at once, then one a second for as long as it lasted, on a busy machine too.
+    let seconds = start.elapsed().as_secs() as usize + 2;
+    assert!(
+        (2..=seconds).contains(&counts.len()),
+        "{counts:?} in {seconds} s"
+    );
+}
+
+#[test]
+fn counters_that_were_asked_for_are_written_however_quiet_the_log_is() {
+    for quiet in ["-q", "-qq"] {
+        let mut server = Server::start(&[quiet]);
+        server.assert_serves();
+        server.signal("USR1");
+        let report = |line: &str| line.contains("stats: answers ok=1");
+        server.log().wait_for("reports", report);
+        server.signal("TERM");
+        server.wait_for_exit(DEADLINE);
+        // Nobody has asked for the one at the end.
+        assert_eq!(
+            server
+                .log()
+                .lines()
+                .iter()
+                .filter(|line| report(line))
+                .count(),
+            1
+        );
+
+        let server = Server::start(&[quiet, "--stats-interval", "1"]);
+        server.assert_serves();
+        server.log().wait_for("reports", report);
+    }
+}
+
+#[test]
+fn a_report_is_of_the_time_since_the_last_one_with_the_totals_beside() {
+    let server = Server::start(&[]);
+    let ask = |requests: usize, pause: u64| {
+        let mut client = server.connect();
+        client.send(format!("SLEEP {pause}\n").repeat(requests));
+        (0..requests).for_each(|_| client.expect(format!("OK {pause}")));
+        drop(client);
+        server.barrier();
+        server.signal("USR1");
+    };
+    ask(3, 100);
+    server.log().wait_for("has the first", |line| {
+        line.contains("stats: answers ok=3 ok.total=3")
+    });
+    ask(5, 0);
+    server.log().wait_for("has the second", |line| {
+        line.contains("stats: answers ok=5 ok.total=8")
+    });
+    let in_worker = |line: &str| line.contains("what=\"in the worker\"");
+    server.log().wait_for("has its times", |line| {
+        in_worker(line) && line.contains("count=5 count.total=8")
+    });
+    let lines = server.log().lines();
+    let worked: Vec<&String> = lines.iter().filter(|line| in_worker(line)).collect();
+    let longest = |line: &str| -> f64 {
+        let value = line.split_once("max_us=").expect("a number").1;
+        value.trim().parse().expect("a number")
+    };
+    assert!(longest(worked[0]) >= 100_000.0, "{worked:?}");
+    assert!(
+        longest(worked[1]) < 100_000.0,
+        "not of the interval: {worked:?}"
+    );
+    // Two digits, no zeros, nothing said twice.
+    for line in lines.iter().filter(|line| line.contains("::stats: ")) {
+        assert!(!line.contains("stats: stats"), "{line}");
+        for word in line.split_whitespace().filter(|word| word.contains("_us=")) {
+            let digits = word.split_once('=').expect("a number").1.replace('.', "");
+            let digits = digits.trim_matches('0');
+            assert!((1..=2).contains(&digits.len()), "{word} in {line}");
+        }
+        let zero = line.split_whitespace().find(|word| word.ends_with("=0"));
+        assert!(zero.is_none() || line.contains("stats: report"), "{line}");
+    }
 }

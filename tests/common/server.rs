@@ -339,6 +339,22 @@ impl Server {
         kilobytes.parse::<usize>().expect("a number") * 1024
     }
 
+    /// Bytes that the kernel holds for the connections of this server, both ways: proc_net_tcp(5).
+    pub(crate) fn bytes_in_kernel(&self) -> usize {
+        let port = format!(":{:04X}", self.address.port());
+        let table = fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+        let rows = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ours = rows.filter(|fields| fields[1].ends_with(&port));
+        let queues = ours.map(|fields| {
+            let (out, into) = fields[4].split_once(':').expect("two queues");
+            let bytes = |hex| usize::from_str_radix(hex, 16).expect("a number");
+            bytes(out) + bytes(into)
+        });
+        queues.sum()
+    }
+
     pub(crate) fn descriptors(&self) -> usize {
         self.proc_dir("fd").len()
     }
