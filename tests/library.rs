@@ -10,6 +10,8 @@ mod harness;
 mod panics;
 #[path = "library/quick.rs"]
 mod quick;
+#[path = "library/signals.rs"]
+mod signals;
 
 use harness::{Client, DEADLINE, Log, Running, wait_until};
 use reactor_pool::{Config, Ending, ResponseLine, Server, Stopper};

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as BlockedSignal};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::faulty_server::Fault;
@@ -176,6 +177,34 @@ fn spawn_starts_the_server_with_its_flags_and_stops_it() {
                      --max-sleep 10000 --log -v\n";
     assert_eq!(read("arguments"), arguments);
     assert_eq!(read("stopped"), "stopped\n");
+}
+
+#[test]
+fn a_spawned_server_starts_with_a_clean_signal_mask() {
+    let double = server(Fault::None);
+    let script = format!(
+        "grep SigBlk /proc/$$/status > mask\n\
+         trap 'exit 0' TERM\n\
+         echo 'INFO listening addr={} workers=2' >&2\n\
+         while :; do sleep 0.05; done\n",
+        double.address()
+    );
+    let folder = folder_with_server(Some(&script));
+    // As a parent that has blocked them: the mask is inherited.
+    let mut blocked = SigSet::empty();
+    blocked.extend([
+        BlockedSignal::SIGTERM,
+        BlockedSignal::SIGUSR1,
+        BlockedSignal::SIGUSR2,
+    ]);
+    let mask = blocked
+        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+        .expect("a mask");
+    let report = run_spawn(&folder, &["--clients", "2", "--frames", "3"]);
+    mask.thread_set_mask().expect("the mask of before");
+    report.assert_passes("6 verified, 0 failures, ");
+    let mask = fs::read_to_string(folder.path().join("mask")).expect("the script wrote it");
+    assert_eq!(mask, "SigBlk:\t0000000000000000\n");
 }
 
 #[test]
