@@ -186,9 +186,9 @@ fn a_spawned_server_starts_with_a_clean_signal_mask() {
     let folder = folder_with_server(None);
     let (path, mask_path) = (folder.path().join("server"), folder.path().join("mask"));
     let script = format!(
-        "#!/usr/bin/awk -f\n\
-         BEGIN {{ while ((getline line < \"/proc/self/status\") > 0) \
-         if (line ~ /^SigBlk/) print line > \"{}\" }}\n",
+        "#!/usr/bin/perl\n\
+         open(my $status, '<', '/proc/self/status'); open(my $mask, '>', '{}');\n\
+         print $mask grep(/^SigBlk/, <$status>);\n",
         mask_path.display()
     );
     fs::write(&path, script).expect("the folder is ours");
