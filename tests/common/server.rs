@@ -238,6 +238,23 @@ impl Server {
         assert!(status.success(), "SIG{name} was not sent");
     }
 
+    /// Holds every thread of the server still; what happens meanwhile it finds all at once.
+    pub(crate) fn suspend(&self) {
+        self.signal("STOP");
+        wait_until("every thread is stopped", DEADLINE, || {
+            let is_stopped = |thread: &PathBuf| {
+                let stat = fs::read_to_string(thread.join("stat")).expect("the server runs");
+                let (_, rest) = stat.rsplit_once(") ").expect("a name in brackets");
+                rest.starts_with('T')
+            };
+            self.proc_dir("task").iter().all(is_stopped)
+        });
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// The exit status; panics when the server still runs after `timeout`.
     pub(crate) fn wait_for_exit(&mut self, timeout: Duration) -> ExitStatus {
         let deadline = Instant::now() + timeout;

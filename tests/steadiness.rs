@@ -1,0 +1,50 @@
+//! Nothing that happens around the server stops it from serving: signals, a log that nobody reads,
+//! a full house, many that come or send at once.
+//!
+//! Knows of the server's inside only its limits: events in batches of 64, 64 refused connections.
+//!
+//! Rule: where several things have to happen at once, the server is suspended meanwhile.
+
+mod common;
+
+use common::{Client, Server, ms};
+
+const MIB: usize = 1 << 20;
+
+fn connect(server: &Server, count: usize) -> Vec<Client> {
+    (0..count).map(|_| server.connect()).collect()
+}
+
+// ---- many at once -------------------------------------------------------------------------------
+
+#[test]
+fn everybody_is_answered_beside_many_that_send_megabytes() {
+    let server = Server::start(&["--max-line", "64"]);
+    let (mut hogs, mut others) = (connect(&server, 130), connect(&server, 300));
+    // The first ones make the system grow its buffers.
+    for hog in &mut hogs {
+        hog.send("x".repeat(4 * MIB) + "\nECHO warm\n");
+        hog.expect("ERR line too long (limit 64 bytes)");
+        hog.expect("OK warm");
+    }
+    // Now each hog has more to read than three ticks take. When the server hears of the others, it
+    // is not done with any of the hogs.
+    server.suspend();
+    let bytes = "x".repeat(MIB) + "\nECHO end\n";
+    let sent: Vec<usize> = hogs
+        .iter_mut()
+        .map(|hog| hog.send_until_blocked(bytes.as_bytes(), ms(100)))
+        .collect();
+    for (number, other) in others.iter_mut().enumerate() {
+        other.send(format!("ECHO {number}\n"));
+    }
+    server.resume();
+    for (number, other) in others.iter_mut().enumerate() {
+        other.expect(format!("OK {number}"));
+    }
+    for (hog, sent) in hogs.iter_mut().zip(sent) {
+        hog.send(&bytes[sent..]);
+        hog.expect("ERR line too long (limit 64 bytes)");
+        hog.expect("OK end");
+    }
+}
