@@ -7,6 +7,8 @@
 
 mod common;
 
+use std::fs;
+
 use common::{Client, Server, ms};
 
 const MIB: usize = 1 << 20;
@@ -46,5 +48,25 @@ fn everybody_is_answered_beside_many_that_send_megabytes() {
         hog.send(&bytes[sent..]);
         hog.expect("ERR line too long (limit 64 bytes)");
         hog.expect("OK end");
+    }
+}
+
+#[test]
+fn hundreds_that_connect_while_the_server_is_held_up_are_all_served() {
+    let limit = fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux has it");
+    let limit: usize = limit.trim().parse().expect("a number");
+    assert!(
+        limit >= 400,
+        "net.core.somaxconn is {limit}, and this test needs 400"
+    );
+    let server = Server::start(&[]);
+    server.suspend();
+    let mut clients = connect(&server, 300);
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("ECHO {number}\n"));
+    }
+    server.resume();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.expect(format!("OK {number}"));
     }
 }
