@@ -70,3 +70,25 @@ fn hundreds_that_connect_while_the_server_is_held_up_are_all_served() {
         client.expect(format!("OK {number}"));
     }
 }
+
+#[test]
+fn connections_that_wait_at_the_connection_limit_cost_no_cpu_time() {
+    const REFUSED_AT_A_TIME: usize = 64;
+    let server = Server::start(&["--max-connections", "1"]);
+    let mut place = server.connect();
+    place.send("ECHO first\n");
+    place.expect("OK first");
+    // None of them closes. The server keeps 64 for two seconds, then takes 64 more, and so on.
+    let mut refused = connect(&server, 5 * REFUSED_AT_A_TIME);
+    for client in &mut refused[..REFUSED_AT_A_TIME] {
+        client.expect("ERR too many connections");
+    }
+    let period = ms(1000);
+    let used = server.cpu_time_during(period);
+    assert!(
+        used < period / 2,
+        "{used:?} of CPU time in {period:?} with nothing to do"
+    );
+    place.send("ECHO still\n");
+    place.expect("OK still");
+}
