@@ -8,10 +8,14 @@
 mod common;
 
 use std::fs;
+use std::time::Duration;
 
 use common::{Client, Server, ms};
 
 const MIB: usize = 1 << 20;
+
+/// What a server may take to go, on a busy machine.
+const SOON: Duration = Duration::from_secs(5);
 
 fn connect(server: &Server, count: usize) -> Vec<Client> {
     (0..count).map(|_| server.connect()).collect()
@@ -91,4 +95,16 @@ fn connections_that_wait_at_the_connection_limit_cost_no_cpu_time() {
     );
     place.send("ECHO still\n");
     place.expect("OK still");
+}
+
+// ---- signals ------------------------------------------------------------------------------------
+
+#[test]
+fn a_stop_that_comes_together_with_a_report_is_heard() {
+    let mut server = Server::start(&[]);
+    server.suspend();
+    server.signal("USR1");
+    server.signal("TERM");
+    server.resume();
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
 }
