@@ -10,7 +10,7 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::{Client, Server, ms};
+use common::{Client, DEADLINE, Server, ms};
 
 const MIB: usize = 1 << 20;
 
@@ -106,5 +106,18 @@ fn a_stop_that_comes_together_with_a_report_is_heard() {
     server.signal("USR1");
     server.signal("TERM");
     server.resume();
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn a_report_that_is_asked_for_during_a_stop_does_not_end_it() {
+    let mut server = Server::start(&[]);
+    let mut client = server.occupy(1, 2000).remove(0);
+    server.signal("TERM");
+    server.wait_until_refusing(DEADLINE);
+    server.signal("USR1");
+    client.expect("OK 2000");
+    client.expect_end();
+    drop(client);
     assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
 }
