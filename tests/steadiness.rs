@@ -10,7 +10,7 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::{Client, DEADLINE, Server, ms};
+use common::{Client, DEADLINE, Launch, Server, Stderr, ms, wait_until};
 
 const MIB: usize = 1 << 20;
 
@@ -120,4 +120,22 @@ fn a_report_that_is_asked_for_during_a_stop_does_not_end_it() {
     client.expect_end();
     drop(client);
     assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
+}
+
+// ---- a log that nobody reads --------------------------------------------------------------------
+
+#[test]
+fn lost_connections_hold_nobody_up_when_standard_error_takes_nothing() {
+    let server = Launch::new(&[]).stderr(Stderr::FullPipe).start();
+    server.assert_serves();
+    let before = server.descriptors();
+    for mut client in connect(&server, 20) {
+        client.send("ECHO here\n");
+        client.expect("OK here");
+        client.reset();
+    }
+    server.assert_serves();
+    wait_until("the lost connections are closed", DEADLINE, || {
+        server.descriptors() <= before
+    });
 }

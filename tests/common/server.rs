@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,6 +32,8 @@ pub(crate) enum Stderr {
     Closed,
     /// Every write fails with "no space left on device".
     Full,
+    /// A pipe that nobody reads and that is full from the start: every write would wait for ever.
+    FullPipe,
 }
 
 /// How a server is to be started: flags, environment, limits, standard error.
@@ -88,6 +90,7 @@ impl Launch {
             .args(&self.flags)
             .args(["--port", &self.port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut unread = None;
         command.stderr(match self.stderr {
             Stderr::Read | Stderr::NobodyReads | Stderr::ReaderGone => Stdio::piped(),
             Stderr::Closed => Stdio::null(),
@@ -97,6 +100,11 @@ impl Launch {
                     .open("/dev/full")
                     .expect("/dev/full can be opened"),
             ),
+            Stderr::FullPipe => {
+                let (reader, writer) = full_pipe();
+                unread = Some(reader);
+                Stdio::from(writer)
+            }
         });
         clean_environment(&mut command);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -107,6 +115,7 @@ impl Launch {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             log: Log::default(),
             max_line: max_line_of(&self.flags),
+            _unread: unread,
         };
         if self.stderr == Stderr::Read {
             let stderr = server.child.stderr.take().expect("stderr is a pipe");
@@ -130,6 +139,16 @@ impl Launch {
         command.args(["-c", &script, env!("CARGO_BIN_EXE_server")]);
         command
     }
+}
+
+/// A pipe without room for one more byte.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    // The flag belongs to the pipe's end, which the server inherits, so it is cleared again.
+    rustix::io::ioctl_fionbio(&writer, true).expect("a pipe has the flag");
+    while writer.write(b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).expect("a pipe has the flag");
+    (reader, writer)
 }
 
 /// Takes away what the surroundings of the test run would tell the server.
@@ -160,6 +179,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     log: Log,
     max_line: usize,
+    /// Kept open, so that writes wait instead of failing.
+    _unread: Option<PipeReader>,
 }
 
 impl Server {
