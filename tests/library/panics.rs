@@ -5,7 +5,7 @@
 //! Rule: a panic costs its own answer and one line of the log, and nothing else.
 
 use crate::harness::{DEADLINE, Log, Running};
-use reactor_pool::{Config, ResponseLine};
+use reactor_pool::{Config, Handler, ResponseLine};
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::panic::panic_any;
@@ -232,4 +232,53 @@ fn a_panic_message_that_panics_when_it_is_dropped_takes_no_worker() {
     drop(client);
     let stats = server.stop().stats;
     assert_eq!((stats.answered_internal, stats.answered_ok), (2, 2));
+}
+
+/// Panics, answers, or waits until all workers are there; quick or not, as the request says.
+struct Asked {
+    meeting: Barrier,
+}
+
+impl Handler for Asked {
+    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+        match request {
+            b"quick panic" | b"slow panic" => panic!("as asked"),
+            b"meet" => drop(self.meeting.wait()),
+            _ => {}
+        }
+        response.push(b"OK");
+    }
+
+    fn is_quick(&self, request: &[u8]) -> bool {
+        request.starts_with(b"quick")
+    }
+}
+
+#[test]
+fn after_a_panic_each_request_wakes_a_worker_as_before() {
+    silence_panics_of_workers();
+    for workers in [1, 3] {
+        let config = Config {
+            workers,
+            ..Config::default()
+        };
+        let meeting = Barrier::new(workers);
+        let server = Running::start_handler(config, Asked { meeting });
+        let mut client = server.connect();
+        // One at a time, so that the workers sleep in between.
+        for _ in 0..20 {
+            for kind in ["quick", "slow"] {
+                client.send(format!("{kind} panic\n"));
+                client.expect(&["ERR internal error"]);
+                for request in ["quick\n", "slow\n"] {
+                    client.send(request);
+                    client.expect(&["OK"]);
+                }
+                client.send("meet\n".repeat(workers));
+                client.expect(&vec!["OK"; workers]);
+            }
+        }
+        drop(client);
+        server.stop();
+    }
 }
