@@ -214,6 +214,35 @@ fn a_stop_that_cannot_wait_says_what_it_abandoned() {
 }
 
 #[test]
+fn a_stop_that_is_asked_for_again_and_again_does_not_start_the_drain_timeout_anew() {
+    let (started, starts) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let config = Config {
+        workers: 1,
+        drain_timeout: Duration::from_millis(500),
+        ..Config::default()
+    };
+    let server = Running::start(config, move |_: &[u8], response: &mut _| {
+        started.send(()).expect("the test listens");
+        // Far longer than the drain timeout.
+        let gate = may_go_on.lock().expect("one worker");
+        gate.recv_timeout(Duration::from_secs(8)).ok();
+        response.push(b"OK");
+    });
+    let mut client = server.connect();
+    client.send("a\n");
+    starts.recv_timeout(DEADLINE).expect("it runs");
+    wait_until("the server has ended", || {
+        server.stopper.stop();
+        server.thread.is_finished()
+    });
+    let ending = server.end().ending;
+    assert!(matches!(ending, Ending::TimedOut(_)), "{ending:?}");
+    go_on.send(()).expect("the worker waits");
+}
+
+#[test]
 fn a_server_that_is_never_run_takes_its_workers_along() {
     let held = Arc::new(());
     let by_handler = Arc::clone(&held);
