@@ -344,13 +344,11 @@ fn a_switch_comes_from_its_variable() {
         .env("REACTOR_POOL_REJECT_WHEN_FULL", "true")
         .start();
     let mut client = server.connect();
-    let start = Instant::now();
     client.send(format!("SLEEP 300\n{}", "ECHO x\n".repeat(10)));
     client.expect("OK 300");
     let answers: Vec<Vec<u8>> = (0..10).map(|_| client.line()).collect();
     // With the timeout of 1 s in force, all would have been served.
     assert!(answers.iter().any(|answer| answer == b"ERR server busy"));
-    assert!(start.elapsed() < DEADLINE);
 }
 
 #[test]

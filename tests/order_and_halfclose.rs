@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use common::{Client, DEADLINE, Random, Server, lines_of, ms, show};
+use common::{Client, Random, Server, lines_of, ms, show};
 
 // ---- order --------------------------------------------------------------------------------------
 
@@ -403,9 +403,7 @@ fn answers_come_before_the_error_that_ends_the_stream() {
     let server = Server::start(&["--workers", "2", "--max-line", "64"]);
     let too_long = "x".repeat(100);
     let input = format!("SLEEP 150\nECHO a\n{too_long}\nSLEEP 50\nECHO cut");
-    let start = Instant::now();
     let answers = server.exchange(&input);
     let expected = "OK 150\nOK a\nERR line too long (limit 64 bytes)\nOK 50\nERR incomplete line\n";
     assert_eq!(show(&answers), show(expected.as_bytes()));
-    assert!(start.elapsed() < DEADLINE);
 }

