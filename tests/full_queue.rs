@@ -295,14 +295,21 @@ fn clients_that_pipeline_get_equal_shares() {
 #[test]
 fn a_request_waits_for_at_most_one_of_each_other_connection() {
     let server = Server::start(&["--workers", "1"]);
-    let hogs: Vec<_> = (0..4).map(|_| hog(&server, 25, 20)).collect();
-    let before: usize = hogs.iter().map(common::Counter::count).sum();
+    // Nobody's turn comes before all are queued, and a second turn takes long.
+    let _occupant = server.occupy(1, 2000);
+    let requests = format!("SLEEP 1\n{}", "SLEEP 4000\n".repeat(24));
+    let mut hogs: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    for hog in &mut hogs {
+        hog.send(&requests);
+    }
+    server.barrier();
     let mut lone = server.connect();
     lone.send("ECHO lone\n");
     lone.expect("OK lone");
-    let during = hogs.iter().map(common::Counter::count).sum::<usize>() - before;
-    // One running and one of each in turn; the rest is for what finishes while this thread sleeps.
-    assert!(during < 50, "{during} of 100 requests went before");
+    for hog in &mut hogs {
+        hog.expect("OK 1");
+        assert_eq!(hog.try_line(ms(1)), None, "a second turn came before");
+    }
 }
 
 #[test]
