@@ -81,6 +81,21 @@ fn a_stop_waits_for_a_client_that_reads_slowly_and_goes_on_sending() {
 }
 
 #[test]
+fn a_stop_waits_for_a_client_that_pauses_for_longer_than_it_may_idle() {
+    let (mut server, mut client) = slow_reader(&[]);
+    client.writer().peek(&mut [0]).expect("the answer begins");
+    server.signal("TERM");
+    server.wait_until_refusing(DEADLINE);
+    // Longer than the idle timeout, and than a client that has everything is waited for.
+    thread::sleep(ms(2500));
+    let got = read_evenly(&mut client, ANSWER_BYTES, 10 * BYTES_PER_S);
+    assert_eq!(got, ANSWER_BYTES);
+    client.expect_end();
+    drop(client);
+    assert_eq!(server.wait_for_exit(DEADLINE).code(), Some(0));
+}
+
+#[test]
 fn what_a_slow_client_had_not_taken_when_the_drain_timeout_passed_is_abandoned_and_said() {
     let (mut server, mut client) = slow_reader(&["--drain-timeout", "1"]);
     // It has been answered, and cannot take long to be written as far as the sockets take it.

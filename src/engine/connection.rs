@@ -42,6 +42,8 @@ pub(super) enum Phase {
     /// The sending side is shut; what still comes is read and thrown away, until the client has
     /// taken nothing for [`LINGER_TIMEOUT`].
     Lingering {
+        /// The server drains: what has not been taken is waited for, and the drain timeout sees to it.
+        drains: bool,
         /// How much more may be thrown away.
         left_bytes: usize,
     },
@@ -50,6 +52,16 @@ pub(super) enum Phase {
         /// What the log says of it.
         why: &'static str,
     },
+}
+
+impl Phase {
+    /// The server drains, and this connection has been cut off from sending.
+    pub(super) fn drains(self) -> bool {
+        matches!(
+            self,
+            Phase::Ending { by: None } | Phase::Lingering { drains: true, .. }
+        )
+    }
 }
 
 /// Why a connection that had bytes to read was not read: it must be attended when that is over.
@@ -383,18 +395,19 @@ impl Connection {
     /// When somebody has to look after this connection, as far as is known now.
     pub(super) fn deadline(&mut self, config: &Config, now: Instant) -> Option<Instant> {
         let (end, timeout) = match self.phase {
-            Phase::Serving | Phase::Ending { by: None } => {
+            Phase::Serving => {
                 let idle = self.idle_deadline(config, now);
                 let first = [self.busy_deadline(config), idle].into_iter().flatten();
-                (first.min()?, config.idle_timeout)
+                (first.min(), config.idle_timeout)
             }
-            Phase::Ending { by: Some(by) } => return Some(by),
+            Phase::Ending { by: None } => return self.busy_deadline(config),
+            Phase::Ending { by } => return by,
             Phase::Lingering { .. } => (self.linger_deadline(), LINGER_TIMEOUT),
             Phase::Over { .. } => return None,
         };
-        let look = now + timeout / LOOKS_PER_TIMEOUT;
         let looks = self.may_be_taking() && !timeout.is_zero();
-        Some(if looks { end.min(look) } else { end })
+        let look = looks.then(|| now + timeout / LOOKS_PER_TIMEOUT);
+        [end, look].into_iter().flatten().min()
     }
 
     fn idle_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
@@ -407,8 +420,9 @@ impl Connection {
     }
 
     /// When lingering is over: [`LINGER_TIMEOUT`] after the client last took something.
-    pub(super) fn linger_deadline(&self) -> Instant {
-        self.last_progress + LINGER_TIMEOUT
+    pub(super) fn linger_deadline(&self) -> Option<Instant> {
+        let waits = self.phase.drains() && !self.is_taken();
+        (!waits).then(|| self.last_progress + LINGER_TIMEOUT)
     }
 
     pub(super) fn check_invariants(&self, config: &Config) {

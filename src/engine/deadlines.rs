@@ -58,30 +58,22 @@ impl Engine {
         if connection.may_be_taking() {
             connection.note_unacknowledged(kernel(id).unacknowledged, now);
         }
-        match connection.phase {
-            Phase::Ending { by: Some(by) } => self.end_lingering(id, by, now),
-            Phase::Lingering { .. } => {
-                let by = connection.linger_deadline();
-                self.end_lingering(id, by, now);
-            }
-            Phase::Over { .. } => {}
-            Phase::Serving | Phase::Ending { by: None } => {
-                if connection.order.waiting() > 0 {
-                    connection.idle_unless = None;
-                    return self.refuse_overdue(id, now);
-                }
-                self.close_if_idle(id, now, kernel);
-            }
+        let lingers_until = match connection.phase {
+            Phase::Ending { by } => by,
+            Phase::Lingering { .. } => connection.linger_deadline(),
+            Phase::Serving | Phase::Over { .. } => None,
+        };
+        if lingers_until.is_some_and(|by| by <= now) {
+            let why = "lingered for too long";
+            connection.phase = Phase::Over { why };
+            self.settled(id, false);
+        } else if connection.order.waiting() > 0 {
+            connection.idle_unless = None;
+            return self.refuse_overdue(id, now);
+        } else if connection.phase == Phase::Serving {
+            self.close_if_idle(id, now, kernel);
         }
         0
-    }
-
-    fn end_lingering(&mut self, id: ConnectionId, by: Instant, now: Instant) {
-        if by <= now {
-            let why = "lingered for too long";
-            self.connections[id.slot()].phase = Phase::Over { why };
-            self.settled(id, false);
-        }
     }
 
     /// Refuses the waiting requests whose time is over; says how many.
@@ -136,7 +128,7 @@ impl Engine {
             }
         }
         self.stats.idle_closed += 1;
-        if connection.outbox.is_empty() && connection.phase == Phase::Serving {
+        if connection.outbox.is_empty() {
             self.farewell(id, ErrorLine::IdleTimeout, now);
         } else {
             // It does not take what it has been sent, so it will not take the error either.

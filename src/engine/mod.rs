@@ -291,6 +291,7 @@ impl Engine {
         };
         connection.last_progress = now;
         connection.phase = Phase::Lingering {
+            drains: connection.phase.drains(),
             left_bytes: LINGER_LIMIT_BYTES,
         };
         self.arm(id, now);

@@ -50,7 +50,7 @@ enum State {
 enum Phase {
     Serving,
     Ending { by: Option<Instant> },
-    Lingering { left_bytes: usize },
+    Lingering { drains: bool, left_bytes: usize },
     Over,
 }
 
@@ -196,6 +196,7 @@ impl Oracle {
 
     pub(crate) fn shut_down(&mut self, now: Instant) {
         self.phase = Phase::Lingering {
+            drains: matches!(self.phase, Phase::Ending { by: None }),
             left_bytes: LINGER_LIMIT_BYTES,
         };
         self.last_progress = now;
@@ -221,9 +222,9 @@ impl Oracle {
 
     fn expect_look(&mut self, now: Instant) {
         let timeout = match self.phase {
-            Phase::Serving | Phase::Ending { by: None } => self.idle_timeout,
+            Phase::Serving => self.idle_timeout,
             Phase::Lingering { .. } => LINGER_TIMEOUT,
-            Phase::Ending { by: Some(_) } | Phase::Over => Duration::ZERO,
+            Phase::Ending { .. } | Phase::Over => Duration::ZERO,
         };
         let is_due = self.may_be_taking() && !timeout.is_zero();
         self.look_due = is_due.then(|| now + timeout / LOOKS_PER_TIMEOUT);
@@ -311,7 +312,7 @@ impl Oracle {
                 self.counts.farewell_timeouts += 1;
                 return;
             }
-            Phase::Lingering { .. } if self.linger_deadline() <= now => {
+            Phase::Lingering { .. } if self.linger_deadline().is_some_and(|by| by <= now) => {
                 self.phase = Phase::Over;
                 self.counts.linger_timeouts += 1;
                 return;
@@ -331,7 +332,8 @@ impl Oracle {
             self.settle(now);
             self.expect_look(now);
         }
-        let is_idle = self.idle_deadline().is_some_and(|deadline| deadline <= now);
+        let is_serving = self.phase == Phase::Serving;
+        let is_idle = is_serving && self.idle_deadline().is_some_and(|by| by <= now);
         if !is_idle {
             self.idle_unless = None;
         } else if self.may_bring_a_request() && self.idle_unless != Some(0) {
@@ -340,7 +342,7 @@ impl Oracle {
             self.idle_unless.get_or_insert(unread);
         } else {
             self.counts.idle += 1;
-            if self.unsent().is_empty() && self.phase == Phase::Serving {
+            if self.unsent().is_empty() {
                 self.farewell(answers::IDLE, now);
             } else {
                 self.phase = Phase::Over;
@@ -488,18 +490,22 @@ impl Oracle {
             Phase::Lingering { .. } => self
                 .look_due
                 .into_iter()
-                .chain([self.linger_deadline()])
+                .chain(self.linger_deadline())
                 .min(),
-            Phase::Serving | Phase::Ending { by: None } => {
+            Phase::Serving => {
                 let judged = self.busy_deadline().or_else(|| self.idle_deadline());
                 self.look_due.into_iter().chain(judged).min()
             }
+            Phase::Ending { by: None } => self.busy_deadline(),
             Phase::Over => None,
         }
     }
 
-    fn linger_deadline(&self) -> Instant {
-        self.last_progress + LINGER_TIMEOUT
+    /// While the server drains, what has not been taken is waited for.
+    fn linger_deadline(&self) -> Option<Instant> {
+        let drains = matches!(self.phase, Phase::Lingering { drains: true, .. });
+        let waits = drains && self.taken < self.output.len();
+        (!waits).then(|| self.last_progress + LINGER_TIMEOUT)
     }
 
     /// Promise 4: waited so long since it was framed, and no slot for its connection for so long either.
