@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use common::{Client, DEADLINE, Launch, Server, Stderr, ms, wait_until};
 
-const MIB: usize = 1 << 20;
-
 /// What a server may take to go, on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -24,34 +22,38 @@ fn connect(server: &Server, count: usize) -> Vec<Client> {
 // ---- many at once -------------------------------------------------------------------------------
 
 #[test]
-fn everybody_is_answered_beside_many_that_send_megabytes() {
-    let server = Server::start(&["--max-line", "64"]);
-    let (mut hogs, mut others) = (connect(&server, 130), connect(&server, 300));
-    // The first ones make the system grow its buffers.
-    for hog in &mut hogs {
-        hog.send("x".repeat(4 * MIB) + "\nECHO warm\n");
-        hog.expect("ERR line too long (limit 64 bytes)");
-        hog.expect("OK warm");
+fn everybody_is_heard_when_many_others_go_on_at_once() {
+    let server = Server::start(&[
+        "--workers",
+        "1",
+        "--queue",
+        "100",
+        "--busy-timeout",
+        "60000",
+    ]);
+    let (mut waiting, mut others) = (connect(&server, 100), connect(&server, 300));
+    let _occupant = server.occupy(1, 1500);
+    let mut holder = server.connect();
+    holder.send("SLEEP 0\n".repeat(100));
+    server.barrier();
+    // The first request of each waits for a slot, so the second one is not read.
+    for request in ["ECHO first\n", "ECHO second\n"] {
+        waiting.iter_mut().for_each(|client| client.send(request));
+        server.barrier();
     }
-    // Now each hog has more to read than three ticks take. When the server hears of the others, it
-    // is not done with any of the hogs.
+    // All slots come free at once. When the server hears of most of the others, it has yet to read
+    // from all that have waited.
     server.suspend();
-    let bytes = "x".repeat(MIB) + "\nECHO end\n";
-    let sent: Vec<usize> = hogs
-        .iter_mut()
-        .map(|hog| hog.send_until_blocked(bytes.as_bytes(), ms(100)))
-        .collect();
-    for (number, other) in others.iter_mut().enumerate() {
-        other.send(format!("ECHO {number}\n"));
+    holder.reset();
+    for (number, client) in others.iter_mut().enumerate() {
+        client.send(format!("ECHO {number}\n"));
     }
     server.resume();
-    for (number, other) in others.iter_mut().enumerate() {
-        other.expect(format!("OK {number}"));
+    for (number, client) in others.iter_mut().enumerate() {
+        client.expect(format!("OK {number}"));
     }
-    for (hog, sent) in hogs.iter_mut().zip(sent) {
-        hog.send(&bytes[sent..]);
-        hog.expect("ERR line too long (limit 64 bytes)");
-        hog.expect("OK end");
+    for client in &mut waiting {
+        client.expect_lines(&["OK first", "OK second"]);
     }
 }
 
