@@ -131,7 +131,8 @@ impl Served {
     /// Promise 8: no progress for so long, unless something is owed or its end has begun.
     pub(super) fn idle_deadline(&self, idle_timeout: Duration) -> Option<Instant> {
         let has_ended = self.client.shut_at.or(self.client.farewell_at).is_some();
-        let is_on = !has_ended && !self.is_given_up && self.in_flight().is_empty();
+        // A drain has a timeout of its own.
+        let is_on = !has_ended && !self.is_cut_off && self.in_flight().is_empty();
         let is_on = is_on && !idle_timeout.is_zero();
         is_on.then(|| self.last_progress + idle_timeout)
     }
