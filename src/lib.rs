@@ -20,7 +20,7 @@
 //! | [`pool`] | work queue, workers and where they run, response queue | `handler`, `task`, `wire`, `config`, `stats` |
 //! | [`Server`], [`Handler`] | the library's front: bind, run, stop; what an embedder implements | all; nothing |
 //! | [`operations`] | ECHO, SLEEP, HASH: the handler of the `server` command | `handler`, `wire` |
-//! | [`config`], [`stats`], [`task`], [`wire`] | limits, counters, what crosses threads, the words on the wire | nearly nothing |
+//! | [`config`], [`stats`], [`task`], [`wire`], `log` | limits, counters, what crosses threads, the words on the wire, log lines that cannot panic | nearly nothing |
 //!
 //! Only the reactor's thread touches sockets and the engine; only the two queues and the number of the loop's core are shared.
 //! docs/architecture.md follows one request all the way; docs/protocol.md says what the wire promises.
@@ -51,6 +51,7 @@
 pub mod config;
 pub mod engine;
 mod handler;
+mod log;
 pub mod operations;
 pub mod pool;
 mod reactor;

@@ -19,39 +19,72 @@ pub struct Operations {
 
 impl Handler for Operations {
     fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
-        if let Some(argument) = argument_of(b"ECHO", request) {
-            response.reserve(OK.len() + argument.len() + 1);
-            response.push(OK);
-            response.push(argument);
-        } else if let Some(argument) = argument_of(b"SLEEP", request) {
-            match sleep_argument(argument).filter(|n| *n <= self.max_sleep) {
-                Some(n) => {
-                    std::thread::sleep(Duration::from_millis(n));
-                    write!(response, "OK {n}").expect("a response line takes every write");
-                }
-                None => refuse(
-                    ErrorLine::SleepRange {
-                        max_sleep: self.max_sleep,
-                    },
-                    response,
-                ),
+        match Operation::of(request) {
+            Operation::Echo(text) => {
+                response.reserve(OK.len() + text.len() + 1);
+                response.push(OK);
+                response.push(text);
             }
-        } else if let Some(argument) = argument_of(b"HASH", request) {
-            response.push(OK);
-            push_hex(&Sha256::digest(argument), response);
-        } else if request.is_empty() {
-            refuse(ErrorLine::EmptyRequest, response);
-        } else {
-            let shown = &request[..request.len().min(SHOWN_NAME_BYTES)];
-            let name = shown.split(|byte| *byte == b' ').next();
-            refuse(ErrorLine::UnknownOp(name.unwrap_or_default()), response);
+            Operation::Sleep(number) => {
+                match sleep_argument(number).filter(|n| *n <= self.max_sleep) {
+                    Some(n) => {
+                        std::thread::sleep(Duration::from_millis(n));
+                        write!(response, "OK {n}").expect("a response line takes every write");
+                    }
+                    None => refuse(
+                        ErrorLine::SleepRange {
+                            max_sleep: self.max_sleep,
+                        },
+                        response,
+                    ),
+                }
+            }
+            Operation::Hash(text) => {
+                response.push(OK);
+                push_hex(&Sha256::digest(text), response);
+            }
+            Operation::Empty => refuse(ErrorLine::EmptyRequest, response),
+            Operation::Unknown => {
+                let shown = &request[..request.len().min(SHOWN_NAME_BYTES)];
+                let name = shown.split(|byte| *byte == b' ').next();
+                refuse(ErrorLine::UnknownOp(name.unwrap_or_default()), response);
+            }
         }
     }
 
-    /// All that is short, but SLEEP: hashing a kilobyte takes a few microseconds.
+    /// Only what is known to be: a short ECHO, and a short HASH, which takes a few microseconds.
     fn is_quick(&self, request: &[u8]) -> bool {
         const QUICK_BYTES: usize = 1024;
-        request.len() <= QUICK_BYTES && !matches!(request.first(), Some(b's' | b'S'))
+        request.len() <= QUICK_BYTES
+            && matches!(
+                Operation::of(request),
+                Operation::Echo(_) | Operation::Hash(_)
+            )
+    }
+}
+
+/// What a request asks for, with its argument.
+enum Operation<'a> {
+    Echo(&'a [u8]),
+    Sleep(&'a [u8]),
+    Hash(&'a [u8]),
+    Empty,
+    Unknown,
+}
+
+impl Operation<'_> {
+    fn of(request: &[u8]) -> Operation<'_> {
+        if let Some(text) = argument_of(b"ECHO", request) {
+            Operation::Echo(text)
+        } else if let Some(number) = argument_of(b"SLEEP", request) {
+            Operation::Sleep(number)
+        } else if let Some(text) = argument_of(b"HASH", request) {
+            Operation::Hash(text)
+        } else if request.is_empty() {
+            Operation::Empty
+        } else {
+            Operation::Unknown
+        }
     }
 }
 
@@ -178,12 +211,21 @@ mod tests {
     }
 
     #[test]
-    fn what_sleeps_or_is_long_is_not_quick() {
+    fn only_short_echo_and_hash_are_quick() {
         let operations = Operations { max_sleep: 5 };
-        for quick in [&b""[..], b"ECHO a", b"HASH a", b" ", b"quit", &[b'x'; 1024]] {
+        let echo = |bytes: usize| [&b"ECHO "[..], &vec![b'x'; bytes - 5]].concat();
+        for quick in [&b"ECHO"[..], b"echo a", b"HASH a", &echo(1024)] {
             assert!(operations.is_quick(quick), "{}", quick.escape_ascii());
         }
-        for slow in [&b"SLEEP 1"[..], b"sleep 0", &[b'x'; 1025]] {
+        for slow in [
+            &b"SLEEP 1"[..],
+            b"sleep 0",
+            b"",
+            b" ",
+            b"quit",
+            b"ECHOES a",
+            &echo(1025),
+        ] {
             assert!(!operations.is_quick(slow), "{}", slow.escape_ascii());
         }
     }

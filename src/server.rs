@@ -6,6 +6,7 @@
 
 use crate::config::Config;
 use crate::handler::{Handler, catch};
+use crate::log::{debug, warn};
 use crate::pool::{Pool, WorkQueue};
 use crate::reactor::{Bound, Ending, Reactor, Stopper};
 use crate::stats::{QueueStats, Stats};
@@ -15,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
-use tracing::{Level, debug, enabled, warn};
+use tracing::{Level, enabled};
 
 /// A bound server with its workers, ready to run.
 ///

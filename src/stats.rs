@@ -5,9 +5,10 @@
 //! Rule: a counter only grows, a gauge has its peak beside it, a time is in nanoseconds.
 
 use crate::config::Config;
+use crate::log::info;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
-use tracing::{Value, info};
+use tracing::Value;
 
 /// A number that goes up and down, with the highest it has been.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -154,6 +155,8 @@ pub struct Stats {
     pub answered_error: u64,
     /// Requests whose handler panicked or broke its contract.
     pub answered_internal: u64,
+    /// Tasks that the handler calls quick and that took longer than [`QUICK_LIMIT`](crate::task::QUICK_LIMIT).
+    pub quick_overruns: u64,
     /// Requests refused with `ERR server busy`.
     pub refused_busy: u64,
     /// Lines refused as too long.
@@ -169,8 +172,6 @@ pub struct Stats {
     pub read_pauses: u64,
     /// The same, because the budget of all was spent.
     pub budget_pauses: u64,
-    /// The same, because other requests waited for queue slots.
-    pub queue_pauses: u64,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_pauses: u64,
 
@@ -335,6 +336,7 @@ impl Reports {
                 ok: answered_ok,
                 error: answered_error,
                 internal: answered_internal,
+                quick_overruns: quick_overruns,
                 busy: refused_busy,
                 too_long: too_long,
                 incomplete: incomplete,
@@ -351,8 +353,7 @@ impl Reports {
                 bytes_in: bytes_in,
                 bytes_out: bytes_out,
                 read_pauses: read_pauses,
-                budget_pauses: budget_pauses,
-                queue_pauses: queue_pauses
+                budget_pauses: budget_pauses
             ],
             [buffered = stats.buffered.now, buffered_peak = stats.buffered.recent_peak]
         );

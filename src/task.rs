@@ -7,7 +7,7 @@
 use memchr::memchr;
 use smallvec::SmallVec;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Names one connection for the whole life of the server.
 ///
@@ -104,7 +104,7 @@ pub struct Task {
     pub is_quick: bool,
 }
 
-/// The responses to the requests of one [`Task`].
+/// The responses to the requests of one [`Task`], on their way back to the loop.
 #[derive(Debug)]
 pub struct Response {
     /// Whose responses they are.
@@ -115,19 +115,26 @@ pub struct Response {
     pub requests: usize,
     /// The response lines, each ended by one LF.
     pub lines: Lines,
+    /// How the requests fared.
+    pub outcomes: Outcomes,
+    /// When a worker took the task.
+    pub started_at: Instant,
+    /// When it was done with it.
+    pub finished_at: Instant,
+    /// The name of the operation, if the handler calls it quick and it took longer than [`QUICK_LIMIT`].
+    pub overrun: Option<Box<str>>,
 }
 
-/// What a worker took together and has answered, on its way back to the loop.
-#[derive(Debug)]
-pub struct Batch {
-    /// The responses to each task.
-    pub responses: Vec<Response>,
-    /// How many requests they answer, by how these fared.
-    pub outcomes: Outcomes,
-    /// When the worker took the tasks.
-    pub started_at: Instant,
-    /// When it was done with the last one.
-    pub finished_at: Instant,
+/// A task that its handler calls quick and that takes longer is counted and warned of.
+pub const QUICK_LIMIT: Duration = Duration::from_millis(1);
+
+/// What a request seems to ask for, fit for a line of the log: its first word, escaped and shortened.
+pub fn operation_name(request: &[u8]) -> Box<str> {
+    const SHOWN_BYTES: usize = 32;
+    let word = request.split(|byte| *byte == b' ').next();
+    let word = word.unwrap_or_default();
+    let shown = &word[..word.len().min(SHOWN_BYTES)];
+    shown.escape_ascii().to_string().into()
 }
 
 /// How requests fared at their worker.
@@ -139,13 +146,6 @@ pub struct Outcomes {
     pub error: usize,
     /// The handler panicked, or wrote more than one line.
     pub internal: usize,
-}
-
-impl Outcomes {
-    /// All of them.
-    pub fn requests(&self) -> usize {
-        self.ok + self.error + self.internal
-    }
 }
 
 /// The lines in `lines`, each of which one LF ends, without it.

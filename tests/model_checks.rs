@@ -14,8 +14,13 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use reactor_pool::config::QueueOrder;
-use reactor_pool::pool::{Popped, ResponseQueue, Taker, WorkQueue};
+use reactor_pool::pool::{Parking, Popped, ResponseQueue, Taker, WorkQueue};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// When everything is pushed: a model's time stands still, so that its runs repeat each other.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Runs `model` in every interleaving; with `preemptions`, in those in which threads are interrupted
 /// at most so often where they need not wait. Most bugs of this kind need two (Musuvathi and Qadeer,
@@ -77,8 +82,9 @@ fn responses<T>(poll: &Arc<Poll>) -> Arc<ResponseQueue<T>> {
     Arc::new(ResponseQueue::new(move || poll.wake()))
 }
 
-fn queue(capacity: usize) -> Arc<WorkQueue<u32>> {
-    Arc::new(WorkQueue::new(capacity, QueueOrder::Fair))
+/// What the takers share is std's `Arc`, which loom need not look into.
+fn queue(capacity: usize) -> std::sync::Arc<WorkQueue<u32>> {
+    std::sync::Arc::new(WorkQueue::new(capacity, QueueOrder::Fair))
 }
 
 /// Pushes what the queue has room for, each task as a flow of its own; the rest stays in `tasks`.
@@ -86,21 +92,24 @@ fn push(queue: &WorkQueue<u32>, tasks: &mut Vec<u32>) {
     push_some(queue, tasks, |_| false);
 }
 
-/// The same; `is_quick` says which tasks are.
-fn push_some(queue: &WorkQueue<u32>, tasks: &mut Vec<u32>, is_quick: fn(u32) -> bool) {
-    queue.push_while_room(|room| {
+/// The same; `is_quick` says which tasks are called quick. Says when to look.
+fn push_some(
+    queue: &WorkQueue<u32>,
+    tasks: &mut Vec<u32>,
+    is_quick: fn(u32) -> bool,
+) -> Option<Instant> {
+    queue.push_while_room(*START, |room| {
         while room.slots() > 0
             && let Some(task) = tasks.pop()
         {
             room.push(task as usize, 1, is_quick(task), task);
         }
-    });
+    })
 }
 
 /// Takes tasks until the queue ends.
-fn take_all(queue: &WorkQueue<u32>, mut take: impl FnMut(Popped<u32>)) {
-    let mut taker = Taker::default();
-    while let Some(popped) = queue.pop(&mut taker) {
+fn take_all(mut taker: Taker<u32>, mut take: impl FnMut(Popped<u32>)) {
+    while let Some(popped) = taker.pop() {
         take(popped);
     }
 }
@@ -117,10 +126,10 @@ fn every_task_goes_to_one_worker_and_close_ends_them_all() {
     check(None, || {
         let queue = queue(2);
         let workers = [(); 2].map(|()| {
-            let queue = Arc::clone(&queue);
+            let queue = std::sync::Arc::clone(&queue);
             thread::spawn(move || {
                 let mut got = Vec::new();
-                take_all(&queue, |popped| got.extend(popped.tasks));
+                take_all(Taker::new(&queue), |popped| got.push(popped.task));
                 got
             })
         });
@@ -138,13 +147,14 @@ fn workers_that_sleep_end_with_the_close() {
     check(None, || {
         let queue = queue(1);
         let workers = [(); 2].map(|()| {
-            let queue = Arc::clone(&queue);
-            thread::spawn(move || queue.pop(&mut Taker::default()))
+            let queue = std::sync::Arc::clone(&queue);
+            thread::spawn(move || Taker::new(&queue).pop())
         });
         queue.close();
         for worker in workers {
             assert_eq!(worker.join().expect("no panic"), None);
         }
+        assert_eq!(queue.parking(), Parking::default(), "no count is left over");
     });
 }
 
@@ -155,10 +165,10 @@ fn one_push_of_two_tasks_sets_two_workers_to_work() {
         let queue = queue(2);
         let taken = Arc::new((Mutex::new(0), Condvar::new()));
         let workers = [(); 2].map(|()| {
-            let (queue, taken) = (Arc::clone(&queue), Arc::clone(&taken));
+            let (queue, taken) = (std::sync::Arc::clone(&queue), Arc::clone(&taken));
             thread::spawn(move || {
-                let mut taker = Taker::default();
-                queue.pop(&mut taker).expect("the queue is open");
+                let mut taker = Taker::new(&queue);
+                taker.pop().expect("the queue is open");
                 let (count, changed) = &*taken;
                 let mut count = count.lock().expect("no model panics in here");
                 *count += 1;
@@ -221,24 +231,33 @@ impl Gate {
 
 /// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task comes
 /// back only when all others have been taken too: a task that lies beside a sleeping worker whom nobody
-/// woke lies there for ever.
-fn tasks_find_workers(preemptions: Option<usize>, pushes: &'static [&'static [u32]]) {
+/// woke lies there for ever. Some tasks are only `called_quick`; then the pusher looks when it is time.
+fn tasks_find_workers(
+    preemptions: Option<usize>,
+    pushes: &'static [&'static [u32]],
+    called_quick: fn(u32) -> bool,
+) {
     check(preemptions, move || {
         let all = pushes.concat();
         let (queue, gate) = (queue(all.len()), Gate::new(all.len()));
         let workers = [(); 2].map(|()| {
-            let (queue, gate) = (Arc::clone(&queue), Arc::clone(&gate));
+            let (queue, gate) = (std::sync::Arc::clone(&queue), Arc::clone(&gate));
             thread::spawn(move || {
                 let mut got = Vec::new();
-                take_all(&queue, |popped| {
-                    popped.tasks.iter().for_each(|task| gate.took(*task));
-                    got.extend(popped.tasks);
+                take_all(Taker::new(&queue), |popped| {
+                    gate.took(popped.task);
+                    got.push(popped.task);
                 });
                 got
             })
         });
+        let mut look_at = None;
         for push in pushes {
-            push_some(&queue, &mut push.iter().rev().copied().collect(), is_quick);
+            let mut tasks = push.iter().rev().copied().collect();
+            look_at = push_some(&queue, &mut tasks, called_quick);
+        }
+        while let Some(at) = look_at {
+            look_at = queue.look(at);
         }
         // The close wakes everybody, so it comes when there is nothing left to be woken for.
         gate.wait();
@@ -247,22 +266,30 @@ fn tasks_find_workers(preemptions: Option<usize>, pushes: &'static [&'static [u3
             .map(|worker| worker.join().expect("no panic"))
             .concat();
         assert_eq!(sorted(got), sorted(all));
+        assert_eq!(queue.parking(), Parking::default(), "no count is left over");
     });
 }
 
 #[test]
 fn who_comes_back_from_a_quick_task_to_a_slow_one_wakes_another_for_the_rest() {
-    tasks_find_workers(Some(3), &[&[1, SLOW, 2]]);
+    tasks_find_workers(Some(3), &[&[1, SLOW, 2]], is_quick);
 }
 
 #[test]
 fn a_task_pushed_while_a_worker_is_out_with_a_quick_one_is_taken() {
-    tasks_find_workers(Some(3), &[&[1], &[SLOW, 2]]);
+    tasks_find_workers(Some(3), &[&[1], &[SLOW, 2]], is_quick);
 }
 
 #[test]
 fn a_task_pushed_while_a_worker_is_out_with_a_slow_one_is_taken() {
-    tasks_find_workers(Some(3), &[&[SLOW], &[1], &[SLOW + 1]]);
+    tasks_find_workers(Some(3), &[&[SLOW], &[1], &[SLOW + 1]], is_quick);
+}
+
+#[test]
+fn a_task_beside_one_that_is_called_quick_and_is_not_finds_a_worker() {
+    tasks_find_workers(Some(3), &[&[SLOW], &[SLOW + 1]], |_| true);
+    tasks_find_workers(Some(3), &[&[SLOW, SLOW + 1]], |_| true);
+    tasks_find_workers(Some(3), &[&[1, SLOW], &[SLOW + 1]], |_| true);
 }
 
 /// The pusher sleeps until it is told of room: a report that is lost, or given before there is room,
@@ -272,14 +299,14 @@ fn room_is_reported(preemptions: Option<usize>, capacity: usize, tasks: u32, wor
         let (queue, poll) = (queue(capacity), Poll::new());
         let workers: Vec<_> = (0..workers)
             .map(|_| {
-                let (queue, poll) = (Arc::clone(&queue), Arc::clone(&poll));
+                let (queue, poll) = (std::sync::Arc::clone(&queue), Arc::clone(&poll));
                 thread::spawn(move || {
                     let mut got = Vec::new();
-                    take_all(&queue, |Popped { tasks, made_room }| {
+                    take_all(Taker::new(&queue), |Popped { task, made_room }| {
                         if made_room {
                             poll.wake();
                         }
-                        got.extend(tasks);
+                        got.push(task);
                     });
                     got
                 })
@@ -323,10 +350,10 @@ fn a_task_is_taken_by_a_worker_or_given_back_and_never_both() {
         let queue = queue(2);
         push(&queue, &mut vec![1, 2]);
         let worker = {
-            let queue = Arc::clone(&queue);
+            let queue = std::sync::Arc::clone(&queue);
             thread::spawn(move || {
                 let mut got = Vec::new();
-                take_all(&queue, |popped| got.extend(popped.tasks));
+                take_all(Taker::new(&queue), |popped| got.push(popped.task));
                 got
             })
         };
@@ -450,13 +477,13 @@ fn every_request_gets_its_response_through_both_queues() {
         let (queue, poll) = (queue(1), Poll::new());
         let responses = responses(&poll);
         let worker = {
-            let (queue, responses) = (Arc::clone(&queue), Arc::clone(&responses));
+            let (taker, responses) = (Taker::new(&queue), Arc::clone(&responses));
             thread::spawn(move || {
-                take_all(&queue, |popped| {
+                take_all(taker, |popped| {
                     if popped.made_room {
                         responses.announce();
                     }
-                    responses.push(10 * popped.tasks[0]);
+                    responses.push(10 * popped.task);
                     responses.announce();
                 });
             })
@@ -472,35 +499,4 @@ fn every_request_gets_its_response_through_both_queues() {
         worker.join().expect("no panic");
         assert_eq!(sorted(got), [10, 20, 30]);
     });
-}
-
-/// The same with quick requests, which leave together, and whose room is reported by the announcement of their
-/// responses alone.
-#[test]
-fn every_quick_request_gets_its_response_although_room_is_not_reported_before() {
-    for capacity in [1, 2] {
-        check(Some(2), move || {
-            let (queue, poll) = (queue(capacity), Poll::new());
-            let responses = responses(&poll);
-            let worker = {
-                let (queue, responses) = (Arc::clone(&queue), Arc::clone(&responses));
-                thread::spawn(move || {
-                    take_all(&queue, |popped| {
-                        responses.push(popped.tasks);
-                        responses.announce();
-                    });
-                })
-            };
-            let (mut left, mut got) = (vec![1, 2, 3], Vec::new());
-            push_some(&queue, &mut left, is_quick);
-            while got.len() < 3 {
-                sleep(&responses, &poll);
-                responses.drain(|tasks| got.extend(tasks));
-                push_some(&queue, &mut left, is_quick);
-            }
-            queue.close();
-            worker.join().expect("no panic");
-            assert_eq!(sorted(got), [1, 2, 3]);
-        });
-    }
 }

@@ -109,10 +109,6 @@ pub(super) struct Connection {
     /// It stands on the attention list.
     pub(super) attended: bool,
     pub(super) read_pause: ReadPause,
-    /// Its last read brought several requests.
-    pub(super) pipelines: bool,
-    /// Its reading is put off until then at the latest, or was since it was last read.
-    pub(super) put_off_until: Option<Instant>,
     /// What it added to the engine's count of buffered bytes.
     pub(super) counted_bytes: usize,
 }
@@ -146,8 +142,6 @@ impl Connection {
             armed: None,
             attended: false,
             read_pause: ReadPause::None,
-            pipelines: false,
-            put_off_until: None,
             counted_bytes: 0,
         }
     }
@@ -229,7 +223,6 @@ impl Connection {
         if let Some(left) = &mut self.idle_unless {
             *left = left.saturating_sub(chunk.len() as u32);
         }
-        let framed_before = stats.framed;
         let mut rest = chunk;
         self.frame(&mut rest, rules, now, stats);
         if !rest.is_empty() {
@@ -237,7 +230,6 @@ impl Connection {
             self.unframed_from = 0;
         }
         self.advance(rules, now, stats);
-        self.pipelines = stats.framed > framed_before + 1;
     }
 
     /// Moves on what can move: answers to the outbox, unframed bytes into the places that this freed.

@@ -8,16 +8,15 @@
 
 use super::connection::{LOOKS_PER_TIMEOUT, Phase};
 use super::{Engine, SocketQueues, find};
+use crate::log::trace;
 use crate::task::ConnectionId;
 use crate::wire::ErrorLine;
 use std::time::Instant;
-use tracing::trace;
 
 impl Engine {
     /// When [`Engine::expire`] has something to do next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let first = [self.deadlines.first(), self.put_off.first()];
-        first.into_iter().flatten().map(|(at, _)| *at).min()
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// Refuses and closes what is due; says how many requests it refused as busy. Asks `kernel` about
@@ -44,7 +43,6 @@ impl Engine {
             refused += self.look_at_deadlines(id, now, &mut kernel);
             self.arm(id, now);
         }
-        self.review_intake(now);
         refused
     }
 

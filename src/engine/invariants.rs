@@ -44,7 +44,6 @@ impl Engine {
         assert!(
             paused.map(|c| &c.id).collect::<BTreeSet<_>>() == self.budget_paused.iter().collect()
         );
-        self.check_intake();
         let attended = connections()
             .filter(|connection| connection.attended)
             .count();

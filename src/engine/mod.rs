@@ -10,7 +10,6 @@ mod admission;
 mod connection;
 mod deadlines;
 mod framing;
-mod intake;
 mod invariants;
 mod order;
 mod outbox;
@@ -19,19 +18,18 @@ mod slots;
 mod trace;
 
 use crate::config::Config;
+use crate::log::debug;
 use crate::stats::Stats;
-use crate::task::{Batch, ConnectionId, Response};
+use crate::task::{ConnectionId, Response};
 use crate::wire::ErrorLine;
 use admission::Admission;
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, ReadPause};
-pub use intake::PUT_OFF;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Instant;
 use trace::trace_each;
-use tracing::debug;
 
 /// Connections beyond the limit that may be told so at a time; more wait in the listen backlog.
 pub const REFUSAL_RESERVE: usize = 64;
@@ -122,10 +120,6 @@ pub struct Engine {
     attention: VecDeque<ConnectionId>,
     /// Connections whose reading the budget of all has paused.
     budget_paused: BTreeSet<ConnectionId>,
-    /// Requests were left waiting when slots were last given out.
-    is_full: bool,
-    /// Connections whose reading is put off, by when that is over at the latest; some may have gone.
-    put_off: BTreeSet<(Instant, ConnectionId)>,
     stopping: bool,
     stats: Stats,
 }
@@ -142,8 +136,6 @@ impl Engine {
             deadlines: BTreeSet::new(),
             attention: VecDeque::new(),
             budget_paused: BTreeSet::new(),
-            is_full: false,
-            put_off: BTreeSet::new(),
             stopping: false,
             stats: Stats::default(),
         }
@@ -219,34 +211,26 @@ impl Engine {
         }
     }
 
-    /// A worker is done with what it took.
-    pub fn completed(&mut self, batch: Batch, now: Instant) {
-        let Batch {
-            responses,
-            outcomes,
-            started_at,
-            finished_at,
-        } = batch;
-        let requests = outcomes.requests();
-        self.stats.answered_ok += outcomes.ok as u64;
-        self.stats.answered_error += outcomes.error as u64;
-        self.stats.answered_internal += outcomes.internal as u64;
-        self.stats.submitted.down(requests);
-        self.stats
-            .working_time
-            .record_shared(started_at, finished_at, requests);
-        for response in responses {
-            self.answered(response, started_at, now);
-        }
-    }
-
-    fn answered(&mut self, response: Response, started_at: Instant, now: Instant) {
+    /// A worker is done with a task.
+    pub fn completed(&mut self, response: Response, now: Instant) {
         let Response {
             connection: id,
             first,
             requests,
             lines,
+            outcomes,
+            started_at,
+            finished_at,
+            overrun,
         } = response;
+        self.stats.answered_ok += outcomes.ok as u64;
+        self.stats.answered_error += outcomes.error as u64;
+        self.stats.answered_internal += outcomes.internal as u64;
+        self.stats.quick_overruns += u64::from(overrun.is_some());
+        self.stats.submitted.down(requests);
+        self.stats
+            .working_time
+            .record_shared(started_at, finished_at, requests);
         let Some(connection) = find(&mut self.connections, id) else {
             self.stats.dropped += requests as u64;
             trace_each(id, first, requests, "dropped: its connection has gone");
@@ -375,7 +359,7 @@ impl Engine {
 
     /// What is to be done with a connection whose unsent bytes have been offered to its socket.
     /// `readable` says whether the socket may have something to read.
-    pub fn step(&mut self, id: ConnectionId, readable: bool, now: Instant) -> Step {
+    pub fn step(&mut self, id: ConnectionId, readable: bool) -> Step {
         let budget_spent = self.is_budget_spent();
         let Some(connection) = find(&mut self.connections, id) else {
             return Step::Wait;
@@ -407,9 +391,6 @@ impl Engine {
             connection.read_pause = ReadPause::Budget;
             self.budget_paused.insert(id);
             self.stats.budget_pauses += 1;
-            return Step::Wait;
-        }
-        if self.puts_off(id, now) {
             return Step::Wait;
         }
         Step::Read

@@ -19,27 +19,21 @@ impl Engine {
     /// Gives `room` queue slots to requests that wait, as far as there are any: passes them to `push` as
     /// tasks, with the flow that takes turns for each.
     ///
-    /// Slots go round, one to each waiting connection. Where the room is enough for several rounds,
-    /// a connection gets its slots of all of them at once: as many as one by one, so that only who
-    /// comes first in the next round may differ.
+    /// Turns go round: at its turn a connection gets slots for one run, or for the part of it that
+    /// there is room for.
     pub fn submit(&mut self, mut room: usize, now: Instant, mut push: impl FnMut(usize, Task)) {
         if self.admission.len() > 0 || (room as u64) < self.stats.waiting.now {
             self.line_up(now);
         }
         self.admission.sort_newcomers();
         while let Some(id) = self.newcomer() {
-            room -= self.give_slots(id, room, now, &mut push);
+            room -= self.give_turn(id, room, now, &mut push);
         }
-        while room > 0 && self.admission.len() > 0 {
-            let connections = self.admission.len();
-            let rounds = (room / connections).max(1);
-            for _ in 0..connections.min(room) {
-                let next = self.admission.next();
-                let next = next.expect("there are as many turns as connections wait");
-                room -= self.give_slots(next, rounds, now, &mut push);
-            }
+        while room > 0
+            && let Some(id) = self.admission.next()
+        {
+            room -= self.give_turn(id, room, now, &mut push);
         }
-        self.review_intake(now);
     }
 
     /// Those that have arrived stand in the round from now on, and somebody watches how long.
@@ -61,11 +55,11 @@ impl Engine {
         None
     }
 
-    /// Gives at most `slots` slots to a connection; says how many it took.
-    fn give_slots(
+    /// Gives slots to the next waiting run of a connection, `room` at most; says how many it took.
+    fn give_turn(
         &mut self,
         id: ConnectionId,
-        slots: usize,
+        room: usize,
         now: Instant,
         push: &mut impl FnMut(usize, Task),
     ) -> usize {
@@ -74,27 +68,21 @@ impl Engine {
             connection.id, id,
             "a connection leaves the round when it is removed"
         );
-        let mut left = slots;
-        while left > 0 && connection.order.waiting() > 0 {
-            let run = connection.order.submit(left, now);
-            let run = run.expect("a request waits");
-            left -= run.requests;
-            self.stats
-                .waiting_time
-                .record(run.framed_at, now, run.requests);
-            trace_each(id, run.first, run.requests, "queued");
-            let task = Task {
-                connection: id,
-                first: run.first,
-                requests: run.requests,
-                lines: run.lines,
-                is_quick: run.is_quick,
-            };
-            push(id.slot(), task);
-        }
-        let taken = slots - left;
-        self.stats.waiting.down(taken);
-        self.stats.submitted.up(taken);
+        let run = connection.order.submit(room, now);
+        let run = run.expect("who has a turn has a request that waits");
+        let requests = run.requests;
+        self.stats.waiting_time.record(run.framed_at, now, requests);
+        self.stats.waiting.down(requests);
+        self.stats.submitted.up(requests);
+        trace_each(id, run.first, requests, "queued");
+        let task = Task {
+            connection: id,
+            first: run.first,
+            requests,
+            lines: run.lines,
+            is_quick: run.is_quick,
+        };
+        push(id.slot(), task);
         connection.last_slot_at = now;
         connection.last_turn = self.admission.new_turn();
         if connection.order.waiting() > 0 {
@@ -102,6 +90,6 @@ impl Engine {
         } else if connection.read_pause != ReadPause::None {
             self.settled(id, true);
         }
-        taken
+        requests
     }
 }

@@ -4,8 +4,9 @@
 //!
 //! Rule: where nobody reads it, it costs one look for a whole run.
 
+use crate::log::trace;
 use crate::task::{ConnectionId, Sequence};
-use tracing::{Level, enabled, trace};
+use tracing::{Level, enabled};
 
 /// What all of the engine's steps are logged under.
 const TARGET: &str = "reactor_pool::engine";

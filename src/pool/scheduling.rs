@@ -97,11 +97,11 @@ fn come_to(core: usize) -> bool {
     let mut only = CpuSet::new();
     only.set(core);
     if let Err(cause) = sched_setaffinity(None, &only) {
-        tracing::debug!(core, %cause, "a worker stays where it is");
+        crate::log::debug!(core, %cause, "a worker stays where it is");
         return false;
     }
     if let Err(cause) = sched_setaffinity(None, &allowed) {
-        tracing::warn!(core, %cause, "a worker stays bound to a core");
+        crate::log::warn!(core, %cause, "a worker stays bound to a core");
     }
     true
 }
@@ -127,7 +127,7 @@ pub(super) fn let_the_loop_go_first() {
             SchedulerParams { priority: 0 },
         )
     {
-        tracing::debug!(%cause, "a worker stays under the usual scheduling policy");
+        crate::log::debug!(%cause, "a worker stays under the usual scheduling policy");
     }
 }
 

@@ -47,6 +47,10 @@ impl<T> Turns<T> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.round.len() + self.behind.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.round.is_empty()
     }
@@ -74,14 +78,6 @@ impl<T> Turns<T> {
     }
 
     pub(super) fn pop(&mut self) -> Option<T> {
-        self.pop_if(|_| true)
-    }
-
-    /// The next item, if it is wanted; nobody else's turn comes before it has gone.
-    pub(super) fn pop_if(&mut self, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
-        if !is_wanted(&self.round.front()?.1) {
-            return None;
-        }
         let (flow, value) = self.round.pop_front()?;
         let entry = &mut self.flows[flow as usize];
         if let Flow::More { first, last } = *entry {

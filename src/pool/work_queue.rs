@@ -1,10 +1,11 @@
-//! The bounded queue between the loop and the workers: one Mutex, and a Condvar for each worker.
+//! The bounded queue between the loop and the workers: one Mutex and one Condvar.
 //!
 //! Knows neither what a task means nor who waits when it is full; that is the engine's.
 //!
 //! Rule: the loop never blocks on it for room, a worker never spins on it for work, and whoever
 //! makes room that somebody waits for is told so by its own `pop`.
 
+use super::parking::{Parking, Whereabouts};
 use super::sync::{Condvar, Mutex, MutexGuard};
 use super::turns::Turns;
 use crate::config::QueueOrder;
@@ -13,28 +14,32 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A handler may be wrong about what it calls quick. So once the queue has not been empty for so long, a
+/// worker is called for each task, whoever is out. With the time in which the loop gets to it, no
+/// request waits for longer than a millisecond beside a parked worker.
+pub const PATIENCE: Duration = Duration::from_micros(500);
+
 /// A queue of tasks, together at most `capacity` slots, for any number of workers.
 ///
 /// The pusher side is the loop: it pushes what fits and keeps the rest, so there is no wait for
-/// room and no deadline in here. The worker side is [`WorkQueue::pop`], which blocks.
+/// room and no deadline in here. The worker side is [`Taker::pop`], which blocks.
 pub struct WorkQueue<T> {
     state: Mutex<State<T>>,
+    /// Rung for each worker that is called, and for all at the close.
+    bell: Condvar,
 }
 
 /// All of it is guarded by the one lock.
 struct State<T> {
     tasks: Turns<Slotted<T>>,
+    /// When a push last found it empty.
+    occupied_since: Instant,
     /// Slots that the tasks take.
     taken: usize,
     capacity: usize,
     order: QueueOrder,
-    /// The bells of the workers that sleep and have not been woken for a task. Who fell asleep last is woken first: one
-    /// worker then does all that it can, on the core where it and its caches are.
-    asleep: Vec<Arc<Condvar>>,
-    /// Workers that will be here soon, so that none need be woken: those woken already, and those
-    /// out with a quick task.
-    coming: usize,
-    /// The last push ended at "full": the next pop of a slow task must say that it made room.
+    parking: Parking,
+    /// The last push ended at "full": the next pop must say that it made room.
     room_wanted: bool,
     closed: bool,
     /// The most slots that were taken at a time: ever, and since [`WorkQueue::start_interval`].
@@ -47,8 +52,6 @@ struct State<T> {
 /// A task and the slots that it takes.
 struct Slotted<T> {
     task: T,
-    /// Whose it is, whatever the order.
-    flow: u32,
     slots: u32,
     is_quick: bool,
 }
@@ -82,7 +85,6 @@ impl<T> Room<'_, T> {
             self.state.flow(flow),
             Slotted {
                 task,
-                flow: flow as u32,
                 slots: slots as u32,
                 is_quick,
             },
@@ -90,43 +92,75 @@ impl<T> Room<'_, T> {
     }
 }
 
-/// What the queue has to know of one worker from one pop to the next.
-#[derive(Debug, Default)]
-pub struct Taker {
-    /// Rung for this worker alone: when there is a task for it, and at the close.
-    bell: Arc<Condvar>,
-    /// It counts in [`State::coming`].
-    is_coming: bool,
-    /// What it has worked since it last waited, or last left what is queued to another.
-    streak: Duration,
+/// What [`Taker::pop`] hands out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Popped<T> {
+    /// What is to be done.
+    pub task: T,
+    /// Whether the pusher waits for the slots that this pop freed: wake it before starting to work.
+    pub made_room: bool,
 }
 
-impl Taker {
-    /// What was taken last kept it busy for so long; counted if that was quick and nobody else was let in.
-    pub fn worked_for(&mut self, time: Duration) {
-        if self.is_coming {
-            self.streak += time;
+/// One worker's end of the queue.
+#[derive(Debug)]
+pub struct Taker<T> {
+    queue: Arc<WorkQueue<T>>,
+    whereabouts: Whereabouts,
+}
+
+impl<T> Taker<T> {
+    /// An end for one more worker.
+    pub fn new(queue: &Arc<WorkQueue<T>>) -> Taker<T> {
+        Taker {
+            queue: Arc::clone(queue),
+            whereabouts: Whereabouts::Elsewhere,
+        }
+    }
+
+    /// Takes the next task; waits while there is none. `None` once the queue is closed and empty.
+    pub fn pop(&mut self) -> Option<Popped<T>> {
+        let mut state = self.queue.lock();
+        loop {
+            match state.next(&mut self.whereabouts) {
+                Next::Task(popped) => {
+                    self.queue.call_one_if_wanted(state);
+                    return Some(popped);
+                }
+                Next::End => return None,
+                Next::Parked => {
+                    let woken = self.queue.bell.wait(state);
+                    state = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// The same, but where `pop` would sleep it returns `None`: then this worker counts as parked until it
+    /// is back. For tests in one thread.
+    pub fn try_pop(&mut self) -> Option<Popped<T>> {
+        let mut state = self.queue.lock();
+        match state.next(&mut self.whereabouts) {
+            Next::Task(popped) => {
+                self.queue.call_one_if_wanted(state);
+                Some(popped)
+            }
+            Next::End | Next::Parked => None,
         }
     }
 }
 
-/// A worker that is out with quick tasks is waited for, but not when it has been at it for so long: then
-/// there is enough to do for another one. About ten times what it costs to wake one.
-const QUICK_STREAK: Duration = Duration::from_micros(50);
+/// A worker that will not come back is not counted on.
+impl<T> Drop for Taker<T> {
+    fn drop(&mut self) {
+        self.queue.lock().parking.enter(&mut self.whereabouts);
+    }
+}
 
-/// Quick tasks that leave together, at most, each of another flow; and the slots of all of them, unless a single
-/// one takes more.
-pub(super) const QUICK_BATCH: usize = 8;
-const QUICK_BATCH_SLOTS: usize = 64;
-
-/// What [`WorkQueue::pop`] hands out.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Popped<T> {
-    /// One task, or quick ones of different flows whose turns follow each other.
-    pub tasks: Vec<T>,
-    /// Whether the pusher waits for the slots that this pop freed, and this task may take long: wake it before
-    /// starting to work. After quick ones it is woken soon, for their results.
-    pub made_room: bool,
+/// What a worker finds.
+enum Next<T> {
+    Task(Popped<T>),
+    End,
+    Parked,
 }
 
 impl<T> WorkQueue<T> {
@@ -134,11 +168,11 @@ impl<T> WorkQueue<T> {
     pub fn new(capacity: usize, order: QueueOrder) -> WorkQueue<T> {
         let state = State {
             tasks: Turns::new(),
+            occupied_since: Instant::now(),
             taken: 0,
             capacity,
             order,
-            asleep: Vec::new(),
-            coming: 0,
+            parking: Parking::default(),
             room_wanted: false,
             closed: false,
             peak: 0,
@@ -148,102 +182,63 @@ impl<T> WorkQueue<T> {
         };
         WorkQueue {
             state: Mutex::new(state),
+            bell: Condvar::new(),
         }
     }
 
     /// Lets `fill` push as much as there is room for, under one lock; so it must be quick. What it keeps
-    /// back it must keep back for want of room alone, to the last slot.
+    /// back it must keep back for want of room alone, to the last slot. Says when to [`WorkQueue::look`].
     ///
-    /// A push that ends with the queue full makes the next `pop` of a slow task report `made_room`. Deciding that
+    /// A push that ends with the queue full makes the next `pop` report `made_room`. Deciding that
     /// under the lock is the point: a count read earlier could miss the pop that made room just
     /// then, and a request would wait beside a free slot.
-    pub fn push_while_room(&self, fill: impl FnOnce(&mut Room<'_, T>)) {
+    pub fn push_while_room(
+        &self,
+        now: Instant,
+        fill: impl FnOnce(&mut Room<'_, T>),
+    ) -> Option<Instant> {
         let mut state = self.lock();
         debug_assert!(
             !state.closed,
             "the loop pushes nothing after it closed the queue"
         );
+        if state.tasks.is_empty() {
+            state.occupied_since = now;
+        }
         fill(&mut Room { state: &mut state });
         state.room_wanted = state.taken == state.capacity;
         state.recent_peak = state.recent_peak.max(state.taken);
         state.peak = state.peak.max(state.recent_peak);
-        self.wake_if_wanted(state);
+        self.call(state, now)
     }
 
-    /// Takes the next task, and if it is quick, some of the quick ones right after it, until one flow's turn comes
-    /// again; waits while there is none. `None` once the queue is closed and empty.
-    pub fn pop(&self, taker: &mut Taker) -> Option<Popped<T>> {
-        let mut state = self.lock();
-        state.arrived(taker);
-        loop {
-            if let Some(first) = state.tasks.pop() {
-                return Some(self.hand_out(first, state, taker));
-            }
-            if state.closed {
-                return None;
-            }
-            taker.streak = Duration::ZERO;
-            state.asleep.push(Arc::clone(&taker.bell));
-            let woken = taker.bell.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
-            if !state.take_back(&taker.bell) {
-                state.coming -= 1;
-            }
-        }
+    /// Calls workers that are parked beside a task for too long. Says when to look again, unless a push comes first;
+    /// `None` if no task waits for a worker that is out.
+    pub fn look(&self, now: Instant) -> Option<Instant> {
+        self.call(self.lock(), now)
     }
 
-    /// The same, but it does not wait: `None` when there is no task now. For tests in one thread.
-    pub fn try_pop(&self, taker: &mut Taker) -> Option<Popped<T>> {
-        let mut state = self.lock();
-        state.arrived(taker);
-        let first = state.tasks.pop()?;
-        Some(self.hand_out(first, state, taker))
-    }
-
-    fn hand_out(
-        &self,
-        first: Slotted<T>,
-        mut state: MutexGuard<'_, State<T>>,
-        taker: &mut Taker,
-    ) -> Popped<T> {
-        let (is_quick, mut slots) = (first.is_quick, first.slots as usize);
-        let most = if is_quick { QUICK_BATCH } else { 1 };
-        let mut flows = [first.flow; QUICK_BATCH];
-        let mut tasks = Vec::with_capacity(most);
-        tasks.push(first.task);
-        while tasks.len() < most
-            && let Some(next) = state.tasks.pop_if(|next| {
-                next.is_quick
-                    && slots + next.slots as usize <= QUICK_BATCH_SLOTS
-                    && !flows.contains(&next.flow)
-            })
-        {
-            flows[tasks.len()] = next.flow;
-            slots += next.slots as usize;
-            tasks.push(next.task);
-        }
-        state.taken -= slots;
-        taker.is_coming = is_quick && taker.streak < QUICK_STREAK;
-        if taker.is_coming {
-            state.coming += 1;
+    fn call(&self, mut state: MutexGuard<'_, State<T>>, now: Instant) -> Option<Instant> {
+        let tasks = state.tasks.len();
+        let look_at = state.occupied_since + PATIENCE;
+        let workers = if look_at <= now {
+            state.parking.missing(tasks)
         } else {
-            taker.streak = Duration::ZERO;
-        }
-        let made_room = !is_quick && std::mem::take(&mut state.room_wanted);
-        self.wake_if_wanted(state);
-        Popped { tasks, made_room }
+            usize::from(state.parking.wants_one(tasks))
+        };
+        state.parking.call(workers);
+        let relies_on_others = state.parking.missing(tasks) > 0;
+        drop(state);
+        (0..workers).for_each(|_| self.bell.notify_one());
+        relies_on_others.then_some(look_at)
     }
 
-    /// Unlocks; wakes a worker if there is a task and nobody will be here for it soon. A push
-    /// wakes at most one, and whoever leaves tasks behind for long wakes the next.
-    fn wake_if_wanted(&self, mut state: MutexGuard<'_, State<T>>) {
-        if state.tasks.is_empty() || state.coming > 0 {
-            return;
-        }
-        if let Some(bell) = state.asleep.pop() {
-            state.coming += 1;
+    /// Unlocks; calls a worker if what is queued is too much for those who will be here soon.
+    fn call_one_if_wanted(&self, mut state: MutexGuard<'_, State<T>>) {
+        if state.parking.wants_one(state.tasks.len()) {
+            state.parking.call(1);
             drop(state);
-            bell.notify_one();
+            self.bell.notify_one();
         }
     }
 
@@ -261,17 +256,23 @@ impl<T> WorkQueue<T> {
 
     /// Ends the queue: what is in it is still handed out, then every `pop` returns `None`.
     pub fn close(&self) {
-        self.lock().close();
+        self.lock().closed = true;
+        self.bell.notify_all();
     }
 
     /// Ends the queue and empties it: no worker takes another task.
     pub fn abandon(&self) -> Vec<T> {
+        self.close();
         let mut state = self.lock();
-        state.close();
         state.taken = 0;
         std::iter::from_fn(|| state.tasks.pop())
             .map(|slotted| slotted.task)
             .collect()
+    }
+
+    /// Where the workers are.
+    pub fn parking(&self) -> Parking {
+        self.lock().parking
     }
 
     /// What the queue has been through so far.
@@ -323,27 +324,28 @@ impl<T> State<T> {
         }
     }
 
-    /// The sleep of this bell's worker has ended: takes the bell off the stack. False if it was rung for a task.
-    fn take_back(&mut self, bell: &Arc<Condvar>) -> bool {
-        let at = self
-            .asleep
-            .iter()
-            .position(|other| Arc::ptr_eq(other, bell));
-        at.map(|at| self.asleep.remove(at)).is_some()
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-        for bell in &self.asleep {
-            bell.notify_one();
+    fn next(&mut self, worker: &mut Whereabouts) -> Next<T> {
+        self.parking.enter(worker);
+        let Some(Slotted {
+            task,
+            slots,
+            is_quick,
+        }) = self.tasks.pop()
+        else {
+            if self.closed {
+                return Next::End;
+            }
+            self.parking.park(worker);
+            return Next::Parked;
+        };
+        self.taken -= slots as usize;
+        if is_quick {
+            self.parking.leave_quick(worker);
         }
-    }
-
-    /// A worker that was on its way here has the lock.
-    fn arrived(&mut self, taker: &mut Taker) {
-        if std::mem::take(&mut taker.is_coming) {
-            self.coming -= 1;
-        }
+        Next::Task(Popped {
+            task,
+            made_room: std::mem::take(&mut self.room_wanted),
+        })
     }
 }
 

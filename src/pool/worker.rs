@@ -7,13 +7,17 @@
 use super::scheduling::{LoopCore, Place, let_the_loop_go_first};
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
 use crate::handler::{Handler, ResponseLine, catch};
-use crate::task::{Batch, INLINE_BYTES, Lines, Outcomes, Response, Task, find_lf, split_lines};
+use crate::log::{error, trace};
+use crate::task::{
+    INLINE_BYTES, Lines, Outcomes, QUICK_LIMIT, Response, Task, find_lf, operation_name,
+    split_lines,
+};
 use crate::wire::ErrorLine;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
-use tracing::{Level, enabled, error, trace};
+use tracing::{Level, enabled};
 
 /// The running workers. Dropped, they end with what is queued, and nobody waits for them.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ impl Pool {
         workers: usize,
         handler: &Arc<H>,
         queue: &Arc<WorkQueue<Task>>,
-        responses: &Arc<ResponseQueue<Batch>>,
+        responses: &Arc<ResponseQueue<Response>>,
         loop_core: &Arc<LoopCore>,
     ) -> io::Result<Pool> {
         let mut pool = Pool {
@@ -53,8 +57,7 @@ impl Pool {
                 let worker = Worker {
                     number,
                     handler: &*handler,
-                    queue: &tasks,
-                    taker: Taker::default(),
+                    taker: Taker::new(&tasks),
                     place: Place::new(&loop_core),
                     responses: &responses,
                     spare: Vec::new(),
@@ -94,7 +97,7 @@ impl Pool {
 
 /// Tells the loop when its worker ends by a panic: one that no handler made, so a bug of this program. What the
 /// worker had in hand will never be answered.
-struct DeathGuard<'a>(&'a ResponseQueue<Batch>);
+struct DeathGuard<'a>(&'a ResponseQueue<Response>);
 
 impl Drop for DeathGuard<'_> {
     fn drop(&mut self) {
@@ -110,50 +113,31 @@ const SPARE_BYTES: usize = 32_768;
 struct Worker<'a, H> {
     number: usize,
     handler: &'a H,
-    queue: &'a WorkQueue<Task>,
-    taker: Taker,
+    taker: Taker<Task>,
     place: Place<'a>,
-    responses: &'a ResponseQueue<Batch>,
+    responses: &'a ResponseQueue<Response>,
     /// Room for the next answers to quick requests.
     spare: Vec<u8>,
 }
 
 impl<H: Handler> Worker<'_, H> {
     fn work(mut self) {
-        while let Some(Popped { tasks, made_room }) = self.queue.pop(&mut self.taker) {
+        while let Some(Popped { task, made_room }) = self.taker.pop() {
             if made_room {
                 // The loop waits for these slots: tell it now, not when the task is done.
                 self.responses.announce();
             }
-            let batch = self.run(tasks);
-            let (start, end) = (batch.started_at, batch.finished_at);
-            self.taker.worked_for(end - start);
-            self.responses.push(batch);
+            let response = self.answer(task);
+            let (start, end) = (response.started_at, response.finished_at);
+            self.responses.push(response);
             self.responses.announce();
             self.place.worked(start, end);
         }
     }
 
-    fn run(&mut self, tasks: Vec<Task>) -> Batch {
+    fn answer(&mut self, task: Task) -> Response {
         let started_at = Instant::now();
         let mut outcomes = Outcomes::default();
-        let mut responses = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            responses.push(self.answer(task, &mut outcomes));
-        }
-        let finished_at = Instant::now();
-        if enabled!(Level::TRACE) {
-            self.trace_finished(&responses, started_at, finished_at);
-        }
-        Batch {
-            responses,
-            outcomes,
-            started_at,
-            finished_at,
-        }
-    }
-
-    fn answer(&mut self, task: Task, outcomes: &mut Outcomes) -> Response {
         let Task {
             connection,
             first,
@@ -181,11 +165,25 @@ impl<H: Handler> Worker<'_, H> {
             }
             lines.push(b'\n');
         }
+        let finished_at = Instant::now();
+        if enabled!(Level::TRACE) {
+            for sequence in first.run(requests) {
+                trace!(conn = %connection, seq = %sequence, worker = self.number,
+                    working_us = micros(started_at, finished_at), "finished");
+            }
+        }
+        let is_overrun = is_quick && finished_at.duration_since(started_at) > QUICK_LIMIT;
+        let first_request = || split_lines(&request_lines).next().unwrap_or_default();
+        let overrun = is_overrun.then(|| operation_name(first_request()));
         Response {
             connection,
             first,
             requests,
             lines: self.pack(lines, request_lines, is_quick),
+            outcomes,
+            started_at,
+            finished_at,
+            overrun,
         }
     }
 
@@ -214,15 +212,6 @@ impl<H: Handler> Worker<'_, H> {
         lines.reserve(request_bytes);
         lines
     }
-
-    fn trace_finished(&self, responses: &[Response], started_at: Instant, finished_at: Instant) {
-        for response in responses {
-            for sequence in response.first.run(response.requests) {
-                trace!(conn = %response.connection, seq = %sequence, worker = self.number,
-                    working_us = micros(started_at, finished_at), "finished");
-            }
-        }
-    }
 }
 
 /// What a handler did instead of answering.
@@ -250,9 +239,8 @@ fn micros(from: Instant, to: Instant) -> u64 {
 mod tests {
     use super::*;
     use crate::config::QueueOrder;
-    use crate::pool::work_queue::QUICK_BATCH;
     use crate::task::{ConnectionId, Sequence};
-    use std::sync::{Barrier, Mutex, PoisonError, mpsc};
+    use std::sync::{Mutex, PoisonError, mpsc};
     use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -261,7 +249,7 @@ mod tests {
     struct Bench {
         pool: Pool,
         queue: Arc<WorkQueue<Task>>,
-        responses: Arc<ResponseQueue<Batch>>,
+        responses: Arc<ResponseQueue<Response>>,
         wakes: mpsc::Receiver<()>,
         /// Requests that were pushed.
         requests: usize,
@@ -296,7 +284,7 @@ mod tests {
 
         /// Pushes a task for each of `runs`, all at once.
         fn push(&mut self, is_quick: bool, runs: &[&[&str]]) {
-            self.queue.push_while_room(|room| {
+            self.queue.push_while_room(Instant::now(), |room| {
                 for (flow, run) in runs.iter().enumerate() {
                     let lines = run.iter().map(|line| format!("{line}\n"));
                     let task = Task {
@@ -321,14 +309,12 @@ mod tests {
                         .recv_timeout(PATIENCE)
                         .expect("every request gets a response");
                 }
-                self.responses.drain(|batch| {
-                    self.outcomes.ok += batch.outcomes.ok;
-                    self.outcomes.error += batch.outcomes.error;
-                    self.outcomes.internal += batch.outcomes.internal;
-                    for response in batch.responses {
-                        count += response.requests;
-                        got.push(response);
-                    }
+                self.responses.drain(|response| {
+                    self.outcomes.ok += response.outcomes.ok;
+                    self.outcomes.error += response.outcomes.error;
+                    self.outcomes.internal += response.outcomes.internal;
+                    count += response.requests;
+                    got.push(response);
                 });
             }
             got.sort_by_key(|response| response.first);
@@ -400,7 +386,7 @@ mod tests {
         let pool = Pool::start(1, &Arc::new(handler), &queue, &responses, &Arc::default())
             .expect("a thread");
         assert!(responses.fall_asleep() && !responses.has_death());
-        queue.push_while_room(|room| {
+        queue.push_while_room(Instant::now(), |room| {
             let task = Task {
                 connection: ConnectionId::new(1, 0),
                 first: Sequence(1),
@@ -476,22 +462,20 @@ mod tests {
     }
 
     #[test]
-    fn quick_requests_that_take_their_time_get_a_second_worker() {
-        let both = Barrier::new(2);
-        let mut bench = Bench::new(2, move |request: &[u8], response: &mut ResponseLine<'_>| {
-            match request {
-                b"meet" => drop(both.wait()),
-                _ => thread::sleep(Duration::from_millis(1)),
+    fn what_is_called_quick_and_is_not_is_named() {
+        let handler = |request: &[u8], response: &mut ResponseLine<'_>| {
+            if request.starts_with(b"n\tap") {
+                thread::sleep(2 * QUICK_LIMIT);
             }
             response.push(b"OK");
-        });
-        let mut runs = vec![&["nap"][..]; QUICK_BATCH];
-        runs.extend([&["meet"][..]; 2 * QUICK_BATCH]);
-        for _ in 0..3 {
-            bench.push(true, &runs);
-            assert_eq!(bench.responses(runs.len()).len(), runs.len());
-        }
+        };
+        let mut bench = Bench::new(1, handler);
+        bench.push(true, &[&["n\tap now", "then"], &["no"]]);
+        bench.push(false, &[&["n\tap"]]);
+        let got = bench.responses(4);
         bench.pool.join();
+        assert_eq!(got[0].overrun.as_deref(), Some("n\\tap"));
+        assert_eq!(got[2].overrun, None, "it may take any time");
     }
 
     // When the loop is told.
@@ -511,36 +495,10 @@ mod tests {
     }
 
     #[test]
-    fn all_quick_answers_are_announced() {
-        let (mut bench, _) = gated();
-        for runs in [1, QUICK_BATCH - 1, QUICK_BATCH + 1, 2 * QUICK_BATCH + 3] {
-            bench.push(true, &vec![&["a", "b"][..]; runs]);
-            assert_eq!(bench.responses(2 * runs).len(), runs);
-        }
-        bench.pool.join();
-    }
-
-    #[test]
-    fn quick_answers_do_not_wait_for_a_slow_request() {
+    fn each_answer_is_announced_before_the_next_task() {
         let (mut bench, go_on) = gated();
-        // The first one stops the worker until all are queued.
-        bench.push(true, &[&["wait"]]);
-        bench.push(true, &[&["a", "b"], &["c"]]);
-        bench.push(false, &[&["wait"]]);
-        go_on.send(()).expect("the worker waits");
-        assert_eq!(bench.responses(1 + 3).len(), 3);
-        go_on.send(()).expect("the worker waits");
-        assert_eq!(bench.responses(1).len(), 1);
-        bench.pool.join();
-    }
-
-    #[test]
-    fn the_loop_hears_of_some_quick_answers_while_the_worker_has_more_to_do() {
-        let (mut bench, go_on) = gated();
-        let mut runs = vec![&["a"][..]; QUICK_BATCH];
-        runs.push(&["wait"]);
-        bench.push(true, &runs);
-        assert_eq!(bench.responses(QUICK_BATCH).len(), QUICK_BATCH);
+        bench.push(true, &[&["a", "b"], &["c"], &["wait"]]);
+        assert_eq!(bench.responses(3).len(), 2);
         go_on.send(()).expect("the worker waits");
         assert_eq!(bench.responses(1).len(), 1);
         bench.pool.join();

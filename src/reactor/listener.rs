@@ -7,6 +7,7 @@
 //! announced twice.
 
 use super::warn_limit::WarnLimit;
+use crate::log::warn;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
@@ -14,7 +15,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
-use tracing::warn;
 
 /// Connections that the kernel completes ahead of us. The 128 that std and mio use overflow when a
 /// few hundred clients connect at once, and then each retransmitted SYN costs a second.

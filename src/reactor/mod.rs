@@ -14,9 +14,10 @@ mod warn_limit;
 
 use crate::config::{Config, StopSignals};
 use crate::engine::{Engine, IsQuick, Owed, SocketQueues, Step};
+use crate::log::{debug, info, warn};
 use crate::pool::{LOOK_EVERY, LoopCore, ResponseQueue, WorkQueue};
 use crate::stats::Reports;
-use crate::task::{Batch, ConnectionId, Task};
+use crate::task::{ConnectionId, Response, Task};
 use alarm::Alarm;
 pub(crate) use listener::Bound;
 use listener::{Accepted, BACKLOG, Listener};
@@ -30,7 +31,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tracing::{debug, info, warn};
 use warn_limit::WarnLimit;
 
 const WAKER: Token = Token(0);
@@ -74,7 +74,7 @@ const _: () = assert!(usize::BITS >= 64, "64-bit targets only");
 
 /// Asks a running server to stop, from any thread.
 #[derive(Debug, Clone)]
-pub struct Stopper(Arc<ResponseQueue<Batch>>);
+pub struct Stopper(Arc<ResponseQueue<Response>>);
 
 impl Stopper {
     /// Does what SIGTERM does: the server answers what has arrived, then ends.
@@ -119,6 +119,8 @@ pub(crate) struct Reactor {
     listeners: Vec<Listener>,
     limit_warnings: WarnLimit,
     unserved_warnings: WarnLimit,
+    /// Of tasks that are called quick and are not.
+    overrun_warnings: WarnLimit,
     overload: Overload,
     signals: Option<SignalSource>,
     signalled: bool,
@@ -127,7 +129,9 @@ pub(crate) struct Reactor {
     buffer: Box<[u8]>,
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
-    responses: Arc<ResponseQueue<Batch>>,
+    /// When to look whether queued tasks wait beside parked workers.
+    look_at: Option<Instant>,
+    responses: Arc<ResponseQueue<Response>>,
     loop_core: Arc<LoopCore>,
     note_core_at: Instant,
     stage: Stage,
@@ -163,6 +167,7 @@ impl Reactor {
             listeners: Vec::new(),
             limit_warnings: WarnLimit::default(),
             unserved_warnings: WarnLimit::default(),
+            overrun_warnings: WarnLimit::default(),
             overload: Overload::default(),
             signals,
             signalled: false,
@@ -171,6 +176,7 @@ impl Reactor {
             buffer: vec![0; READ_CHUNK_BYTES].into(),
             engine: Engine::new(config.clone(), is_quick),
             queue,
+            look_at: None,
             responses: Arc::new(ResponseQueue::new(wake)),
             loop_core: Arc::default(),
             note_core_at: now,
@@ -193,7 +199,7 @@ impl Reactor {
         Ok(())
     }
 
-    pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Batch>> {
+    pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Response>> {
         &self.responses
     }
 
@@ -236,6 +242,7 @@ impl Reactor {
         self.submit(now);
         self.attend(now);
         self.submit(now);
+        self.look_at_queue();
         self.expire(now);
         self.note_core(now);
         self.report_if_due(now);
@@ -272,6 +279,7 @@ impl Reactor {
         };
         let due = [
             self.engine.next_deadline(),
+            self.look_at,
             listeners.filter_map(Listener::next_try).min(),
             drain_by,
             self.overload.next_due(),
@@ -354,8 +362,17 @@ impl Reactor {
             let error = "a worker has died outside a handler: the server ends, for what it had in hand is lost";
             return Err(io::Error::other(error));
         }
-        let engine = &mut self.engine;
-        self.responses.drain(|batch| engine.completed(batch, now));
+        let (engine, warnings) = (&mut self.engine, &mut self.overrun_warnings);
+        self.responses.drain(|response| {
+            if let Some(operation) = &response.overrun
+                && warnings.allows(now)
+            {
+                let took = response.finished_at.duration_since(response.started_at);
+                warn!(%operation, requests = response.requests, took_ms = took.as_millis() as u64,
+                    "slow, although the handler calls it quick: it blocks, or the workers lack processor time");
+            }
+            engine.completed(response, now);
+        });
         Ok(())
     }
 
@@ -450,7 +467,7 @@ impl Reactor {
         socket.check()?;
         for _ in 0..READS_PER_TURN {
             flush(socket, &mut self.engine, id, now)?;
-            match self.engine.step(id, socket.is_readable(), now) {
+            match self.engine.step(id, socket.is_readable()) {
                 Step::Wait => return Ok(read),
                 Step::Read => match socket.read(&mut self.buffer)? {
                     ReadOutcome::Bytes(count) => {
@@ -487,11 +504,21 @@ impl Reactor {
     fn submit(&mut self, now: Instant) {
         if self.engine.has_waiting() {
             let engine = &mut self.engine;
-            self.queue.push_while_room(|room| {
+            self.look_at = self.queue.push_while_room(Instant::now(), |room| {
                 engine.submit(room.slots(), now, |flow, task| {
                     room.push(flow, task.requests, task.is_quick, task);
                 });
             });
+        }
+    }
+
+    /// Sees to it that no task waits for long beside a parked worker.
+    fn look_at_queue(&mut self) {
+        if let Some(at) = self.look_at
+            && let now = Instant::now()
+            && at <= now
+        {
+            self.look_at = self.queue.look(now);
         }
     }
 

@@ -5,8 +5,8 @@
 //! Rule: the first refusal is told at once, then at most one line a second says how many there were, and
 //! one more says that a second has passed without any.
 
+use crate::log::warn;
 use std::time::{Duration, Instant};
-use tracing::warn;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 

@@ -6,7 +6,7 @@
 
 use reactor_pool::Config;
 use reactor_pool::engine::{Engine, Step};
-use reactor_pool::task::{Batch, ConnectionId, Outcomes, Response, Task, split_lines};
+use reactor_pool::task::{ConnectionId, Outcomes, Response, Task, split_lines};
 use std::time::Instant;
 
 /// One engine with one connection.
@@ -39,7 +39,7 @@ impl Path {
     /// Reads `chunk`, answers all that it holds, and writes the answers; how many requests that were.
     pub(crate) fn exchange(&mut self, chunk: &[u8]) -> usize {
         let now = self.now;
-        assert_eq!(self.engine.step(self.id, true, now), Step::Read);
+        assert_eq!(self.engine.step(self.id, true), Step::Read);
         self.engine.received(self.id, chunk, now);
         let mut requests = 0;
         while self.engine.has_waiting() {
@@ -58,24 +58,22 @@ impl Path {
 }
 
 /// `OK` to each line.
-fn answer(task: Task, now: Instant) -> Batch {
+fn answer(task: Task, now: Instant) -> Response {
     let mut lines = Vec::with_capacity(task.lines.len());
     for _ in split_lines(&task.lines) {
         lines.extend_from_slice(b"OK hello\n");
     }
-    let response = Response {
+    Response {
         connection: task.connection,
         first: task.first,
         requests: task.requests,
         lines: lines.into(),
-    };
-    Batch {
-        responses: vec![response],
         outcomes: Outcomes {
             ok: task.requests,
             ..Outcomes::default()
         },
         started_at: now,
         finished_at: now,
+        overrun: None,
     }
 }

@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Instant;
 
 const TASKS: u64 = 20_000;
 const FLOWS: u64 = 50;
@@ -21,7 +22,7 @@ fn pass(queue: &WorkQueue<u64>, done: &AtomicU64) {
     let target = done.load(Ordering::Acquire) + TASKS;
     let mut next = 0;
     while next < TASKS {
-        queue.push_while_room(|room| {
+        queue.push_while_room(Instant::now(), |room| {
             while room.slots() > 0 && next < TASKS {
                 room.push((next % FLOWS) as usize, 1, false, next);
                 next += 1;
@@ -45,9 +46,10 @@ fn work_queue(criterion: &mut Criterion) {
                 .map(|_| {
                     let (queue, done) = (Arc::clone(&queue), Arc::clone(&done));
                     thread::spawn(move || {
-                        let mut taker = Taker::default();
-                        while let Some(popped) = queue.pop(&mut taker) {
-                            done.fetch_add(black_box(popped.tasks).len() as u64, Ordering::Release);
+                        let mut taker = Taker::new(&queue);
+                        while let Some(popped) = taker.pop() {
+                            black_box(popped.task);
+                            done.fetch_add(1, Ordering::Release);
                         }
                     })
                 })

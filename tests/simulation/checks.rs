@@ -5,14 +5,17 @@
 //! Rule: what the reactor would sleep over has been lost; so at each sleep everything is looked for
 //! that somebody still waits for.
 
-use super::{Oracle, TRACE_STEPS, Worker, World};
+use super::{Oracle, Run, TRACE_STEPS, Worker, World};
 use reactor_pool::engine::{SocketQueues, Step};
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// More rounds than any run needs to come to its end.
 const ENDING_ROUNDS: usize = 20_000;
+/// Promise 7: no queued request waits for longer while a worker is idle.
+const OVERDUE: Duration = Duration::from_millis(1);
 
 impl World {
     /// Everything that must hold between any two steps.
@@ -72,7 +75,7 @@ impl World {
         assert_eq!(stats.connections.now as usize, self.oracles().count());
         assert_eq!(stats.waiting.now as usize, self.waiting());
         let running: usize = self.workers.iter().map(Worker::running).sum();
-        let undrained: usize = self.undrained.iter().flatten().map(Vec::len).sum();
+        let undrained: usize = self.undrained.iter().map(Vec::len).sum();
         assert_eq!(
             stats.submitted.now as usize,
             self.queued_requests() + running + undrained
@@ -102,7 +105,12 @@ impl World {
             &stats.working_time,
             &stats.written_time,
         ];
-        let completed = self.outcomes.requests() as u64;
+        let Outcomes {
+            ok,
+            error,
+            internal,
+        } = self.outcomes;
+        let completed = (ok + error + internal) as u64;
         assert_eq!(
             times.map(Times::count),
             [
@@ -146,14 +154,13 @@ impl World {
     /// Nothing that has happened is left lying: the reactor would sleep until something new does.
     fn check_asleep(&mut self) {
         self.gone.sleeps += 1;
-        let (budget_spent, now) = (self.is_budget_spent(), self.now);
+        let budget_spent = self.is_budget_spent();
         for peer in &mut self.peers {
             let Some((id, oracle)) = &mut peer.accepted else {
                 continue;
             };
             let mut counts = oracle.counts;
-            let is_put_off = oracle.put_off_until().is_some();
-            let step = oracle.step(peer.socket.readable, budget_spent, is_put_off, now);
+            let step = oracle.step(peer.socket.readable, budget_spent);
             std::mem::swap(&mut oracle.counts, &mut counts);
             assert_eq!(step, Step::Wait, "{id:?} is forgotten");
             let can_write = peer.socket.writable && !oracle.unsent().is_empty();
@@ -163,8 +170,9 @@ impl World {
             );
         }
         let announcing = self.workers.iter().filter(|worker| worker.is_announcing());
+        let announcing = announcing.count();
         assert!(
-            self.undrained.len() <= announcing.count(),
+            self.undrained.len() <= announcing,
             "responses wait, and nobody was woken"
         );
         self.gone.unannounced += u64::from(!self.undrained.is_empty());
@@ -174,12 +182,17 @@ impl World {
         );
         let is_full = self.queued_requests() == self.settings.config.queue;
         assert!(
-            is_full || self.waiting() == 0 || self.workers.iter().any(Worker::will_announce),
+            is_full || self.waiting() == 0,
             "promise 4: a request waits beside a free slot"
         );
-        let due = self.oracles().filter_map(Oracle::deadline);
-        let due = due.chain(self.oracles().filter_map(Oracle::put_off_until));
-        let due = due.min();
+        let parking = self.queue.parking();
+        let is_overdue = |(_, queued_at): &&(Run, Instant)| self.now - *queued_at > OVERDUE;
+        let overdue = self.queued.iter().filter(is_overdue).count();
+        assert!(
+            parking.asleep() == 0 || overdue <= parking.called(),
+            "promise 7: {overdue} tasks wait beside parked workers: {parking:?}"
+        );
+        let due = self.oracles().filter_map(Oracle::deadline).min();
         let armed = self.engine.next_deadline();
         assert!(
             due.is_none() || armed.is_some_and(|armed| Some(armed) <= due),
@@ -210,10 +223,9 @@ impl World {
                 self.turn();
             }
             self.check();
-            let is_working =
-                !self.queued.is_empty() || !self.workers.iter().all(Worker::is_waiting);
+            let is_working = !self.queued.is_empty() || !self.workers.iter().all(Worker::is_parked);
             if self.steps == before && !is_working {
-                let next = self.engine.next_deadline();
+                let next = self.next_due();
                 let next =
                     next.expect("promise 1: the reactor sleeps forever, and somebody is left");
                 self.set_clock(next.max(self.now));
@@ -263,7 +275,7 @@ impl World {
     }
 
     pub(super) fn queued_requests(&self) -> usize {
-        self.queued.iter().map(|run| run.requests).sum()
+        self.queued.iter().map(|(run, _)| run.requests).sum()
     }
 
     pub(super) fn is_budget_spent(&self) -> bool {

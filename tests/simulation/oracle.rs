@@ -5,7 +5,6 @@
 //!
 //! Rule: it foretells, so that the engine's every step and every unsent byte can be compared.
 
-mod put_off;
 mod runs;
 
 use crate::answers::{self, Cut, Cutter};
@@ -13,7 +12,7 @@ use crate::settings::{Counts, Settings};
 use reactor_pool::Config;
 use reactor_pool::engine::{Step, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::ConnectionId;
-pub(crate) use runs::{Run, slots_in_rounds};
+pub(crate) use runs::Run;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -92,12 +91,7 @@ pub(crate) struct Oracle {
     ended_by_client: bool,
     /// The stop or a goodbye cut the input off: what was not framed by then has no answer.
     cut_off: bool,
-    /// Its last read brought several requests.
-    pipelines: bool,
-    /// When it is read at the latest, since it could have been, and whether that is waited for.
-    put_off_until: Option<Instant>,
-    is_put_off: bool,
-    /// Promise 4: connections that got a slot while this one waited, since it had its last.
+    /// Promise 4: connections that had a turn for slots while this one waited, since it had its last.
     passed_for_slots: Vec<ConnectionId>,
     /// Promise 7: connections of which a worker took a task since this one has one queued or had its turn.
     passed_for_workers: Vec<ConnectionId>,
@@ -132,9 +126,6 @@ impl Oracle {
             last_slot_at: now,
             ended_by_client: false,
             cut_off: false,
-            pipelines: false,
-            put_off_until: None,
-            is_put_off: false,
             passed_for_slots: Vec::new(),
             passed_for_workers: Vec::new(),
             counts: Counts::default(),
@@ -161,9 +152,7 @@ impl Oracle {
             *left = left.saturating_sub(bytes.len());
         }
         self.cutter.add(bytes, &mut self.unframed);
-        let framed = self.counts.framed;
         self.settle(now);
-        self.pipelines = self.counts.framed > framed + 1;
     }
 
     pub(crate) fn received_end(&mut self, now: Instant) {
@@ -440,13 +429,7 @@ impl Oracle {
     // What is so.
 
     /// What the reactor has to do next, once the unsent bytes have been offered to the socket.
-    pub(crate) fn step(
-        &mut self,
-        readable: bool,
-        budget_spent: bool,
-        is_full: bool,
-        now: Instant,
-    ) -> Step {
+    pub(crate) fn step(&mut self, readable: bool, budget_spent: bool) -> Step {
         match self.phase {
             Phase::Over => return CLOSE,
             Phase::Lingering { .. } if self.end_read => return CLOSE,
@@ -475,9 +458,6 @@ impl Oracle {
         }
         if budget_spent && !self.owes_nothing() {
             self.counts.budget_pauses += 1;
-            return Step::Wait;
-        }
-        if self.puts_off(is_full, now) {
             return Step::Wait;
         }
         Step::Read
@@ -609,14 +589,14 @@ impl Oracle {
         place.expect("promise 1: no such request")
     }
 
-    /// Promise 4: while this one waits, each other connection gets one slot at most; being refused and
+    /// Promise 4: while this one waits, each other connection has one turn at most; being refused and
     /// asking again is not starting over.
-    pub(crate) fn passed_by_slot_of(&mut self, other: ConnectionId) {
+    pub(crate) fn passed_by_turn_of(&mut self, other: ConnectionId) {
         if self.has_waiting() {
             let twice = self.passed_for_slots.contains(&other);
             assert!(
                 !twice,
-                "promise 4: {other:?} got two slots while this one waited"
+                "promise 4: {other:?} had two turns while this one waited"
             );
             self.passed_for_slots.push(other);
         }

@@ -5,7 +5,7 @@
 //! Rule: whatever it hands to the engine it hands to the oracle, and their answers are the same.
 
 use super::{Oracle, Peer, World};
-use crate::oracle::{CLOSE, Run, slots_in_rounds};
+use crate::oracle::{CLOSE, Run};
 use crate::socket::Read;
 use reactor_pool::engine::{REFUSAL_RESERVE, Step};
 use reactor_pool::task::ConnectionId;
@@ -22,7 +22,13 @@ impl World {
             || sockets().any(|peer| peer.socket.has_edges())
             || (!self.stopping && self.listener_edge)
             || (!self.stopping && self.listener_ready && self.engine.may_accept())
-            || self.engine.next_deadline().is_some_and(|at| at <= self.now)
+            || self.next_due().is_some_and(|at| at <= self.now)
+    }
+
+    /// When the poll ends though nothing happens.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let due = [self.engine.next_deadline(), self.look_at];
+        due.into_iter().flatten().min()
     }
 
     pub(super) fn turn(&mut self) {
@@ -56,9 +62,18 @@ impl World {
         }
         self.submit(now);
         self.meanwhile();
+        self.look_at_queue();
         self.expire(now);
-        self.look_whether_full(now);
         self.fall_asleep();
+    }
+
+    fn look_at_queue(&mut self) {
+        if self.look_at.is_some_and(|at| at <= self.now) {
+            let called = self.queue.parking().called();
+            self.look_at = self.queue.look(self.now);
+            let called = self.queue.parking().called() - called;
+            self.gone.called_in_time += called as u64;
+        }
     }
 
     fn expire(&mut self, now: Instant) {
@@ -93,19 +108,6 @@ impl World {
     /// From here on only an event, a deadline or the waker begins a turn, if anything does.
     pub(super) fn fall_asleep(&mut self) {
         self.asleep = self.engine.attention_len() == 0 && self.responses.fall_asleep();
-    }
-
-    fn look_whether_full(&mut self, now: Instant) {
-        self.is_full = self.waiting() > 0;
-        let is_full = self.is_full;
-        let mut is_one_let_go = false;
-        for (_, oracle) in self.oracles_mut() {
-            is_one_let_go |= oracle.looked_whether_full(is_full, now);
-        }
-        assert!(
-            !is_one_let_go || self.engine.attention_len() > 0,
-            "promise 4: put off for too long"
-        );
     }
 
     /// Workers and clients do not wait for the end of a turn, and time does not either.
@@ -213,24 +215,19 @@ impl World {
     }
 
     fn collect(&mut self, now: Instant) {
-        let mut batches = Vec::new();
-        self.responses.drain(|batch| batches.push(batch));
+        let mut responses = Vec::new();
+        self.responses.drain(|response| responses.push(response));
         let undrained = std::mem::take(&mut self.undrained);
-        assert_eq!(batches.len(), undrained.len(), "a drain leaves nothing");
-        for (batch, panicked) in batches.into_iter().zip(undrained) {
-            self.outcomes.ok += batch.outcomes.ok;
-            self.outcomes.error += batch.outcomes.error;
-            self.outcomes.internal += batch.outcomes.internal;
-            let mut tasks = Vec::new();
-            for (response, panicked) in batch.responses.iter().zip(panicked) {
-                tasks.push((response.connection, response.first.0, panicked));
-            }
-            self.engine.completed(batch, now);
-            for (id, first, panicked) in tasks {
-                match self.oracle(id) {
-                    Some(oracle) => oracle.completed(first, &panicked, now),
-                    None => self.gone.dropped += panicked.len() as u64,
-                }
+        assert_eq!(responses.len(), undrained.len(), "a drain leaves nothing");
+        for (response, panicked) in responses.into_iter().zip(undrained) {
+            self.outcomes.ok += response.outcomes.ok;
+            self.outcomes.error += response.outcomes.error;
+            self.outcomes.internal += response.outcomes.internal;
+            let (id, first) = (response.connection, response.first.0);
+            self.engine.completed(response, now);
+            match self.oracle(id) {
+                Some(oracle) => oracle.completed(first, &panicked, now),
+                None => self.gone.dropped += panicked.len() as u64,
             }
             self.check_connections();
         }
@@ -245,8 +242,8 @@ impl World {
         for _ in 0..self.settings.reads_per_turn {
             self.flush(at, now)?;
             let readable = self.peers[at].socket.readable;
-            let (budget_spent, is_full) = (self.is_budget_spent(), self.is_full);
-            let step = match self.engine.step(id, readable, now) {
+            let budget_spent = self.is_budget_spent();
+            let step = match self.engine.step(id, readable) {
                 Step::Close { .. } => CLOSE,
                 other => other,
             };
@@ -254,7 +251,7 @@ impl World {
             let (_, oracle) = peer.accepted.as_mut().expect("it was found");
             assert_eq!(
                 step,
-                oracle.step(readable, budget_spent, is_full, now),
+                oracle.step(readable, budget_spent),
                 "{id:?}: another step is right"
             );
             match step {
@@ -341,7 +338,7 @@ impl World {
         }
         let mut pushed = Vec::new();
         let engine = &mut self.engine;
-        self.queue.push_while_room(|room| {
+        self.look_at = self.queue.push_while_room(self.now, |room| {
             engine.submit(room.slots(), now, |flow, task| {
                 assert_eq!(flow, task.connection.slot(), "promise 7: another's turn");
                 pushed.push(Run::of(&task));
@@ -355,17 +352,22 @@ impl World {
             let oracle = oracle.expect("promise 6: slots for who has gone");
             oracle.check_run(run);
         }
-        for slot in slots_in_rounds(&pushed) {
-            let id = slot.id;
+        for (turn, run) in pushed.iter().enumerate() {
+            let id = run.id;
             for (_, other) in self.oracles_mut().filter(|(other, _)| *other != id) {
-                other.passed_by_slot_of(id);
+                other.passed_by_turn_of(id);
             }
             let oracle = self.oracle(id).expect("it was there just now");
-            oracle.slot_given(slot.sequence, now);
-            self.slots_given += 1;
-            self.gone.later_rounds += u64::from(slot.round > 0 && id != pushed[0].id);
+            for sequence in run.sequences() {
+                oracle.slot_given(sequence, now);
+            }
+            self.slots_given += run.requests as u64;
+            let had_one = pushed[..turn].iter().any(|before| before.id == id);
+            self.gone.later_turns += u64::from(had_one && id != pushed[0].id);
         }
-        self.queued.extend(pushed);
+        let pushed_at = self.now;
+        self.queued
+            .extend(pushed.into_iter().map(|run| (run, pushed_at)));
         let (taken, capacity) = (self.queued_requests(), self.settings.config.queue);
         self.queued_peak = self.queued_peak.max(taken);
         assert!(taken <= capacity, "promise 5: more slots than there are");
@@ -373,7 +375,6 @@ impl World {
             taken == capacity || self.waiting() == 0,
             "promise 4: a request waits beside a free slot"
         );
-        self.look_whether_full(now);
     }
 
     fn close(&mut self, id: ConnectionId, now: Instant, lost: bool) {
@@ -398,7 +399,7 @@ impl World {
                 "promise 6: not all were taken back"
             );
             self.gone.runs_discarded += u64::from(requests > unwanted.len());
-            self.queued.retain(|run| run.id != id);
+            self.queued.retain(|(run, _)| run.id != id);
         }
         self.gone.discarded += (oracle.queued() + oracle.waiting()) as u64;
         self.gone.add(&oracle.counts);

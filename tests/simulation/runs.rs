@@ -1,4 +1,4 @@
-//! Runs: the requests that travel together as one task, and the slots that they got.
+//! Runs: the requests that travel together as one task.
 //!
 //! Knows what the engine pushed, and of a connection what the oracle does.
 //!
@@ -33,36 +33,9 @@ impl Run {
         }
     }
 
-    fn sequences(&self) -> impl Iterator<Item = u64> + use<> {
+    pub(crate) fn sequences(&self) -> impl Iterator<Item = u64> + use<> {
         self.first..self.first + self.requests as u64
     }
-}
-
-/// A slot that a request got.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    /// How many slots its connection got before this one, under the same lock.
-    pub(crate) round: usize,
-    pub(crate) id: ConnectionId,
-    pub(crate) sequence: u64,
-}
-
-/// The slots given under one lock, in rounds of one for each connection: nobody can tell whether
-/// they were given in that order or each connection got its own at once.
-pub(crate) fn slots_in_rounds(pushed: &[Run]) -> Vec<Slot> {
-    let mut slots: Vec<Slot> = Vec::new();
-    for run in pushed {
-        for sequence in run.sequences() {
-            let round = slots.iter().filter(|slot| slot.id == run.id).count();
-            slots.push(Slot {
-                round,
-                id: run.id,
-                sequence,
-            });
-        }
-    }
-    slots.sort_by_key(|slot| slot.round);
-    slots
 }
 
 impl Oracle {

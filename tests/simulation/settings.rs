@@ -166,10 +166,6 @@ counts! {
     places_pauses,
     /// The same, for the budget of all.
     budget_pauses,
-    /// The same, because others waited for slots.
-    queue_pauses,
-    /// Times at which a connection was read although others still waited.
-    put_off_in_vain,
     /// Connections that sent more, while they lingered, than is read.
     linger_limits,
     /// Connections closed because their time to linger was over.
@@ -200,10 +196,12 @@ counts! {
     runs_refused,
     /// Connections of which runs were taken back.
     runs_discarded,
-    /// Slots that a connection got although it was not the first and had one under the same lock.
-    later_rounds,
-    /// Times at which a worker took several tasks.
-    batches,
+    /// Turns for slots that a connection had although it was not the first and had one under the same lock.
+    later_turns,
+    /// Workers that were called because nobody had come for a task in time.
+    called_in_time,
+    /// Times at which a parked worker woke for no reason.
+    woken_for_nothing,
     /// Times at which the reactor would have slept beside responses that a worker was about to announce.
     unannounced,
     /// Times at which the reactor would have slept, all of them looked at.

@@ -6,50 +6,46 @@
 
 use super::World;
 use crate::answers;
-use reactor_pool::pool::Taker;
-use reactor_pool::task::{Batch, Outcomes, Response, Task, split_lines};
+use reactor_pool::pool::{Popped, Taker, WorkQueue};
+use reactor_pool::task::{Outcomes, Response, Task, split_lines};
+use std::sync::Arc;
 use std::time::Instant;
 
-#[derive(Debug, Default)]
 pub(super) struct Worker {
-    taker: Taker,
+    taker: Taker<Task>,
     state: State,
 }
 
-#[derive(Debug, Default)]
 enum State {
-    /// It looked for a task, found none and waits for one.
-    #[default]
-    Waiting,
+    /// It looked for a task, found none and sleeps until it is called.
+    Parked,
     /// It is about to look for a task.
     Looking,
     Running {
-        tasks: Vec<Task>,
+        task: Task,
         started_at: Instant,
     },
-    /// It has pushed a batch that has to be announced before anything else.
+    /// It has pushed a response that has to be announced before anything else.
     Announcing,
 }
 
 impl Worker {
-    pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting)
+    pub(super) fn new(queue: &Arc<WorkQueue<Task>>) -> Worker {
+        Worker {
+            taker: Taker::new(queue),
+            state: State::Looking,
+        }
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        matches!(self.state, State::Parked)
     }
 
     /// Requests in its hands.
     pub(super) fn running(&self) -> usize {
         match &self.state {
-            State::Running { tasks, .. } => tasks.iter().map(|task| task.requests).sum(),
-            State::Waiting | State::Looking | State::Announcing => 0,
-        }
-    }
-
-    /// It will wake the loop soon, and with nothing new.
-    pub(super) fn will_announce(&self) -> bool {
-        match &self.state {
-            State::Announcing => true,
-            State::Running { tasks, .. } => tasks[0].is_quick,
-            State::Waiting | State::Looking => false,
+            State::Running { task, .. } => task.requests,
+            State::Parked | State::Looking | State::Announcing => 0,
         }
     }
 
@@ -63,10 +59,19 @@ impl World {
     /// One worker does the next thing that it has to do.
     pub(super) fn worker_acts(&mut self) {
         let at = self.random.below(self.workers.len());
-        match std::mem::take(&mut self.workers[at].state) {
-            State::Waiting if self.queued.is_empty() => {}
-            State::Waiting | State::Looking => self.worker_looks(at),
-            State::Running { tasks, started_at } => self.worker_finishes(at, tasks, started_at),
+        let looking = std::mem::replace(&mut self.workers[at].state, State::Looking);
+        match looking {
+            // Any of those that sleep may be the one that is called; and a sleep may end for no reason.
+            State::Parked if self.queue.parking().called() == 0 => {
+                if self.random.percent(2) {
+                    self.gone.woken_for_nothing += 1;
+                    self.worker_looks(at);
+                } else {
+                    self.workers[at].state = State::Parked;
+                }
+            }
+            State::Parked | State::Looking => self.worker_looks(at),
+            State::Running { task, started_at } => self.worker_finishes(at, task, started_at),
             State::Announcing => {
                 self.steps += 1;
                 self.responses.announce();
@@ -77,31 +82,26 @@ impl World {
 
     fn worker_looks(&mut self, at: usize) {
         self.steps += 1;
-        let Some(popped) = self.queue.try_pop(&mut self.workers[at].taker) else {
+        let Some(Popped { task, made_room }) = self.workers[at].taker.try_pop() else {
             assert!(self.queued.is_empty(), "promise 1: a queued task is lost");
             self.note(|| format!("worker {at} finds nothing"));
+            self.workers[at].state = State::Parked;
             return;
         };
-        let (tasks, made_room) = (popped.tasks, popped.made_room);
         if made_room {
             self.responses.announce();
         }
-        let is_alone = tasks.len() == 1;
-        assert!(is_alone || tasks.iter().all(|task| task.is_quick));
-        self.gone.batches += u64::from(!is_alone);
-        for task in &tasks {
-            self.started(task);
-            self.note(|| {
-                format!(
-                    "worker {at} takes {:?} {} and {} more, made room: {made_room}",
-                    task.connection,
-                    task.first,
-                    task.requests - 1
-                )
-            });
-        }
+        self.started(&task);
+        self.note(|| {
+            format!(
+                "worker {at} takes {:?} {} and {} more, made room: {made_room}",
+                task.connection,
+                task.first,
+                task.requests - 1
+            )
+        });
         self.workers[at].state = State::Running {
-            tasks,
+            task,
             started_at: self.now,
         };
     }
@@ -110,9 +110,9 @@ impl World {
     fn started(&mut self, task: &Task) {
         let (id, first) = (task.connection, task.first.0);
         let mut queued = self.queued.iter();
-        let place = queued.position(|run| (run.id, run.first) == (id, first));
+        let place = queued.position(|(run, _)| (run.id, run.first) == (id, first));
         let place = place.expect("promise 6: a worker took what is not queued any more");
-        let run = self.queued.remove(place).expect("it was found just now");
+        let (run, _) = self.queued.remove(place).expect("it was found just now");
         assert_eq!(run.requests, task.requests, "a task changed in the queue");
         if self.settings.is_fair() {
             for (_, other) in self.oracles_mut().filter(|(other, _)| *other != id) {
@@ -126,27 +126,18 @@ impl World {
             .started(first, task.requests);
     }
 
-    fn worker_finishes(&mut self, at: usize, tasks: Vec<Task>, started_at: Instant) {
-        let mut outcomes = Outcomes::default();
-        let (responses, panicked) = tasks
-            .into_iter()
-            .map(|task| self.answer(task, &mut outcomes))
-            .unzip();
-        self.workers[at].taker.worked_for(self.now - started_at);
-        self.responses.push(Batch {
-            responses,
-            outcomes,
-            started_at,
-            finished_at: self.now,
-        });
+    fn worker_finishes(&mut self, at: usize, task: Task, started_at: Instant) {
+        let (response, panicked) = self.answer(task, started_at);
+        self.responses.push(response);
         self.undrained.push_back(panicked);
         self.steps += 1;
         self.workers[at].state = State::Announcing;
     }
 
     /// The response to a task, and of each of its requests whether it panicked.
-    fn answer(&mut self, task: Task, outcomes: &mut Outcomes) -> (Response, Vec<bool>) {
+    fn answer(&mut self, task: Task, started_at: Instant) -> (Response, Vec<bool>) {
         let (mut lines, mut panicked) = (Vec::new(), Vec::new());
+        let mut outcomes = Outcomes::default();
         for request in split_lines(&task.lines) {
             let panics = self.random.percent(self.settings.panics);
             panicked.push(panics);
@@ -169,6 +160,10 @@ impl World {
             first: task.first,
             requests: task.requests,
             lines: lines.into(),
+            outcomes,
+            started_at,
+            finished_at: self.now,
+            overrun: None,
         };
         (response, panicked)
     }

@@ -18,7 +18,7 @@ use crate::settings::{Counts, Settings};
 use crate::socket::Socket;
 use reactor_pool::engine::Engine;
 use reactor_pool::pool::{ResponseQueue, WorkQueue};
-use reactor_pool::task::{Batch, ConnectionId, Outcomes, Task};
+use reactor_pool::task::{ConnectionId, Outcomes, Response, Task};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -51,18 +51,20 @@ pub(crate) struct World {
     base: Instant,
     now: Instant,
     engine: Engine,
-    queue: WorkQueue<Task>,
-    /// Tasks in the queue, in the order in which they were pushed.
-    queued: VecDeque<Run>,
+    queue: Arc<WorkQueue<Task>>,
+    /// Tasks in the queue, in the order in which they were pushed, and when that was.
+    queued: VecDeque<(Run, Instant)>,
+    /// When the loop looks whether they wait beside parked workers.
+    look_at: Option<Instant>,
     /// The most requests that were queued at a time.
     queued_peak: usize,
-    responses: ResponseQueue<Batch>,
+    responses: ResponseQueue<Response>,
     /// The poll's waker has been used and the poll has not returned since.
     woken: Arc<AtomicBool>,
     /// The poll waits for something to happen.
     asleep: bool,
-    /// Batches that have not been drained, in their order: of each request of each task whether it panicked.
-    undrained: VecDeque<Vec<Vec<bool>>>,
+    /// Responses that have not been drained, in their order: of each request whether it panicked.
+    undrained: VecDeque<Vec<bool>>,
     /// Of all responses that have been drained.
     outcomes: Outcomes,
     /// Requests that got a slot.
@@ -73,8 +75,6 @@ pub(crate) struct World {
     /// Connections of the backlog that the poll has not announced.
     listener_edge: bool,
     listener_ready: bool,
-    /// Whether requests waited for slots when the engine last looked.
-    is_full: bool,
     stop_asked: bool,
     stopping: bool,
     /// The clients behave, and readiness is not withheld any more.
@@ -95,12 +95,15 @@ impl World {
         let config = settings.config.clone();
         let quick_bytes = settings.quick_bytes;
         let is_quick = Box::new(move |line: &[u8]| answers::is_quick(line, quick_bytes));
+        let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
         let mut world = World {
             random,
             base,
             now: base,
-            queue: WorkQueue::new(config.queue, config.queue_order),
+            workers: (0..config.workers).map(|_| Worker::new(&queue)).collect(),
+            queue,
             queued: VecDeque::new(),
+            look_at: None,
             queued_peak: 0,
             responses: ResponseQueue::new(move || waker.store(true, Ordering::Relaxed)),
             woken,
@@ -108,12 +111,10 @@ impl World {
             undrained: VecDeque::new(),
             outcomes: Outcomes::default(),
             slots_given: 0,
-            workers: (0..config.workers).map(|_| Worker::default()).collect(),
             peers: Vec::new(),
             connects: 0,
             listener_edge: false,
             listener_ready: false,
-            is_full: false,
             stop_asked: false,
             stopping: false,
             ending: false,
@@ -230,7 +231,7 @@ impl World {
 
     /// To the very moment of the next deadline, or just before it.
     fn jump_to_deadline(&mut self) {
-        let Some(deadline) = self.engine.next_deadline() else {
+        let Some(deadline) = self.next_due() else {
             return;
         };
         let early = Duration::from_millis(self.random.below(2) as u64);

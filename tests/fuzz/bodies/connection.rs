@@ -12,7 +12,7 @@ mod served;
 use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
 use reactor_pool::engine::Engine;
-use reactor_pool::task::{Batch, Outcomes, Response, Task};
+use reactor_pool::task::{Outcomes, Response, Task};
 use served::{Client, Served, State};
 use std::time::{Duration, Instant};
 
@@ -318,14 +318,12 @@ impl Life {
             first: task.first,
             requests: task.requests,
             lines: lines.into(),
-        };
-        let batch = Batch {
-            responses: vec![response],
             outcomes,
             started_at: self.now,
             finished_at: self.now,
+            overrun: None,
         };
-        self.engine.completed(batch, self.now);
+        self.engine.completed(response, self.now);
         assert_eq!(self.engine.stats().dropped, expected, "promise 6");
         self.settle();
     }

@@ -8,7 +8,7 @@ use super::reference::{Cut, answer_of_the_loop, cut};
 use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
 use reactor_pool::engine::{Engine, Step};
-use reactor_pool::task::{Batch, ConnectionId, Outcomes, Response, split_lines};
+use reactor_pool::task::{ConnectionId, Outcomes, Response, split_lines};
 use std::time::Instant;
 
 /// Longer streams only take longer.
@@ -52,11 +52,7 @@ fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
     let id = engine.accept(now);
     let (mut come, mut output) = (Vec::new(), Vec::new());
     for piece in pieces {
-        assert_eq!(
-            engine.step(id, true, now),
-            Step::Read,
-            "nothing is in the way"
-        );
+        assert_eq!(engine.step(id, true), Step::Read, "nothing is in the way");
         engine.received(id, piece, now);
         engine.check_invariants();
         come.extend_from_slice(piece);
@@ -66,7 +62,7 @@ fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
     engine.received_end(id, now);
     answer_all(&mut engine, id, slots, now, &mut output);
     compare(&output, &come, true, config);
-    assert!(matches!(engine.step(id, false, now), Step::Close { .. }));
+    assert!(matches!(engine.step(id, false), Step::Close { .. }));
 }
 
 fn answer_all(
@@ -91,17 +87,15 @@ fn answer_all(
                 first: task.first,
                 requests: task.requests,
                 lines: split_lines(&task.lines).flat_map(answer).collect(),
-            };
-            let batch = Batch {
-                responses: vec![response],
                 outcomes: Outcomes {
                     ok: task.requests,
                     ..Outcomes::default()
                 },
                 started_at: now,
                 finished_at: now,
+                overrun: None,
             };
-            engine.completed(batch, now);
+            engine.completed(response, now);
             engine.check_invariants();
         }
     }

@@ -1,14 +1,14 @@
-//! Several connections and few slots: whatever waits, slots go round one by one (promise 4).
+//! Several connections and few slots: whatever waits, turns for slots go round (promise 4).
 //!
 //! Knows the engine's door for slots; no time-outs, no queue, and sockets that take everything.
 //!
-//! Rule: the requests that one call gives slots to, ordered by their number within their connection, are
-//! those that get one if each connection in turn takes one slot, round after round.
+//! Rule: whoever has gone longest without a turn has the next one, for one run or the part of it that there
+//! is room for.
 
 use super::{Input, MAX_RUNS, is_quick};
 use reactor_pool::Config;
-use reactor_pool::engine::{Engine, PUT_OFF, SocketQueues, Step};
-use reactor_pool::task::{Batch, ConnectionId, Outcomes, Response, Task, split_lines};
+use reactor_pool::engine::{Engine, Step};
+use reactor_pool::task::{ConnectionId, Outcomes, Response, Task, split_lines};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,10 @@ const MAX_INFLIGHT: usize = 40;
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Counts {
     pub(crate) requests: u64,
-    /// Calls that gave slots to several connections, and to one of them more than one.
+    /// Calls that gave turns to several connections, and to one of them more than one.
     pub(crate) several_rounds: u64,
+    /// Runs of which only a part got slots.
+    pub(crate) parts: u64,
     /// Tasks with more than one request.
     pub(crate) runs: u64,
 }
@@ -33,12 +35,20 @@ struct Connection {
     /// Places and lines that it sent, and for which there was no place in the order.
     unframed: VecDeque<(u64, Vec<u8>)>,
     /// Those of requests that have no slot.
-    waiting: VecDeque<(u64, Vec<u8>)>,
+    waiting: VecDeque<Run>,
     /// When it last had its turn, as a count.
     last_turn: u64,
 }
 
+/// Requests that were framed at the same time and travel together.
+struct Run {
+    requests: Vec<(u64, Vec<u8>)>,
+    is_quick: bool,
+    framed_at: Instant,
+}
+
 struct Round {
+    max_run: usize,
     engine: Engine,
     now: Instant,
     connections: Vec<Connection>,
@@ -54,11 +64,12 @@ pub(crate) fn check(data: &[u8]) -> Counts {
     let config = Config {
         max_inflight: MAX_INFLIGHT,
         max_run: MAX_RUNS[input.byte_or_zero() % 4],
-        // Longer than all steps take, each of which may pass the time that reading is put off.
-        busy_timeout: LONGEST_STEPS as u32 * 2 * PUT_OFF,
+        // Longer than all steps take.
+        busy_timeout: Duration::from_secs(60),
         ..Config::default()
     };
     let mut round = Round {
+        max_run: config.max_run,
         engine: Engine::new(config, Box::new(is_quick)),
         now: Instant::now(),
         connections: Vec::new(),
@@ -102,13 +113,8 @@ impl Round {
         }
         let which = which.min(self.connections.len() - 1);
         let connection = &mut self.connections[which];
-        if self.engine.step(connection.id, true, self.now) != Step::Read {
-            // If it was put off, it is read from then on.
-            self.now += PUT_OFF;
-            self.engine.expire(self.now, |_| SocketQueues::default());
-            if self.engine.step(connection.id, true, self.now) != Step::Read {
-                return;
-            }
+        if self.engine.step(connection.id, true) != Step::Read {
+            return;
         }
         let mut bytes = Vec::new();
         for nth in 0..1 + how / 16 {
@@ -129,80 +135,88 @@ impl Round {
         let framed = self.engine.stats().framed;
         let new = framed - std::mem::replace(&mut self.framed, framed);
         if let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) {
-            let new = connection.unframed.drain(..new as usize);
-            connection.waiting.extend(new);
+            for request in connection.unframed.drain(..new as usize) {
+                let is_quick = self.max_run > 1 && is_quick(&request.1);
+                let last = connection.waiting.back_mut().filter(|run| {
+                    let is_open = run.is_quick && run.framed_at == self.now;
+                    is_open && is_quick && run.requests.len() < self.max_run
+                });
+                match last {
+                    Some(run) => run.requests.push(request),
+                    None => connection.waiting.push_back(Run {
+                        requests: vec![request],
+                        is_quick,
+                        framed_at: self.now,
+                    }),
+                }
+            }
         } else {
             assert_eq!(new, 0, "it has gone");
         }
     }
 
-    /// Where a round begins, the engine says: with who has gone longest without a turn. It gives several
-    /// turns at once, so that order is taken from what it gave before.
     fn submits(&mut self, room: usize) {
         let mut tasks = Vec::new();
         self.engine.submit(room, self.now, |flow, task| {
             assert_eq!(flow, task.connection.slot());
             tasks.push(task);
         });
+        let parts = |round: &Round| {
+            round
+                .connections
+                .iter()
+                .map(|c| c.waiting.len())
+                .sum::<usize>()
+        };
+        let waiting = parts(self);
         let expected = self.one_by_one(room);
-        let got = self.expand(&tasks);
+        self.counts.parts += (expected.len() + parts(self) - waiting) as u64;
+        let of_task = |task: &Task| {
+            assert_eq!(split_lines(&task.lines).count(), task.requests);
+            let places = task.first.run(task.requests).map(|place| place.0);
+            let lines = split_lines(&task.lines).map(<[u8]>::to_vec);
+            (task.connection, places.zip(lines).collect::<Vec<_>>())
+        };
+        let got: Vec<_> = tasks.iter().map(of_task).collect();
         assert_eq!(got, expected, "promise 4, of {room} slots");
         let several = tasks
             .iter()
             .any(|task| task.connection != tasks[0].connection);
         let twice = |task: &Task| {
-            let requests = tasks
+            let own = tasks
                 .iter()
                 .filter(|other| other.connection == task.connection);
-            requests.map(|other| other.requests).sum::<usize>() > 1
+            own.count() > 1
         };
         self.counts.several_rounds += u64::from(several && tasks.iter().any(twice));
-        self.counts.requests += got.len() as u64;
+        self.counts.requests += tasks.iter().map(|task| task.requests as u64).sum::<u64>();
         self.counts.runs += tasks.iter().filter(|task| task.requests > 1).count() as u64;
-        for task in &tasks {
-            self.turns += 1;
-            let mut connections = self.connections.iter_mut();
-            let found = connections.find(|connection| connection.id == task.connection);
-            found.expect("it gets slots, so it is there").last_turn = self.turns;
-        }
         self.running.extend(tasks);
     }
 
-    /// Who gets `room` slots if there is one for each in turn: connection, place and line.
-    fn one_by_one(&mut self, mut room: usize) -> Vec<(ConnectionId, u64, Vec<u8>)> {
-        self.connections
-            .sort_by_key(|connection| connection.last_turn);
+    /// The tasks that `room` slots are given to if turns go round, one run each: connection, and places with
+    /// their lines.
+    fn one_by_one(&mut self, mut room: usize) -> Vec<(ConnectionId, Vec<(u64, Vec<u8>)>)> {
         let mut given = Vec::new();
-        while room > 0 && self.connections.iter().any(|c| !c.waiting.is_empty()) {
-            for connection in &mut self.connections {
-                if room > 0
-                    && let Some((place, line)) = connection.waiting.pop_front()
-                {
-                    given.push((connection.id, place, line));
-                    room -= 1;
-                }
+        while room > 0 {
+            let waiting = self
+                .connections
+                .iter_mut()
+                .filter(|c| !c.waiting.is_empty());
+            let Some(next) = waiting.min_by_key(|connection| connection.last_turn) else {
+                break;
+            };
+            let run = &mut next.waiting[0].requests;
+            let part = run.drain(..run.len().min(room)).collect::<Vec<_>>();
+            if run.is_empty() {
+                next.waiting.pop_front();
             }
+            room -= part.len();
+            self.turns += 1;
+            next.last_turn = self.turns;
+            given.push((next.id, part));
         }
         given
-    }
-
-    /// The requests of `tasks`, ordered by their number within their connection, then by the turns of the
-    /// connections, in whose order they stand here.
-    fn expand(&self, tasks: &[Task]) -> Vec<(ConnectionId, u64, Vec<u8>)> {
-        let mut all = Vec::new();
-        for (turn, connection) in self.connections.iter().enumerate() {
-            let own = tasks.iter().filter(|task| task.connection == connection.id);
-            let requests = own.flat_map(|task| {
-                assert_eq!(split_lines(&task.lines).count(), task.requests);
-                let places = task.first.run(task.requests);
-                places.zip(split_lines(&task.lines))
-            });
-            for (number, (place, line)) in requests.enumerate() {
-                all.push((number, turn, (connection.id, place.0, line.to_vec())));
-            }
-        }
-        all.sort_by_key(|(number, turn, _)| (*number, *turn));
-        all.into_iter().map(|(.., request)| request).collect()
     }
 
     fn completes(&mut self, how: usize) {
@@ -216,17 +230,15 @@ impl Round {
             first: task.first,
             requests: task.requests,
             lines: b"OK\n".repeat(task.requests).into(),
-        };
-        let batch = Batch {
-            responses: vec![response],
             outcomes: Outcomes {
                 ok: task.requests,
                 ..Outcomes::default()
             },
             started_at: self.now,
             finished_at: self.now,
+            overrun: None,
         };
-        self.engine.completed(batch, self.now);
+        self.engine.completed(response, self.now);
         let unsent = self.engine.unsent(id).len();
         self.engine.sent(id, unsent, self.now);
         self.note_framed(id);

@@ -7,7 +7,7 @@
 use super::super::reference::{Cut, answer_of_the_loop};
 use super::served::{Place, Served, State, line_bytes};
 use super::{BUSY, IDLE, Life};
-use reactor_pool::engine::{PUT_OFF, UNSENT_LIMIT_BYTES};
+use reactor_pool::engine::UNSENT_LIMIT_BYTES;
 
 /// More than the engine can count for each unsent answer beyond its bytes.
 const NOTE_BYTES: usize = 64;
@@ -126,8 +126,7 @@ impl Life {
         }
     }
 
-    /// Resume is not an event: whoever can be read on again is on the attention list, or is put off for no
-    /// longer than promised because requests waited for slots.
+    /// Resume is not an event: whoever can be read on again is on the attention list.
     fn check_that_nobody_is_forgotten(&self) {
         let Some(served) = &self.served else { return };
         let unsent = self.engine.unsent(served.client.id);
@@ -143,10 +142,8 @@ impl Life {
             && (is_within_budget || !owes)
             && unsent.len() <= UNSENT_LIMIT_BYTES
             && unsent.len() + notes() <= UNSENT_LIMIT_BYTES;
-        let next_look = self.engine.next_deadline();
-        let is_put_off = next_look.is_some_and(|at| at <= self.now + PUT_OFF);
         assert!(
-            !may_be_read || self.engine.attention_len() > 0 || is_put_off,
+            !may_be_read || self.engine.attention_len() > 0,
             "readable, and forgotten"
         );
     }

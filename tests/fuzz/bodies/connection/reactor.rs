@@ -44,7 +44,7 @@ impl Life {
             self.flush_served();
             let readable = self.served().client.readable;
             let id = self.served().client.id;
-            match self.engine.step(id, readable, self.now) {
+            match self.engine.step(id, readable) {
                 Step::Wait => {
                     let is_full = self.engine.unsent(id).len() > UNSENT_LIMIT_BYTES;
                     self.counts.unsent_pauses += u64::from(readable && is_full);
@@ -126,7 +126,7 @@ impl Life {
         let client = &mut self.refused[which];
         for _ in 0..READS_PER_TURN {
             flush(client, &mut self.engine, self.now);
-            match self.engine.step(client.id, client.readable, self.now) {
+            match self.engine.step(client.id, client.readable) {
                 Step::Wait => return,
                 Step::Read => panic!("a refused connection is not read"),
                 Step::Discard => {
