@@ -4,10 +4,12 @@
 //!
 //! Rule: what a handler says about its requests changes how fast they are answered, never what with.
 
-use super::harness::Running;
+use super::harness::{Log, Running};
+use reactor_pool::task::QUICK_LIMIT;
 use reactor_pool::{Config, Handler, ResponseLine};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
+use std::thread;
 
 /// Answers `q…` and calls it quick; `b` waits at the barrier; `p` panics, `i` when asked about.
 struct Mixed {
@@ -108,6 +110,52 @@ impl Handler for Wrong {
     fn is_quick(&self, _: &[u8]) -> bool {
         true
     }
+}
+
+/// Calls all quick; `hold…` waits at the barrier.
+struct Liar(Arc<Barrier>);
+
+impl Handler for Liar {
+    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+        if request.starts_with(b"hold") {
+            self.0.wait();
+        }
+        response.push(request);
+    }
+
+    fn is_quick(&self, _: &[u8]) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_is_falsely_called_quick_holds_up_nobody_who_could_have_a_worker() {
+    const HELD: usize = 4;
+    let log = Log::capture();
+    let barrier = Arc::new(Barrier::new(HELD + 1));
+    let server = Running::start_handler(config(HELD + 1, 64), Liar(Arc::clone(&barrier)));
+    for round in 0..20 {
+        // Those come first, at the same time, and the other one when they may or may not have begun.
+        let mut held: Vec<_> = (0..HELD).map(|_| server.connect()).collect();
+        for client in &mut held {
+            client.send("hold\x1b[31m me\n");
+        }
+        let mut other = server.connect();
+        for n in 0..20 {
+            let text = format!("{round}.{n}");
+            other.send(format!("{text}\n"));
+            other.expect(&[&text]);
+        }
+        thread::sleep(2 * QUICK_LIMIT);
+        barrier.wait();
+        for client in &mut held {
+            client.expect(&["hold\x1b[31m me"]);
+        }
+    }
+    let stats = server.stop().stats;
+    assert!(stats.quick_overruns >= 20 * HELD as u64);
+    let words = ["slow, although", r"operation=hold\x1b[31m "];
+    assert!((1..20).contains(&log.count(&words)), "at most one a second");
 }
 
 #[test]
