@@ -170,14 +170,14 @@ impl Connection {
     }
 
     /// Of what was written, so many bytes have not been acknowledged. Having taken some since the last
-    /// look is progress; having taken all by the first look after the write is no news.
+    /// look is progress.
     pub(super) fn note_unacknowledged(&mut self, bytes: usize, now: Instant) {
         let bytes = self.without_end(bytes) as u64;
         let taken = self.outbox.sent_in_all().saturating_sub(bytes);
-        if taken > self.taken && bytes > 0 {
+        if taken > self.taken {
             self.last_progress = now;
+            self.taken = taken;
         }
-        self.taken = self.taken.max(taken);
     }
 
     /// A shut sending side counts as one byte until it is acknowledged.

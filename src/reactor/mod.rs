@@ -57,7 +57,7 @@ const EVENTS_PER_TURN: usize = 64;
 /// who waits for its event must not wait for several such turns.
 const EVENTS_BESIDE_MANY: usize = 1024;
 
-/// A loop that wakes so long after the drain timeout has not just slept; then the timeout is moved by so much.
+/// A loop that wakes so long after the drain timeout has not just slept; then the timeout is moved, once, by so much.
 const LATE: Duration = Duration::from_millis(100);
 const CATCH_UP: Duration = Duration::from_millis(500);
 
@@ -102,6 +102,8 @@ enum Stage {
     /// Nothing is accepted or read any more; what is owed is answered.
     Draining {
         by: Instant,
+        /// `by` has been moved, because the loop came late to it.
+        was_late: bool,
         /// Nothing is owed: clients are waited for that have not closed.
         is_idle: bool,
     },
@@ -404,6 +406,7 @@ impl Reactor {
         self.engine.stop(now);
         self.stage = Stage::Draining {
             by: now + self.drain_timeout,
+            was_late: false,
             is_idle: false,
         };
         let Owed { requests, bytes } = self.owed();
@@ -547,7 +550,12 @@ impl Reactor {
     }
 
     fn check_drained(&mut self, now: Instant) {
-        let Stage::Draining { by, is_idle } = self.stage else {
+        let Stage::Draining {
+            by,
+            was_late,
+            is_idle,
+        } = self.stage
+        else {
             return;
         };
         // A request may still run for a client that has gone: time for it, while signals are heard.
@@ -555,10 +563,11 @@ impl Reactor {
         let connections = self.engine.stats().connections.now;
         if connections == 0 && !is_running {
             self.stage = Stage::Ended(Ending::Drained);
-        } else if now >= by + LATE {
+        } else if now >= by + LATE && !was_late {
             // The process was stopped, or had no processor: what has happened meanwhile comes first.
             self.stage = Stage::Draining {
                 by: now + CATCH_UP,
+                was_late: true,
                 is_idle,
             };
         } else if now >= by {
@@ -568,7 +577,11 @@ impl Reactor {
                 connections,
                 "all is answered; waiting for clients to take it and close"
             );
-            self.stage = Stage::Draining { by, is_idle: true };
+            self.stage = Stage::Draining {
+                by,
+                was_late,
+                is_idle: true,
+            };
         }
     }
 

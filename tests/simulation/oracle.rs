@@ -200,11 +200,11 @@ impl Oracle {
         }
         let is_shut = matches!(self.phase, Phase::Lingering { .. });
         let untaken = unacknowledged.saturating_sub(usize::from(is_shut));
-        if untaken > 0 && self.sent - untaken > self.taken {
+        if self.sent - untaken > self.taken {
             self.last_progress = now;
+            self.taken = self.sent - untaken;
             self.counts.progress_seen += 1;
         }
-        self.taken = self.taken.max(self.sent - untaken);
         self.look_due = None;
         self.expect_look(now);
     }

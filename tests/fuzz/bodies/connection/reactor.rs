@@ -200,13 +200,23 @@ impl Life {
     fn look_at_time(&mut self) {
         let clients = self.served.iter().map(|served| &served.client);
         let clients: Vec<&Client> = clients.chain(&self.refused).collect();
+        let mut asked = Vec::new();
         self.engine.expire(self.now, |id| {
+            asked.push(id);
             let client = clients.iter().find(|client| client.id == id);
             SocketQueues {
                 unread: client.map_or(0, |client| client.network.len()),
                 unacknowledged: 0,
             }
         });
+        // Promise 8: that it has taken more is progress.
+        if let Some(served) = &mut self.served
+            && asked.contains(&served.client.id)
+            && served.client.received.len() > served.taken
+        {
+            served.taken = served.client.received.len();
+            served.last_progress = self.now;
+        }
         self.settle();
         self.note_idle();
     }

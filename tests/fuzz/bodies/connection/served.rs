@@ -57,6 +57,8 @@ pub(super) struct Served {
     /// What must have gone out, or be about to.
     pub(super) output: Vec<u8>,
     pub(super) last_progress: Instant,
+    /// Bytes that the engine has been told were taken.
+    pub(super) taken: usize,
     pub(super) last_slot_at: Instant,
     /// Nothing more is framed: it was idle, or the server is stopping.
     pub(super) is_cut_off: bool,
@@ -96,6 +98,7 @@ impl Served {
             left: 0,
             output: Vec::new(),
             last_progress: now,
+            taken: 0,
             last_slot_at: now,
             is_cut_off: false,
             is_given_up: false,
