@@ -38,9 +38,10 @@ impl Engine {
             self.connections[id.slot()].armed = None;
             due.push(id);
         }
+        let budget_spent = self.is_budget_spent();
         let mut refused = 0;
         for id in due {
-            refused += self.look_at_deadlines(id, now, &mut kernel);
+            refused += self.look_at_deadlines(id, budget_spent, now, &mut kernel);
             self.arm(id, now);
         }
         refused
@@ -49,6 +50,7 @@ impl Engine {
     fn look_at_deadlines(
         &mut self,
         id: ConnectionId,
+        budget_spent: bool,
         now: Instant,
         kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
     ) -> usize {
@@ -69,7 +71,7 @@ impl Engine {
             connection.idle_unless = None;
             return self.refuse_overdue(id, now);
         } else if connection.phase == Phase::Serving {
-            self.close_if_idle(id, now, kernel);
+            self.close_if_idle(id, budget_spent, now, kernel);
         }
         0
     }
@@ -103,6 +105,7 @@ impl Engine {
     fn close_if_idle(
         &mut self,
         id: ConnectionId,
+        budget_spent: bool,
         now: Instant,
         kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
     ) {
@@ -114,7 +117,7 @@ impl Engine {
             connection.idle_unless = None;
             return;
         }
-        if connection.outbox.is_empty() && connection.may_read(config) {
+        if connection.may_read(config) && (connection.outbox.is_empty() || !budget_spent) {
             match connection.idle_unless {
                 None => {
                     let unread = kernel(id).unread;

@@ -290,7 +290,7 @@ impl Oracle {
     }
 
     /// Time is looked at: refuses and closes what is due. So many bytes have come and were not read.
-    pub(crate) fn expire(&mut self, unread: usize, now: Instant) {
+    pub(crate) fn expire(&mut self, unread: usize, budget_spent: bool, now: Instant) {
         assert!(
             self.look_due.is_none_or(|due| due > now),
             "promise 8: nobody looked whether it takes what it got"
@@ -325,7 +325,7 @@ impl Oracle {
         let is_idle = is_serving && self.idle_deadline().is_some_and(|by| by <= now);
         if !is_idle {
             self.idle_unless = None;
-        } else if self.may_bring_a_request() && self.idle_unless != Some(0) {
+        } else if self.may_bring_a_request(budget_spent) && self.idle_unless != Some(0) {
             // Promise 8: what has arrived is read before any deadline is judged.
             self.counts.read_before_idle += u64::from(unread > 0);
             self.idle_unless.get_or_insert(unread);
@@ -378,9 +378,13 @@ impl Oracle {
             && self.request_bytes() + next_bytes <= 2 * self.max_line
     }
 
-    fn may_bring_a_request(&self) -> bool {
+    fn may_bring_a_request(&self, budget_spent: bool) -> bool {
         let is_read = self.phase == Phase::Serving && !self.end_read;
-        is_read && self.unframed.is_empty() && self.unsent().is_empty()
+        let is_within = self.unsent_weight() <= UNSENT_LIMIT_BYTES;
+        is_read
+            && self.unframed.is_empty()
+            && is_within
+            && (self.unsent().is_empty() || !budget_spent)
     }
 
     fn open(&mut self, cut: Cut, now: Instant) {

@@ -77,6 +77,7 @@ impl World {
     }
 
     fn expire(&mut self, now: Instant) {
+        let budget_spent = self.is_budget_spent();
         let (peers, mut asked) = (&self.peers, Vec::new());
         let busy_before = self.engine.stats().refused_busy;
         let refused = self.engine.expire(now, |id| {
@@ -100,7 +101,7 @@ impl World {
         for peer in &mut self.peers {
             let unread = peer.socket.queues().unread;
             if let Some((_, oracle)) = &mut peer.accepted {
-                oracle.expire(unread, now);
+                oracle.expire(unread, budget_spent, now);
             }
         }
     }
