@@ -29,6 +29,9 @@ mod netlink {
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const NLM_F_REQUEST: u16 = 1;
     const IPPROTO_TCP: u8 = 6;
+    /// `idiag_state` in the answer, after the family; and the state of a listener (tcp_states.h).
+    const STATE_AT: usize = HEADER_BYTES + 1;
+    const LISTEN: u8 = 10;
     /// `idiag_wqueue` in the answer: header, 4 bytes of state, 48 of addresses, two other numbers.
     const WQUEUE_AT: usize = HEADER_BYTES + 4 + 48 + 8;
 
@@ -64,11 +67,14 @@ mod netlink {
         /// counts as one.
         pub(in crate::reactor) fn unacknowledged(&mut self, stream: &TcpStream) -> Option<usize> {
             let (ours, theirs) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
-            let bytes = self.ask(ours, theirs).ok().flatten()?;
-            usize::try_from(bytes).ok()
+            let (state, bytes) = self.ask(ours, theirs).ok().flatten()?;
+            // Where there is no such connection, the kernel may answer for the listener.
+            let is_it = state != LISTEN;
+            usize::try_from(bytes).ok().filter(|_| is_it)
         }
 
-        fn ask(&mut self, ours: SocketAddr, theirs: SocketAddr) -> Result<Option<u32>> {
+        /// The state of the socket, and the bytes in its sending queue.
+        fn ask(&mut self, ours: SocketAddr, theirs: SocketAddr) -> Result<Option<(u8, u32)>> {
             self.sequence = self.sequence.wrapping_add(1);
             let question = question(self.sequence, ours, theirs);
             send(&self.netlink, &question, SendFlags::empty())?;
@@ -80,7 +86,9 @@ mod netlink {
                 if number(answer, 8) == Some(self.sequence) {
                     let kind = number(answer, 4).unwrap_or_default() as u16;
                     let found = kind == SOCK_DIAG_BY_FAMILY;
-                    return Ok(number(answer, WQUEUE_AT).filter(|_| found));
+                    let state = answer.get(STATE_AT).copied();
+                    let both = state.zip(number(answer, WQUEUE_AT));
+                    return Ok(both.filter(|_| found));
                 }
             }
         }
