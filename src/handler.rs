@@ -41,18 +41,19 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>);
 
     /// Whether `request` is answered within microseconds and never blocks: it costs less than its way
-    /// to a worker and back.
+    /// to a worker and back. List what is quick, so that what is added later is not.
     ///
-    /// Quick requests that follow each other on a connection travel together, and one worker
+    /// Quick requests that follow each other on a connection travel together as one *run*, and one worker
     /// answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of them and
     /// 16 KiB. Every other request travels alone, can run beside its neighbours, and gets its
     /// turn among those of other connections one by one. The default calls none quick, which is
     /// never wrong, only slower for small requests.
     ///
     /// The event loop asks, for each request: look at a few bytes, and answer; a panic counts as no. A
-    /// slow request that is called quick holds up more than its worker: the pool counts on that worker
-    /// to be back at once, so it wakes no other one for what is queued meanwhile, and the runs of up to 7 other
-    /// connections that the worker has taken wait with it, as may the news of the queue slots that it freed.
+    /// slow request that is called quick holds up its worker, and the requests behind it in its run. The
+    /// pool expects that worker back at once, so it may call another one for what is queued up to half a
+    /// millisecond later. A run that takes longer than a millisecond is counted
+    /// ([`Stats::quick_overruns`](crate::stats::Stats::quick_overruns)) and warned of.
     fn is_quick(&self, request: &[u8]) -> bool {
         let _ = request;
         false

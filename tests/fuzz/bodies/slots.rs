@@ -33,16 +33,19 @@ struct Connection {
     id: ConnectionId,
     sent: u64,
     /// Places and lines that it sent, and for which there was no place in the order.
-    unframed: VecDeque<(u64, Vec<u8>)>,
+    unframed: VecDeque<Request>,
     /// Those of requests that have no slot.
     waiting: VecDeque<Run>,
     /// When it last had its turn, as a count.
     last_turn: u64,
 }
 
+/// A place in its connection's order, and its line.
+type Request = (u64, Vec<u8>);
+
 /// Requests that were framed at the same time and travel together.
 struct Run {
-    requests: Vec<(u64, Vec<u8>)>,
+    requests: Vec<Request>,
     is_quick: bool,
     framed_at: Instant,
 }
@@ -196,7 +199,7 @@ impl Round {
 
     /// The tasks that `room` slots are given to if turns go round, one run each: connection, and places with
     /// their lines.
-    fn one_by_one(&mut self, mut room: usize) -> Vec<(ConnectionId, Vec<(u64, Vec<u8>)>)> {
+    fn one_by_one(&mut self, mut room: usize) -> Vec<(ConnectionId, Vec<Request>)> {
         let mut given = Vec::new();
         while room > 0 {
             let waiting = self
