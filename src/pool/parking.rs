@@ -8,7 +8,7 @@ use std::mem;
 
 /// So many queued tasks are left to each worker that will be here soon, before one more is called: about what it
 /// does in the time that a call takes.
-pub(super) const TASKS_PER_WORKER: usize = 32;
+pub(super) const TASKS_PER_WORKER: usize = 64;
 
 /// Where one worker is, as far as the queue cares.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
