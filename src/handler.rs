@@ -51,7 +51,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// The event loop asks, for each request: look at a few bytes, and answer; a panic counts as no. A
     /// slow request that is called quick holds up its worker, and the requests behind it in its run. The
-    /// pool expects that worker back at once, so it may call another one for what is queued up to half a
+    /// pool expects that worker back at once, so it may call another one for what is queued nearly a
     /// millisecond later. A run that takes longer than a millisecond is counted
     /// ([`Stats::quick_overruns`](crate::stats::Stats::quick_overruns)) and warned of.
     fn is_quick(&self, request: &[u8]) -> bool {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// A handler may be wrong about what it calls quick. So once the queue has not been empty for so long, a
 /// worker is called for each task, whoever is out. With the time in which the loop gets to it, no
 /// request waits for longer than a millisecond beside a parked worker.
-pub const PATIENCE: Duration = Duration::from_micros(500);
+pub const PATIENCE: Duration = Duration::from_micros(900);
 
 /// A queue of tasks, together at most `capacity` slots, for any number of workers.
 ///

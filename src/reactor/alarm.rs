@@ -62,13 +62,16 @@ mod timer {
             if left.is_zero() {
                 return Ok(Some(left));
             }
-            // What is due within the same millisecond is one end of a sleep.
-            let millis = left.as_millis() as i64 + 1;
+            // What is due within the same millisecond is one end of a sleep, unless that is the first.
+            let after = match left.as_millis() as u64 {
+                0 => left,
+                millis => Duration::from_millis(millis + 1),
+            };
             let value = Itimerspec {
                 it_interval: Timespec::default(),
                 it_value: Timespec {
-                    tv_sec: millis / 1000,
-                    tv_nsec: millis % 1000 * 1_000_000,
+                    tv_sec: after.as_secs() as i64,
+                    tv_nsec: i64::from(after.subsec_nanos()),
                 },
             };
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value)?;
