@@ -26,11 +26,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     ///
-    /// `request` is the line without its ending (LF or CR LF), at most `max_line` bytes, any
-    /// bytes but LF. What is pushed to `response` is sent as one line; the LF is added. By
-    /// convention it begins with `OK ` or `ERR `, and only lines that begin with `OK` are counted
-    /// as successes. It may be empty. Its length is the handler's matter: the bounds on memory count it,
-    /// but cannot shorten it.
+    /// `request` is the line without its ending (LF or CR LF), at most `max_line` bytes, any bytes
+    /// but LF. What is pushed to `response` is sent as one line; the LF is added. By convention it
+    /// begins with `OK ` or `ERR `, and only lines that begin with `OK` are counted as successes.
+    /// It may be empty. Its length is the handler's matter: the bounds on memory count it, but
+    /// cannot shorten it.
     ///
     /// Runs on a worker thread, and for different requests on several at once.
     ///
@@ -40,19 +40,19 @@ pub trait Handler: Send + Sync + 'static {
     /// handler pushed an LF, because a second line would be taken for the next response.
     fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>);
 
-    /// Whether `request` is answered within microseconds and never blocks: it costs less than its way
-    /// to a worker and back. List what is quick, so that what is added later is not.
+    /// Whether `request` is answered within microseconds and never blocks: it costs less than its
+    /// way to a worker and back. List what is quick, so that what is added later is not.
     ///
-    /// Quick requests that follow each other on a connection travel together as one *run*, and one worker
-    /// answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of them and
-    /// 16 KiB. Every other request travels alone, can run beside its neighbours, and gets its
+    /// Quick requests that follow each other on a connection travel together as one *run*, and one
+    /// worker answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of them
+    /// and 16 KiB. Every other request travels alone, can run beside its neighbours, and gets its
     /// turn among those of other connections one by one. The default calls none quick, which is
     /// never wrong, only slower for small requests.
     ///
-    /// The event loop asks, for each request: look at a few bytes, and answer; a panic counts as no. A
-    /// slow request that is called quick holds up its worker, and the requests behind it in its run. The
-    /// pool expects that worker back at once, so it may call another one for what is queued nearly a
-    /// millisecond later. A run that takes longer than a millisecond is counted
+    /// The event loop asks, for each request: look at a few bytes, and answer; a panic counts as
+    /// no. A slow request that is called quick holds up its worker, and the requests behind it in
+    /// its run. The pool expects that worker back at once, so it may call another one for what is
+    /// queued nearly a millisecond later. A run that takes longer than a millisecond is counted
     /// ([`Stats::quick_overruns`](crate::stats::Stats::quick_overruns)) and warned of.
     fn is_quick(&self, request: &[u8]) -> bool {
         let _ = request;
@@ -128,7 +128,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .collect()
 }
 
-/// Drops what a panic carried. That may panic in turn, and what such a panic carries is kept for good.
+/// Drops what a panic carried. That may panic in turn, and what such a panic carries is kept for
+/// good.
 fn drop_panic(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);

@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of what is logged.
 //!
-//! Rule: an embedder's subscriber may panic (that of tracing-subscriber does when nobody reads stderr any more). That costs
-//! its line, and neither an answer nor a thread. (At trace mio writes lines of its own, which are not guarded.)
+//! Rule: an embedder's subscriber may panic (that of tracing-subscriber does when nobody reads
+//! stderr any more). That costs its line, and neither an answer nor a thread. (At trace mio writes
+//! lines of its own, which are not guarded.)
 
 use crate::handler::catch;
 

@@ -78,12 +78,13 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// Lines, each ended by one LF. Short ones travel in the task itself: no memory has to be found for them, and none has to
-/// be fetched from the cache of another core.
+/// Lines, each ended by one LF. Short ones travel in the task itself: no memory has to be found for
+/// them, and none has to be fetched from the cache of another core.
 pub type Lines = SmallVec<[u8; INLINE_BYTES]>;
 
-/// What counts as short: as many as take no more room than the address of others would. With more the state of a connection would pass
-/// 512 bytes, and that of 10,000 the block that the server keeps in its heap ("Free memory stays with the server", docs/decisions.md).
+/// What counts as short: as many as take no more room than the address of others would. With more
+/// the state of a connection would pass 512 bytes, and that of 10,000 the block that the server
+/// keeps in its heap ("Free memory stays with the server", docs/decisions.md).
 pub const INLINE_BYTES: usize = 16;
 
 /// A run of request lines on its way to a worker, which answers them one after the other.
@@ -121,14 +122,16 @@ pub struct Response {
     pub started_at: Instant,
     /// When it was done with it.
     pub finished_at: Instant,
-    /// The name of the operation, if the handler calls it quick and it took longer than [`QUICK_LIMIT`].
+    /// The name of the operation, if the handler calls it quick and it took longer than
+    /// [`QUICK_LIMIT`].
     pub overrun: Option<Box<str>>,
 }
 
 /// A task that its handler calls quick and that takes longer is counted and warned of.
 pub const QUICK_LIMIT: Duration = Duration::from_millis(1);
 
-/// What a request seems to ask for, fit for a line of the log: its first word, escaped and shortened.
+/// What a request seems to ask for, fit for a line of the log: its first word, escaped and
+/// shortened.
 pub fn operation_name(request: &[u8]) -> Box<str> {
     const SHOWN_BYTES: usize = 32;
     let word = request.split(|byte| *byte == b' ').next();
@@ -159,9 +162,10 @@ pub fn split_lines(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Where the first LF is. Most lines are short, and end before `memchr` has begun, so the first 32 bytes are looked at here,
-/// eight at a time: a byte of `word` is zero where there is an LF, and the lowest such byte has its highest bit set in `found`
-/// (Mycroft's test: Anderson, "Bit Twiddling Hacks", "Determine if a word has a zero byte").
+/// Where the first LF is. Most lines are short, and end before `memchr` has begun, so the first 32
+/// bytes are looked at here, eight at a time: a byte of `word` is zero where there is an LF, and
+/// the lowest such byte has its highest bit set in `found` (Mycroft's test: Anderson, "Bit
+/// Twiddling Hacks", "Determine if a word has a zero byte").
 #[inline]
 pub fn find_lf(bytes: &[u8]) -> Option<usize> {
     const SHORT_BYTES: usize = 32;

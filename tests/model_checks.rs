@@ -2,8 +2,8 @@
 //!
 //! Knows the queues' contracts, and a poll that sleeps until it is woken as the reactor's does.
 //!
-//! Rule: a model ends only if nothing is lost. A wake-up that does not come is a deadlock, which loom
-//! reports; an item that comes twice or never fails an assertion.
+//! Rule: a model ends only if nothing is lost. A wake-up that does not come is a deadlock, which
+//! loom reports; an item that comes twice or never fails an assertion.
 //!
 //! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --release -p reactor-pool
 //! --no-default-features --test model_checks`; in an ordinary `cargo test` this file is empty.
@@ -22,9 +22,9 @@ use std::time::Instant;
 /// When everything is pushed: a model's time stands still, so that its runs repeat each other.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Runs `model` in every interleaving; with `preemptions`, in those in which threads are interrupted
-/// at most so often where they need not wait. Most bugs of this kind need two (Musuvathi and Qadeer,
-/// "Iterative context bounding", 2007).
+/// Runs `model` in every interleaving; with `preemptions`, in those in which threads are
+/// interrupted at most so often where they need not wait. Most bugs of this kind need two
+/// (Musuvathi and Qadeer, "Iterative context bounding", 2007).
 fn check(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let runs = std::sync::Arc::new(AtomicU64::new(0));
     let counter = std::sync::Arc::clone(&runs);
@@ -42,7 +42,8 @@ fn check(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     );
 }
 
-/// What `mio::Poll` with one `Waker` does: a wake is kept until the next sleep, several count as one.
+/// What `mio::Poll` with one `Waker` does: a wake is kept until the next sleep, several count as
+/// one.
 struct Poll {
     woken: Mutex<bool>,
     changed: Condvar,
@@ -230,8 +231,9 @@ impl Gate {
 }
 
 /// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task comes
-/// back only when all others have been taken too: a task that lies beside a sleeping worker whom nobody
-/// woke lies there for ever. Some tasks are only `called_quick`; then the pusher looks when it is time.
+/// back only when all others have been taken too: a task that lies beside a sleeping worker whom
+/// nobody woke lies there for ever. Some tasks are only `called_quick`; then the pusher looks when
+/// it is time.
 fn tasks_find_workers(
     preemptions: Option<usize>,
     pushes: &'static [&'static [u32]],
@@ -292,8 +294,8 @@ fn a_task_beside_one_that_is_called_quick_and_is_not_finds_a_worker() {
     tasks_find_workers(Some(3), &[&[1, SLOW], &[SLOW + 1]], |_| true);
 }
 
-/// The pusher sleeps until it is told of room: a report that is lost, or given before there is room,
-/// leaves a task beside a free slot.
+/// The pusher sleeps until it is told of room: a report that is lost, or given before there is
+/// room, leaves a task beside a free slot.
 fn room_is_reported(preemptions: Option<usize>, capacity: usize, tasks: u32, workers: usize) {
     check(preemptions, move || {
         let (queue, poll) = (queue(capacity), Poll::new());
@@ -457,7 +459,8 @@ fn whoever_is_announced_to_sees_what_was_written_before() {
         let (mut got, mut is_asked) = (0, false);
         while got == 0 || !is_asked {
             sleep(&responses, &poll);
-            // The other way round, an announcement between the two is taken for one that is answered.
+            // The other way round, an announcement between the two is taken for one that is
+            // answered.
             responses.drain(|item| got += item);
             is_asked |= asked.load(Ordering::Acquire);
         }

@@ -6,8 +6,8 @@
 
 use std::mem;
 
-/// So many queued tasks are left to each worker that will be here soon, before one more is called: about what it
-/// does in the time that a call takes.
+/// So many queued tasks are left to each worker that will be here soon, before one more is called:
+/// about what it does in the time that a call takes.
 pub(super) const TASKS_PER_WORKER: usize = 64;
 
 /// Where one worker is, as far as the queue cares.
@@ -39,7 +39,8 @@ impl Parking {
             Whereabouts::OutQuick => self.out_quick = one_less(self.out_quick),
             Whereabouts::Parked => {
                 self.parked = one_less(self.parked);
-                // It may have woken for no reason. Then it follows the call of another one, which will come too.
+                // It may have woken for no reason. Then it follows the call of another one, which
+                // will come too.
                 self.called = self.called.saturating_sub(1);
             }
         }
@@ -69,8 +70,8 @@ impl Parking {
         self.called
     }
 
-    /// Whether one more has to be called for so many queued tasks, if those who are out with quick ones
-    /// come back soon.
+    /// Whether one more has to be called for so many queued tasks, if those who are out with quick
+    /// ones come back soon.
     pub(super) fn wants_one(&self, tasks: usize) -> bool {
         self.asleep() > 0 && tasks > TASKS_PER_WORKER * (self.called + self.out_quick)
     }

@@ -14,9 +14,9 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A handler may be wrong about what it calls quick. So once the queue has not been empty for so long, a
-/// worker is called for each task, whoever is out. With the time in which the loop gets to it, no
-/// request waits for longer than a millisecond beside a parked worker.
+/// A handler may be wrong about what it calls quick. So once the queue has not been empty for so
+/// long, a worker is called for each task, whoever is out. With the time in which the loop gets to
+/// it, no request waits for longer than a millisecond beside a parked worker.
 pub const PATIENCE: Duration = Duration::from_micros(900);
 
 /// A queue of tasks, together at most `capacity` slots, for any number of workers.
@@ -135,8 +135,8 @@ impl<T> Taker<T> {
         }
     }
 
-    /// The same, but where `pop` would sleep it returns `None`: then this worker counts as parked until it
-    /// is back. For tests in one thread.
+    /// The same, but where `pop` would sleep it returns `None`: then this worker counts as parked
+    /// until it is back. For tests in one thread.
     pub fn try_pop(&mut self) -> Option<Popped<T>> {
         let mut state = self.queue.lock();
         match state.next(&mut self.whereabouts) {
@@ -186,8 +186,9 @@ impl<T> WorkQueue<T> {
         }
     }
 
-    /// Lets `fill` push as much as there is room for, under one lock; so it must be quick. What it keeps
-    /// back it must keep back for want of room alone, to the last slot. Says when to [`WorkQueue::look`].
+    /// Lets `fill` push as much as there is room for, under one lock; so it must be quick. What it
+    /// keeps back it must keep back for want of room alone, to the last slot. Says when to
+    /// [`WorkQueue::look`].
     ///
     /// A push that ends with the queue full makes the next `pop` report `made_room`. Deciding that
     /// under the lock is the point: a count read earlier could miss the pop that made room just
@@ -212,8 +213,8 @@ impl<T> WorkQueue<T> {
         self.call(state, now)
     }
 
-    /// Calls workers that are parked beside a task for too long. Says when to look again, unless a push comes first;
-    /// `None` if no task waits for a worker that is out.
+    /// Calls workers that are parked beside a task for too long. Says when to look again, unless a
+    /// push comes first; `None` if no task waits for a worker that is out.
     pub fn look(&self, now: Instant) -> Option<Instant> {
         self.call(self.lock(), now)
     }
@@ -288,8 +289,8 @@ impl<T> WorkQueue<T> {
         stats
     }
 
-    /// A panic under the lock would be a bug of this program. It ends the worker, and so the server; until
-    /// then the others go on, for the loop has to come to its end.
+    /// A panic under the lock would be a bug of this program. It ends the worker, and so the
+    /// server; until then the others go on, for the loop has to come to its end.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Only the contended path reads the clock, so measuring costs nothing where it matters.
         if let Ok(state) = self.state.try_lock() {

@@ -79,8 +79,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Closes the queue and waits until every worker has ended: for as long as the longest request that
-    /// is queued or runs.
+    /// Closes the queue and waits until every worker has ended: for as long as the longest request
+    /// that is queued or runs.
     pub fn join(mut self) {
         self.queue.close();
         for thread in self.threads.drain(..) {
@@ -95,8 +95,8 @@ impl Pool {
     }
 }
 
-/// Tells the loop when its worker ends by a panic: one that no handler made, so a bug of this program. What the
-/// worker had in hand will never be answered.
+/// Tells the loop when its worker ends by a panic: one that no handler made, so a bug of this
+/// program. What the worker had in hand will never be answered.
 struct DeathGuard<'a>(&'a ResponseQueue<Response>);
 
 impl Drop for DeathGuard<'_> {
@@ -187,8 +187,8 @@ impl<H: Handler> Worker<'_, H> {
         }
     }
 
-    /// The answers as they travel. A quick task leaves its worker a buffer: that of the answers, if they are short, or
-    /// that of its requests.
+    /// The answers as they travel. A quick task leaves its worker a buffer: that of the answers, if
+    /// they are short, or that of its requests.
     fn pack(&mut self, lines: Vec<u8>, request_lines: Lines, is_quick: bool) -> Lines {
         let (lines, buffer) = if lines.len() <= INLINE_BYTES {
             (Lines::from_slice(&lines), lines)
@@ -201,8 +201,8 @@ impl<H: Handler> Worker<'_, H> {
         lines
     }
 
-    /// An empty buffer for answers to `request_bytes` of quick requests. Not one that is far larger: answers may
-    /// have to wait, and the bounds count what is in them.
+    /// An empty buffer for answers to `request_bytes` of quick requests. Not one that is far
+    /// larger: answers may have to wait, and the bounds count what is in them.
     fn take_spare(&mut self, request_bytes: usize) -> Vec<u8> {
         let mut lines = std::mem::take(&mut self.spare);
         if lines.capacity() > (2 * request_bytes).clamp(4 * INLINE_BYTES, SPARE_BYTES) {
@@ -300,7 +300,8 @@ mod tests {
             });
         }
 
-        /// The responses to so many requests, by sequence, as soon as the loop has been told of them.
+        /// The responses to so many requests, by sequence, as soon as the loop has been told of
+        /// them.
         fn responses(&mut self, requests: usize) -> Vec<Response> {
             let (mut got, mut count) = (Vec::new(), 0);
             while count < requests {

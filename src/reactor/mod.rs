@@ -2,7 +2,8 @@
 //!
 //! Knows neither lines nor order nor what a deadline means: the engine decides, the reactor does.
 //!
-//! Rule: a [`Reactor::turn`] never blocks outside its poll, and gives each connection a bounded share.
+//! Rule: a [`Reactor::turn`] never blocks outside its poll, and gives each connection a bounded
+//! share.
 
 mod alarm;
 mod listener;
@@ -47,17 +48,19 @@ const READ_CHUNK_BYTES: usize = 65_536;
 const READS_PER_TURN: usize = 4;
 /// Connections accepted in one turn, before those that are there have theirs.
 const ACCEPTS_PER_TURN: usize = 64;
-/// Requests that go to the workers before the turn is over: so that they start, and the queue need not hold
-/// all that one turn reads.
+/// Requests that go to the workers before the turn is over: so that they start, and the queue need
+/// not hold all that one turn reads.
 const SUBMIT_REQUESTS: u64 = 32;
-/// Events that one turn takes from the poll; more wait there. A socket that is looked at by the poll, read and then
-/// written has to be in the caches still: with thousands ready at a time it is not.
+/// Events that one turn takes from the poll; more wait there. A socket that is looked at by the
+/// poll, read and then written has to be in the caches still: with thousands ready at a time it is
+/// not.
 const EVENTS_PER_TURN: usize = 64;
-/// The same, when more than that many connections have not been finished with, and all of them have their share of every turn:
-/// who waits for its event must not wait for several such turns.
+/// The same, when more than that many connections have not been finished with, and all of them have
+/// their share of every turn: who waits for its event must not wait for several such turns.
 const EVENTS_BESIDE_MANY: usize = 1024;
 
-/// A loop that wakes so long after the drain timeout has not just slept; then the timeout is moved, once, by so much.
+/// A loop that wakes so long after the drain timeout has not just slept; then the timeout is moved,
+/// once, by so much.
 const LATE: Duration = Duration::from_millis(100);
 const CATCH_UP: Duration = Duration::from_millis(500);
 
@@ -86,8 +89,8 @@ impl Stopper {
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Nothing was owed to anybody: all that was framed has been answered, and each answer was taken or its
-    /// client has gone.
+    /// Nothing was owed to anybody: all that was framed has been answered, and each answer was
+    /// taken or its client has gone.
     Drained,
     /// The drain timeout passed first; so much was abandoned.
     TimedOut(Owed),
@@ -413,8 +416,8 @@ impl Reactor {
         info!(why, unanswered = requests, unsent_bytes = bytes, "stopping");
     }
 
-    /// Accepts and reads once what lies in the sockets at a stop, as far as the bounds allow. Linear in the
-    /// connections.
+    /// Accepts and reads once what lies in the sockets at a stop, as far as the bounds allow.
+    /// Linear in the connections.
     fn read_what_has_arrived(&mut self, now: Instant) {
         self.listeners.iter_mut().for_each(Listener::set_ready);
         self.accept(now, BACKLOG as usize);
@@ -444,8 +447,8 @@ impl Reactor {
         }
     }
 
-    /// Looks after each connection that needs it once; what comes up meanwhile waits for the next turn.
-    /// What they ask goes to the workers as soon as [`SUBMIT_REQUESTS`] wait.
+    /// Looks after each connection that needs it once; what comes up meanwhile waits for the next
+    /// turn. What they ask goes to the workers as soon as [`SUBMIT_REQUESTS`] wait.
     fn attend(&mut self, now: Instant) {
         for _ in 0..self.engine.attention_len() {
             let Some(id) = self.engine.next_attention() else {
@@ -564,7 +567,8 @@ impl Reactor {
         if connections == 0 && !is_running {
             self.stage = Stage::Ended(Ending::Drained);
         } else if now >= by + LATE && !was_late {
-            // The process was stopped, or had no processor: what has happened meanwhile comes first.
+            // The process was stopped, or had no processor: what has happened meanwhile comes
+            // first.
             self.stage = Stage::Draining {
                 by: now + CATCH_UP,
                 was_late: true,

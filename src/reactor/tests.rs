@@ -105,3 +105,19 @@ fn a_worker_that_died_ends_the_loop_with_an_error() {
     let error = reactor.run().expect_err("nobody would answer any more");
     assert!(error.to_string().contains("worker"), "{error}");
 }
+
+#[test]
+fn a_drain_that_is_noticed_late_gets_time_once_and_then_ends() {
+    let (mut reactor, address) = reactor(Config::default());
+    let _client = StdStream::connect(address).expect("it listens");
+    while reactor.engine.is_empty() {
+        reactor.turn().expect("polling does not fail");
+    }
+    let now = Instant::now();
+    reactor.stop("asked", now);
+    let late = now + reactor.drain_timeout + LATE;
+    reactor.check_drained(late);
+    assert!(matches!(reactor.stage, Stage::Draining { by, .. } if by == late + CATCH_UP));
+    reactor.check_drained(late + CATCH_UP + 2 * LATE);
+    assert!(matches!(reactor.stage, Stage::Ended(Ending::Drained)));
+}

@@ -374,8 +374,8 @@ fn a_sleep_that_ends_for_no_reason_changes_nothing() {
     assert_eq!(tasks.iter().count(), 0);
 }
 
-/// Tasks that are called quick and take a while, as many as the queue holds: everybody works. The slowest machine
-/// gets ten times what it takes.
+/// Tasks that are called quick and take a while, as many as the queue holds: everybody works. The
+/// slowest machine gets ten times what it takes.
 #[test]
 fn beside_a_full_queue_all_workers_work() {
     const WORKERS: usize = 64;
