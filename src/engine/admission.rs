@@ -2,7 +2,7 @@
 //!
 //! Knows no sockets and no queue; of requests only that a connection has some waiting.
 //!
-//! Rule: one slot per connection per round, and who has gone longest without a slot comes first.
+//! Rule: one turn per connection per round, and who has gone longest without one comes first.
 
 use crate::task::ConnectionId;
 use std::cmp::Reverse;
