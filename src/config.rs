@@ -228,6 +228,9 @@ pub struct Config {
     pub stats_interval: Duration,
     /// Bytes that the kernel may hold of one connection in each direction; see [`SOCKET_BUFFER`].
     pub socket_buffer: usize,
+    /// Workers run as batch jobs (`SCHED_BATCH`, Linux only): a worker that is woken does not interrupt
+    /// the event loop. Off by default; the `server` command switches it on.
+    pub batch_workers: bool,
     /// Which signals the server takes over: none by default.
     pub stop_signals: StopSignals,
 }
@@ -248,6 +251,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
             socket_buffer: SOCKET_BUFFER.default as usize,
+            batch_workers: false,
             stop_signals: StopSignals::None,
         }
     }

@@ -98,8 +98,14 @@ impl Server {
             Box::new(move |line: &[u8]| catch(|| handler.is_quick(line)).unwrap_or(false))
         };
         let mut reactor = Reactor::new(&config, is_quick, Arc::clone(&queue))?;
-        let (responses, loop_core) = (reactor.responses(), reactor.loop_core());
-        let pool = Pool::start(config.workers, &handler, &queue, responses, loop_core)?;
+        let responses = reactor.responses();
+        let pool = Pool::start(
+            config.workers,
+            config.batch_workers,
+            &handler,
+            &queue,
+            responses,
+        )?;
         reactor.listen(bound)?;
         for addr in addresses.iter().filter(|addr| !addr.ip().is_loopback()) {
             warn!(%addr, "reachable from other hosts, without encryption or passwords");

@@ -127,6 +127,7 @@ impl Args {
             drain_timeout: seconds(config::DRAIN_TIMEOUT),
             stats_interval: seconds(config::STATS_INTERVAL),
             socket_buffer: number(config::SOCKET_BUFFER) as usize,
+            batch_workers: true,
             stop_signals: StopSignals::UntilExit,
         };
         Args {
@@ -336,6 +337,7 @@ mod tests {
         command().debug_assert();
         let args = parse("").expect("nothing is required");
         let expected = Config {
+            batch_workers: true,
             stop_signals: StopSignals::UntilExit,
             ..Config::default()
         };

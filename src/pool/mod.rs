@@ -5,16 +5,15 @@
 //! Rule: tasks pass through one lock, responses through none, and no lock is held while a handler
 //! runs.
 
+mod batch_scheduling;
 mod parking;
 mod response_queue;
-mod scheduling;
 mod turns;
 mod work_queue;
 mod worker;
 
 pub use parking::Parking;
 pub use response_queue::ResponseQueue;
-pub use scheduling::{LOOK_EVERY, LoopCore};
 pub use work_queue::{PATIENCE, Popped, Room, Taker, WorkQueue};
 pub use worker::Pool;
 

@@ -4,7 +4,7 @@
 //!
 //! Rule: one response for each task, whatever the handler does, and the worker goes on.
 
-use super::scheduling::{LoopCore, Place, let_the_loop_go_first};
+use super::batch_scheduling::become_batch;
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
 use crate::handler::{Handler, ResponseLine, catch};
 use crate::log::{error, trace};
@@ -33,16 +33,17 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    /// Starts `workers` threads named `worker-0`, `worker-1`, …
+    /// Starts `workers` threads named `worker-0`, `worker-1`, …; `batch_workers` is that of
+    /// [`Config`](crate::Config).
     ///
     /// # Errors
     /// When the system gives no more threads; those started by then have ended again.
     pub fn start<H: Handler>(
         workers: usize,
+        batch_workers: bool,
         handler: &Arc<H>,
         queue: &Arc<WorkQueue<Task>>,
         responses: &Arc<ResponseQueue<Response>>,
-        loop_core: &Arc<LoopCore>,
     ) -> io::Result<Pool> {
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
@@ -50,15 +51,16 @@ impl Pool {
         };
         for number in 0..workers {
             let (handler, tasks) = (Arc::clone(handler), Arc::clone(queue));
-            let (responses, loop_core) = (Arc::clone(responses), Arc::clone(loop_core));
+            let responses = Arc::clone(responses);
             let work = move || {
                 let _guard = DeathGuard(&responses);
-                let_the_loop_go_first();
+                if batch_workers {
+                    become_batch();
+                }
                 let worker = Worker {
                     number,
                     handler: &*handler,
                     taker: Taker::new(&tasks),
-                    place: Place::new(&loop_core),
                     responses: &responses,
                     spare: Vec::new(),
                 };
@@ -114,7 +116,6 @@ struct Worker<'a, H> {
     number: usize,
     handler: &'a H,
     taker: Taker<Task>,
-    place: Place<'a>,
     responses: &'a ResponseQueue<Response>,
     /// Room for the next answers to quick requests.
     spare: Vec<u8>,
@@ -128,10 +129,8 @@ impl<H: Handler> Worker<'_, H> {
                 self.responses.announce();
             }
             let response = self.answer(task);
-            let (start, end) = (response.started_at, response.finished_at);
             self.responses.push(response);
             self.responses.announce();
-            self.place.worked(start, end);
         }
     }
 
@@ -266,10 +265,10 @@ mod tests {
             }));
             let pool = Pool::start(
                 workers,
+                false,
                 &Arc::new(handler),
                 &queue,
                 &responses,
-                &Arc::default(),
             )
             .expect("a few threads");
             Bench {
@@ -384,7 +383,7 @@ mod tests {
             assert!(*wakes > 1, "as arranged");
             reported.send(()).expect("the test listens");
         }));
-        let pool = Pool::start(1, &Arc::new(handler), &queue, &responses, &Arc::default())
+        let pool = Pool::start(1, false, &Arc::new(handler), &queue, &responses)
             .expect("a thread");
         assert!(responses.fall_asleep() && !responses.has_death());
         queue.push_while_room(Instant::now(), |room| {

@@ -16,7 +16,7 @@ mod warn_limit;
 use crate::config::{Config, StopSignals};
 use crate::engine::{Engine, IsQuick, Owed, SocketQueues, Step};
 use crate::log::{debug, info, warn};
-use crate::pool::{LOOK_EVERY, LoopCore, ResponseQueue, WorkQueue};
+use crate::pool::{ResponseQueue, WorkQueue};
 use crate::stats::Reports;
 use crate::task::{ConnectionId, Response, Task};
 use alarm::Alarm;
@@ -137,8 +137,6 @@ pub(crate) struct Reactor {
     /// When to look whether queued tasks wait beside parked workers.
     look_at: Option<Instant>,
     responses: Arc<ResponseQueue<Response>>,
-    loop_core: Arc<LoopCore>,
-    note_core_at: Instant,
     stage: Stage,
     drain_timeout: Duration,
     reports: Reports,
@@ -183,8 +181,6 @@ impl Reactor {
             queue,
             look_at: None,
             responses: Arc::new(ResponseQueue::new(wake)),
-            loop_core: Arc::default(),
-            note_core_at: now,
             stage: Stage::Running,
             drain_timeout: config.drain_timeout,
             reports: Reports::new(config, now),
@@ -206,10 +202,6 @@ impl Reactor {
 
     pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Response>> {
         &self.responses
-    }
-
-    pub(crate) fn loop_core(&self) -> &Arc<LoopCore> {
-        &self.loop_core
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
@@ -249,7 +241,6 @@ impl Reactor {
         self.submit(now);
         self.look_at_queue();
         self.expire(now);
-        self.note_core(now);
         self.report_if_due(now);
         self.check_drained(now);
         Ok(())
@@ -525,13 +516,6 @@ impl Reactor {
             && at <= now
         {
             self.look_at = self.queue.look(now);
-        }
-    }
-
-    fn note_core(&mut self, now: Instant) {
-        if now >= self.note_core_at {
-            self.loop_core.note();
-            self.note_core_at = now + LOOK_EVERY;
         }
     }
 
