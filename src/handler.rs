@@ -1,6 +1,6 @@
-//! The trait that an embedder implements: one request line in, one response line out.
+//! The trait that an embedder implements: one request in, one response out.
 //!
-//! Knows nothing of the rest of the house.
+//! Knows nothing of the other modules.
 //!
 //! Rule: a handler may block, burn CPU or panic; it harms only the worker that runs it, and that
 //! only for as long as it runs.
@@ -12,13 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Answers requests. One handler serves all workers at once.
 ///
 /// ```
-/// use reactor_pool::{Handler, ResponseLine};
+/// use reactor_pool::{Handler, Response};
 ///
 /// /// Answers each line with its length.
 /// struct Length;
 ///
 /// impl Handler for Length {
-///     fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+///     fn handle(&self, request: &[u8], response: &mut Response<'_>) {
 ///         response.push(format!("OK {}", request.len()).as_bytes());
 ///     }
 /// }
@@ -26,22 +26,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     ///
-    /// `request` is the line without its ending (LF or CR LF), at most `max_line` bytes, any bytes
-    /// but LF. What is pushed to `response` is sent as one line; the LF is added. By convention it
-    /// begins with `OK ` or `ERR `, and only lines that begin with `OK` are counted as successes.
-    /// It may be empty. Its length is the handler's matter: the bounds on memory count it, but
-    /// cannot shorten it.
+    /// `request` is what the [`Codec`](crate::codec::Codec) calls the payload: with
+    /// [`Lines`](crate::codec::Lines) the line without its ending, at most `max_line` bytes, any
+    /// bytes but LF. What is pushed to `response` is sent as one response, framed by the codec. With
+    /// `Lines` it is one line, to which the LF is added; by convention it begins with `OK ` or
+    /// `ERR `, and only lines that begin with `OK` are counted as successes. It may be empty. Its
+    /// length is the handler's matter: the bounds on memory count it, but cannot shorten it.
     ///
     /// Runs on a worker thread, and for different requests on several at once.
     ///
     /// # Panics
     /// A panic is caught and logged, the client gets `ERR internal error`, and the worker goes on
-    /// with the same handler: what it guards must bear being left in the middle. So does a client whose
-    /// handler pushed an LF, because a second line would be taken for the next response.
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>);
+    /// with the same handler: what it guards must bear being left in the middle. The client gets the
+    /// same where the codec cannot send what was pushed as one response, such as two lines.
+    fn handle(&self, request: &[u8], response: &mut Response<'_>);
 
     /// Whether `request` is answered within microseconds and never blocks: it costs less than its
-    /// way to a worker and back. List what is quick, so that what is added later is not.
+    /// hand-off to a worker and back. List what is quick, so that what is added later is not.
     ///
     /// Quick requests that follow each other on a connection travel together as one *run*, and one
     /// worker answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of them
@@ -62,39 +63,39 @@ pub trait Handler: Send + Sync + 'static {
 
 impl<F> Handler for F
 where
-    F: Fn(&[u8], &mut ResponseLine<'_>) + Send + Sync + 'static,
+    F: Fn(&[u8], &mut Response<'_>) + Send + Sync + 'static,
 {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         self(request, response);
     }
 }
 
-/// Where a handler writes its response line.
+/// Where a handler writes its response.
 ///
 /// Also an [`io::Write`] that never fails, for `write!`.
 #[derive(Debug)]
-pub struct ResponseLine<'a> {
+pub struct Response<'a> {
     bytes: &'a mut Vec<u8>,
 }
 
-impl<'a> ResponseLine<'a> {
-    /// A line that is appended to `bytes`: also how a test of a handler reads what it answers.
-    pub fn new(bytes: &'a mut Vec<u8>) -> ResponseLine<'a> {
-        ResponseLine { bytes }
+impl<'a> Response<'a> {
+    /// A response that is appended to `bytes`: also how a test of a handler reads what it answers.
+    pub fn new(bytes: &'a mut Vec<u8>) -> Response<'a> {
+        Response { bytes }
     }
 
-    /// Appends to the line. No LF.
+    /// Appends to the response.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Makes room for a line of `bytes` bytes, where the handler knows its length beforehand.
+    /// Makes room for a response of `bytes` bytes, where the handler knows its length beforehand.
     pub fn reserve(&mut self, bytes: usize) {
         self.bytes.reserve(bytes);
     }
 }
 
-impl io::Write for ResponseLine<'_> {
+impl io::Write for Response<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.push(bytes);
         Ok(bytes.len())

@@ -31,14 +31,14 @@
 //! A server with a handler of your own:
 //!
 //! ```no_run
-//! use reactor_pool::{Config, ResponseLine, Server, StopSignals};
+//! use reactor_pool::{Config, Response, Server, StopSignals};
 //!
 //! let config = Config {
 //!     workers: 8,
 //!     stop_signals: StopSignals::WhileRunning,
 //!     ..Config::default()
 //! };
-//! let shout = |request: &[u8], response: &mut ResponseLine<'_>| {
+//! let shout = |request: &[u8], response: &mut Response<'_>| {
 //!     response.push(b"OK ");
 //!     response.push(&request.to_ascii_uppercase());
 //! };
@@ -48,21 +48,20 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+pub mod codec;
 pub mod config;
 pub mod engine;
 mod handler;
 mod log;
-pub mod operations;
 pub mod pool;
 mod reactor;
 mod server;
 pub mod stats;
 pub mod task;
-pub mod wire;
 
 pub use config::{Config, StopSignals};
-pub use engine::Owed;
-pub use handler::{Handler, ResponseLine};
-pub use reactor::{Ending, Stopper};
+pub use engine::Unfinished;
+pub use handler::{Handler, Response};
+pub use reactor::{StopReason, Stopper};
 pub use server::{Server, Summary};
 pub use stats::QueueStats;

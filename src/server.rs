@@ -4,11 +4,12 @@
 //!
 //! Rule: the thread that calls [`Server::run`] is the reactor.
 
+use crate::codec::{Codec, Lines};
 use crate::config::Config;
 use crate::handler::{Handler, catch};
 use crate::log::{debug, warn};
 use crate::pool::{Pool, WorkQueue};
-use crate::reactor::{Bound, Ending, Reactor, Stopper};
+use crate::reactor::{Bound, Reactor, StopReason, Stopper};
 use crate::stats::{QueueStats, Stats};
 use crate::task::Task;
 use std::fmt;
@@ -21,10 +22,10 @@ use tracing::{Level, enabled};
 /// A bound server with its workers, ready to run.
 ///
 /// ```
-/// use reactor_pool::{Config, ResponseLine, Server};
+/// use reactor_pool::{Config, Response, Server};
 /// use std::io::{BufRead, BufReader, Write};
 ///
-/// let reverse = |request: &[u8], response: &mut ResponseLine<'_>| {
+/// let reverse = |request: &[u8], response: &mut Response<'_>| {
 ///     response.push(b"OK ");
 ///     request.iter().rev().for_each(|byte| response.push(&[*byte]));
 /// };
@@ -64,7 +65,7 @@ impl fmt::Debug for Server {
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// How it ended.
-    pub ending: Ending,
+    pub stop_reason: StopReason,
     /// Its counters and times.
     pub stats: Stats,
     /// What the work queue has been through.
@@ -93,18 +94,19 @@ impl Server {
         let addresses = bound.addresses();
         let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
         let handler = Arc::new(handler);
+        let codec: Arc<dyn Codec> = Arc::new(Lines::new(config.max_line));
         let is_quick = {
             let handler = Arc::clone(&handler);
-            Box::new(move |line: &[u8]| catch(|| handler.is_quick(line)).unwrap_or(false))
+            Box::new(move |request: &[u8]| catch(|| handler.is_quick(request)).unwrap_or(false))
         };
-        let mut reactor = Reactor::new(&config, is_quick, Arc::clone(&queue))?;
-        let responses = reactor.responses();
+        let mut reactor = Reactor::new(&config, Arc::clone(&codec), is_quick, Arc::clone(&queue))?;
         let pool = Pool::start(
             config.workers,
             config.batch_workers,
             &handler,
+            &codec,
             &queue,
-            responses,
+            reactor.completions(),
         )?;
         reactor.listen(bound)?;
         for addr in addresses.iter().filter(|addr| !addr.ip().is_loopback()) {
@@ -143,7 +145,7 @@ impl Server {
         debug!(addr = %self.local_addr(), "serving");
         let ended = self.reactor.run();
         let stats = self.reactor.engine().stats().clone();
-        if matches!(ended, Ok(Ending::Drained)) && stats.submitted.now == 0 {
+        if matches!(ended, Ok(StopReason::Drained)) && !self.reactor.engine().has_submitted() {
             self.pool.join();
         } else {
             self.pool.abandon();
@@ -154,7 +156,7 @@ impl Server {
         }
         let queue = self.queue.stats();
         Ok(Summary {
-            ending: ended?,
+            stop_reason: ended?,
             stats,
             queue,
         })

@@ -4,8 +4,6 @@
 //!
 //! Rule: an id is never used twice, so a late response cannot meet a stranger (promise 6).
 
-use memchr::memchr;
-use smallvec::SmallVec;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -43,7 +41,7 @@ impl ConnectionId {
         (self.0 & (Self::SLOTS as u64 - 1)) as usize
     }
 
-    /// The how manyth accepted connection this is, from 1: its name in the log.
+    /// Which accepted connection this is, from 1: its name in the log.
     pub fn serial(self) -> u64 {
         self.0 >> Self::SLOT_BITS
     }
@@ -61,16 +59,9 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
-/// The place of a request in its connection's order, from 1.
+/// The number of a request on its connection, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Sequence(pub u64);
-
-impl Sequence {
-    /// The places of a run of `requests` that begins here.
-    pub fn run(self, requests: usize) -> impl Iterator<Item = Sequence> {
-        (self.0..self.0 + requests as u64).map(Sequence)
-    }
-}
 
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,44 +69,59 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// Lines, each ended by one LF. Short ones travel in the task itself: no memory has to be found for
-/// them, and none has to be fetched from the cache of another core.
-pub type Lines = SmallVec<[u8; INLINE_BYTES]>;
-
-/// What counts as short: as many as take no more room than the address of others would. With more
-/// the state of a connection would pass 512 bytes, and that of 10,000 the block that the server
-/// keeps in its heap ("Free memory stays with the server", docs/decisions.md).
-pub const INLINE_BYTES: usize = 16;
-
-/// A run of request lines on its way to a worker, which answers them one after the other.
-///
-/// Lines share a task only where they follow each other on one connection and the handler calls
-/// each of them quick ([`crate::Handler::is_quick`]); any other line is a task of its own.
-#[derive(Debug)]
-pub struct Task {
-    /// Whose requests they are.
-    pub connection: ConnectionId,
-    /// The place of the first one in that connection's order; the others follow it.
+/// Requests of one connection that follow each other; at least one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// The number of the first one.
     pub first: Sequence,
-    /// How many requests they are.
+    /// How many they are.
     pub requests: usize,
-    /// The request lines, each ended by one LF.
-    pub lines: Lines,
+}
+
+impl Span {
+    /// The number behind the last one.
+    pub fn end(self) -> Sequence {
+        Sequence(self.first.0 + self.requests as u64)
+    }
+
+    /// The number of each.
+    pub fn sequences(self) -> impl Iterator<Item = Sequence> {
+        (self.first.0..self.end().0).map(Sequence)
+    }
+}
+
+/// Whole requests of one connection, which one worker answers one after the other.
+///
+/// Several share a run only where they follow each other and the handler calls each of them quick
+/// ([`crate::Handler::is_quick`]); any other request is a run of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Which requests they are.
+    pub span: Span,
+    /// The requests side by side, as they came; the codec finds where each ends.
+    pub frames: Vec<u8>,
     /// The handler calls them quick.
     pub is_quick: bool,
 }
 
-/// The responses to the requests of one [`Task`], on their way back to the loop.
+/// A run on its way to a worker.
 #[derive(Debug)]
-pub struct Response {
-    /// Whose responses they are.
+pub struct Task {
+    /// Whose requests they are.
     pub connection: ConnectionId,
-    /// The place of the first one; the others follow it.
-    pub first: Sequence,
-    /// How many responses they are.
-    pub requests: usize,
-    /// The response lines, each ended by one LF.
-    pub lines: Lines,
+    /// The requests.
+    pub run: Run,
+}
+
+/// What a worker made of a [`Task`], on its way back to the loop.
+#[derive(Debug)]
+pub struct Completion {
+    /// Whose requests they were.
+    pub connection: ConnectionId,
+    /// Which requests they were.
+    pub span: Span,
+    /// The responses side by side.
+    pub responses: Vec<u8>,
     /// How the requests fared.
     pub outcomes: Outcomes,
     /// When a worker took the task.
@@ -130,60 +136,15 @@ pub struct Response {
 /// A task that its handler calls quick and that takes longer is counted and warned of.
 pub const QUICK_LIMIT: Duration = Duration::from_millis(1);
 
-/// What a request seems to ask for, fit for a line of the log: its first word, escaped and
-/// shortened.
-pub fn operation_name(request: &[u8]) -> Box<str> {
-    const SHOWN_BYTES: usize = 32;
-    let word = request.split(|byte| *byte == b' ').next();
-    let word = word.unwrap_or_default();
-    let shown = &word[..word.len().min(SHOWN_BYTES)];
-    shown.escape_ascii().to_string().into()
-}
-
 /// How requests fared at their worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    /// The handler answered, and its line begins with `OK`.
+    /// The handler answered with a success.
     pub ok: usize,
-    /// The handler answered with another line.
+    /// The handler answered with an error.
     pub error: usize,
-    /// The handler panicked, or wrote more than one line.
+    /// The handler panicked, or what it wrote was not one response.
     pub internal: usize,
-}
-
-/// The lines in `lines`, each of which one LF ends, without it.
-pub fn split_lines(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = lines;
-    std::iter::from_fn(move || {
-        let lf = find_lf(rest)?;
-        let line = &rest[..lf];
-        rest = &rest[lf + 1..];
-        Some(line)
-    })
-}
-
-/// Where the first LF is. Most lines are short, and end before `memchr` has begun, so the first 32
-/// bytes are looked at here, eight at a time: a byte of `word` is zero where there is an LF, and
-/// the lowest such byte has its highest bit set in `found` (Mycroft's test: Anderson, "Bit
-/// Twiddling Hacks", "Determine if a word has a zero byte").
-#[inline]
-pub fn find_lf(bytes: &[u8]) -> Option<usize> {
-    const SHORT_BYTES: usize = 32;
-    const ONES: u64 = u64::MAX / 0xff;
-    let (short, rest) = bytes.split_at(bytes.len().min(SHORT_BYTES));
-    let (words, tail) = short.as_chunks::<8>();
-    for (number, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'\n'));
-        let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
-        if found != 0 {
-            return Some(8 * number + found.trailing_zeros() as usize / 8);
-        }
-    }
-    if rest.is_empty() {
-        let lf = tail.iter().position(|byte| *byte == b'\n')?;
-        return Some(8 * words.len() + lf);
-    }
-    memchr(b'\n', rest).map(|lf| SHORT_BYTES + lf)
 }
 
 #[cfg(test)]
@@ -196,27 +157,5 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!((a.slot(), a.serial()), (3, 7));
         assert_eq!(ConnectionId::from_bits(b.bits()), b);
-    }
-
-    #[test]
-    fn lines_are_what_stands_before_each_lf() {
-        let got: Vec<&[u8]> = split_lines(b"one\n\ntwo\r\n").collect();
-        assert_eq!(got, [&b"one"[..], b"", b"two\r"]);
-        assert_eq!(split_lines(b"").count(), 0);
-    }
-
-    #[test]
-    fn the_first_lf_is_found_at_any_length() {
-        // Those nearest to an LF, in bits and in value, and the extremes.
-        for other in [0, 1, 9, 11, b'\n' | 0x80, 0x7f, 0x80, 0xff] {
-            for length in 0..100 {
-                let mut bytes = vec![other; length];
-                assert_eq!(find_lf(&bytes), None);
-                for lf in (0..length).rev() {
-                    bytes[lf] = b'\n';
-                    assert_eq!(find_lf(&bytes), Some(lf));
-                }
-            }
-        }
     }
 }

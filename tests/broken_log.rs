@@ -9,7 +9,7 @@
 mod harness;
 
 use harness::Running;
-use reactor_pool::{Config, Ending, Handler, ResponseLine};
+use reactor_pool::{Config, Handler, Response, StopReason};
 use std::io::{self, Write};
 use std::time::Duration;
 use tracing::Level;
@@ -33,7 +33,7 @@ impl Write for Broken {
 struct Faulty;
 
 impl Handler for Faulty {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         match request.to_ascii_lowercase().as_slice() {
             b"p" => panic!("{ASKED}"),
             b"l" => response.push(b"OK\nOK"),
@@ -100,6 +100,6 @@ fn answers_are_made_whatever_the_log_does() {
     server.connect().expect(&["ERR too many connections"]);
     drop((clients, _third));
     let summary = server.stop();
-    assert_eq!(summary.ending, Ending::Drained);
+    assert_eq!(summary.stop_reason, StopReason::Drained);
     assert_eq!(summary.stats.answered_internal, 200 * 2 * 4);
 }

@@ -14,7 +14,7 @@ mod quick;
 mod signals;
 
 use harness::{Client, DEADLINE, Log, Running, wait_until};
-use reactor_pool::{Config, Ending, ResponseLine, Server, Stopper};
+use reactor_pool::{Config, Response, Server, StopReason, Stopper};
 use std::io::{self, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -142,7 +142,7 @@ fn a_stopper_lets_what_was_framed_be_answered() {
     let address = server.address;
     drop(client);
     let summary = server.end();
-    assert_eq!(summary.ending, Ending::Drained);
+    assert_eq!(summary.stop_reason, StopReason::Drained);
     assert_eq!(summary.stats.answered_ok, 8);
     TcpStream::connect(address).expect_err("nobody listens any more");
 }
@@ -155,7 +155,7 @@ fn a_handler_may_stop_its_own_server_and_a_stop_may_come_before_the_run() {
         "127.0.0.1",
         0,
         Config::default(),
-        move |_: &[u8], response: &mut ResponseLine<'_>| {
+        move |_: &[u8], response: &mut Response<'_>| {
             let stopper = by_handler.lock().expect("nothing panics in between");
             stopper.as_ref().expect("it is set before the run").stop();
             response.push(b"OK stopping");
@@ -173,9 +173,9 @@ fn a_handler_may_stop_its_own_server_and_a_stop_may_come_before_the_run() {
     client.expect(&["OK stopping"]);
     client.expect_end();
     drop(client);
-    assert_eq!(running.end().ending, Ending::Drained);
+    assert_eq!(running.end().stop_reason, StopReason::Drained);
 
-    let handler = |_: &[u8], _: &mut ResponseLine<'_>| {};
+    let handler = |_: &[u8], _: &mut Response<'_>| {};
     let server = Server::bind("127.0.0.1", 0, Config::default(), handler).expect("a free port");
     server.stopper().stop();
     let running = Running {
@@ -183,7 +183,7 @@ fn a_handler_may_stop_its_own_server_and_a_stop_may_come_before_the_run() {
         stopper: server.stopper(),
         thread: thread::spawn(move || server.run()),
     };
-    assert_eq!(running.end().ending, Ending::Drained);
+    assert_eq!(running.end().stop_reason, StopReason::Drained);
 }
 
 #[test]
@@ -206,8 +206,8 @@ fn a_stop_that_cannot_wait_says_what_it_abandoned() {
     client.send("a\nb\nc\n");
     starts.recv_timeout(DEADLINE).expect("the first one runs");
     let summary = server.stop();
-    let Ending::TimedOut(owed) = summary.ending else {
-        panic!("three requests were unanswered: {:?}", summary.ending);
+    let StopReason::TimedOut(owed) = summary.stop_reason else {
+        panic!("three requests were unanswered: {:?}", summary.stop_reason);
     };
     assert_eq!((owed.requests, owed.bytes), (3, 0));
     go_on.send(()).expect("the worker waits");
@@ -237,8 +237,8 @@ fn a_stop_that_is_asked_for_again_and_again_does_not_start_the_drain_timeout_ane
         server.stopper.stop();
         server.thread.is_finished()
     });
-    let ending = server.end().ending;
-    assert!(matches!(ending, Ending::TimedOut(_)), "{ending:?}");
+    let ending = server.end().stop_reason;
+    assert!(matches!(ending, StopReason::TimedOut(_)), "{ending:?}");
     go_on.send(()).expect("the worker waits");
 }
 
@@ -246,7 +246,7 @@ fn a_stop_that_is_asked_for_again_and_again_does_not_start_the_drain_timeout_ane
 fn a_server_that_is_never_run_takes_its_workers_along() {
     let held = Arc::new(());
     let by_handler = Arc::clone(&held);
-    let handler = move |_: &[u8], response: &mut ResponseLine<'_>| {
+    let handler = move |_: &[u8], response: &mut Response<'_>| {
         response.push(format!("OK {}", Arc::strong_count(&by_handler)).as_bytes());
     };
     let server = Server::bind("127.0.0.1", 0, Config::default(), handler).expect("a free port");
@@ -261,7 +261,7 @@ fn a_server_that_is_never_run_takes_its_workers_along() {
 fn bind_error(host: &str, port: u16, config: Config) -> io::Error {
     let called = Arc::new(AtomicUsize::new(0));
     let by_handler = Arc::clone(&called);
-    let handler = move |_: &[u8], _: &mut ResponseLine<'_>| {
+    let handler = move |_: &[u8], _: &mut Response<'_>| {
         by_handler.fetch_add(1, Ordering::Relaxed);
     };
     let error = Server::bind(host, port, config, handler).expect_err("it cannot be bound");
@@ -364,7 +364,7 @@ fn an_address_that_cannot_be_listened_on_is_an_error_that_names_it() {
 
 #[test]
 fn a_port_is_free_again_at_once() {
-    let handler = |_: &[u8], response: &mut ResponseLine<'_>| response.push(b"OK");
+    let handler = |_: &[u8], response: &mut Response<'_>| response.push(b"OK");
     let start = |port| Server::bind("127.0.0.1", port, Config::default(), handler);
     let mut port = 0;
     for _ in 0..5 {
@@ -382,6 +382,6 @@ fn a_port_is_free_again_at_once() {
         running.stopper.stop();
         client.expect_end();
         drop(client);
-        assert_eq!(running.end().ending, Ending::Drained);
+        assert_eq!(running.end().stop_reason, StopReason::Drained);
     }
 }

@@ -14,7 +14,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use reactor_pool::config::QueueOrder;
-use reactor_pool::pool::{Parking, Popped, ResponseQueue, Taker, WorkQueue};
+use reactor_pool::pool::{Parking, Popped, ResponseQueue, Slotted, Taker, WorkQueue};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -83,35 +83,82 @@ fn responses<T>(poll: &Arc<Poll>) -> Arc<ResponseQueue<T>> {
     Arc::new(ResponseQueue::new(move || poll.wake()))
 }
 
+/// A task of one slot and of a flow of its own.
+struct Job {
+    number: u32,
+    is_quick: bool,
+}
+
+impl Slotted for Job {
+    fn flow(&self) -> usize {
+        self.number as usize
+    }
+
+    fn slots(&self) -> usize {
+        1
+    }
+
+    fn is_quick(&self) -> bool {
+        self.is_quick
+    }
+}
+
 /// What the takers share is std's `Arc`, which loom need not look into.
-fn queue(capacity: usize) -> std::sync::Arc<WorkQueue<u32>> {
+fn queue(capacity: usize) -> std::sync::Arc<WorkQueue<Job>> {
     std::sync::Arc::new(WorkQueue::new(capacity, QueueOrder::Fair))
 }
 
-/// Pushes what the queue has room for, each task as a flow of its own; the rest stays in `tasks`.
-fn push(queue: &WorkQueue<u32>, tasks: &mut Vec<u32>) {
-    push_some(queue, tasks, |_| false);
+/// The reactor's end of a queue: it knows how much room the last push left, at least.
+struct Pusher {
+    queue: std::sync::Arc<WorkQueue<Job>>,
+    room: usize,
+    called_quick: fn(u32) -> bool,
+    check_at: Option<Instant>,
 }
 
-/// The same; `is_quick` says which tasks are called quick. Says when to look.
-fn push_some(
-    queue: &WorkQueue<u32>,
-    tasks: &mut Vec<u32>,
-    is_quick: fn(u32) -> bool,
-) -> Option<Instant> {
-    queue.push_while_room(*START, |room| {
-        while room.slots() > 0
-            && let Some(task) = tasks.pop()
-        {
-            room.push(task as usize, 1, is_quick(task), task);
+impl Pusher {
+    fn new(queue: &std::sync::Arc<WorkQueue<Job>>, capacity: usize) -> Pusher {
+        Pusher {
+            queue: std::sync::Arc::clone(queue),
+            room: capacity,
+            called_quick: |_| false,
+            check_at: None,
         }
-    })
+    }
+
+    /// Pushes what the queue has room for, from the end of `tasks`, as `Reactor::submit` does.
+    fn submit(&mut self, tasks: &mut Vec<u32>) {
+        while !tasks.is_empty() {
+            if self.room < tasks.len() {
+                self.push(Vec::new());
+                if self.room == 0 {
+                    return;
+                }
+            }
+            let kept = tasks.len() - self.room.min(tasks.len());
+            self.push(tasks.split_off(kept));
+        }
+    }
+
+    fn push(&mut self, tasks: Vec<u32>) {
+        let is_quick = self.called_quick;
+        let jobs = tasks.into_iter().rev().map(|number| Job {
+            number,
+            is_quick: is_quick(number),
+        });
+        let pushed = self.queue.push(*START, jobs);
+        self.room = pushed.room;
+        self.check_at = pushed.check_at;
+    }
 }
 
 /// Takes tasks until the queue ends.
-fn take_all(mut taker: Taker<u32>, mut take: impl FnMut(Popped<u32>)) {
-    while let Some(popped) = taker.pop() {
-        take(popped);
+fn take_all(mut taker: Taker<Job>, mut take: impl FnMut(Popped<u32>)) {
+    while let Some(Popped { task, made_room }) = taker.pop() {
+        take(Popped {
+            task: task.number,
+            made_room,
+        });
     }
 }
 
@@ -134,7 +181,7 @@ fn every_task_goes_to_one_worker_and_close_ends_them_all() {
                 got
             })
         });
-        push(&queue, &mut vec![1, 2]);
+        Pusher::new(&queue, 2).submit(&mut vec![1, 2]);
         queue.close();
         let got = workers
             .map(|worker| worker.join().expect("no panic"))
@@ -153,7 +200,7 @@ fn workers_that_sleep_end_with_the_close() {
         });
         queue.close();
         for worker in workers {
-            assert_eq!(worker.join().expect("no panic"), None);
+            assert!(worker.join().expect("no panic").is_none());
         }
         assert_eq!(queue.parking(), Parking::default(), "no count is left over");
     });
@@ -179,7 +226,7 @@ fn one_push_of_two_tasks_sets_two_workers_to_work() {
                 }
             })
         });
-        push(&queue, &mut vec![1, 2]);
+        Pusher::new(&queue, 2).submit(&mut vec![1, 2]);
         for worker in workers {
             worker.join().expect("no panic");
         }
@@ -232,7 +279,7 @@ impl Gate {
 
 /// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task comes
 /// back only when all others have been taken too: a task that lies beside a sleeping worker whom
-/// nobody woke lies there for ever. Some tasks are only `called_quick`; then the pusher looks when
+/// nobody woke lies there for ever. Some tasks are only `called_quick`; then the pusher checks when
 /// it is time.
 fn tasks_find_workers(
     preemptions: Option<usize>,
@@ -253,13 +300,14 @@ fn tasks_find_workers(
                 got
             })
         });
-        let mut look_at = None;
+        let mut pusher = Pusher::new(&queue, all.len());
+        pusher.called_quick = called_quick;
         for push in pushes {
-            let mut tasks = push.iter().rev().copied().collect();
-            look_at = push_some(&queue, &mut tasks, called_quick);
+            pusher.submit(&mut push.iter().rev().copied().collect());
         }
-        while let Some(at) = look_at {
-            look_at = queue.look(at);
+        let mut check_at = pusher.check_at;
+        while let Some(at) = check_at {
+            check_at = queue.check(at);
         }
         // The close wakes everybody, so it comes when there is nothing left to be woken for.
         gate.wait();
@@ -315,10 +363,11 @@ fn room_is_reported(preemptions: Option<usize>, capacity: usize, tasks: u32, wor
             })
             .collect();
         let mut left: Vec<u32> = (1..=tasks).collect();
-        push(&queue, &mut left);
+        let mut pusher = Pusher::new(&queue, capacity);
+        pusher.submit(&mut left);
         while !left.is_empty() {
             poll.sleep();
-            push(&queue, &mut left);
+            pusher.submit(&mut left);
         }
         queue.close();
         let got = workers
@@ -350,7 +399,7 @@ fn room_made_by_one_of_two_workers_is_reported() {
 fn a_task_is_taken_by_a_worker_or_given_back_and_never_both() {
     check(None, || {
         let queue = queue(2);
-        push(&queue, &mut vec![1, 2]);
+        Pusher::new(&queue, 2).submit(&mut vec![1, 2]);
         let worker = {
             let queue = std::sync::Arc::clone(&queue);
             thread::spawn(move || {
@@ -492,11 +541,12 @@ fn every_request_gets_its_response_through_both_queues() {
             })
         };
         let (mut left, mut got) = (vec![1, 2, 3], Vec::new());
-        push(&queue, &mut left);
+        let mut pusher = Pusher::new(&queue, 1);
+        pusher.submit(&mut left);
         while got.len() < 3 {
             sleep(&responses, &poll);
             responses.drain(|response| got.push(response));
-            push(&queue, &mut left);
+            pusher.submit(&mut left);
         }
         queue.close();
         worker.join().expect("no panic");

@@ -1,7 +1,7 @@
 //! The seeded simulation: the engine lives through millions of random steps, and an oracle written
 //! from docs/protocol.md compares each.
 //!
-//! Knows the library's public parts: engine, queues, operations; no sockets, no threads, no real time.
+//! Knows the library's public parts and the command's operations; no sockets, no threads, no real time.
 //!
 //! Rule: one seed, one run. A failing run says `SIM_SEED=…`, and that replays it exactly.
 //!
@@ -13,6 +13,9 @@
 mod answers;
 #[path = "simulation/client.rs"]
 mod client;
+// The operations of the command, which no library has.
+#[path = "../src/command/operations.rs"]
+mod operations;
 #[path = "simulation/oracle.rs"]
 mod oracle;
 #[path = "simulation/random.rs"]

@@ -9,7 +9,7 @@
 //! printf 'hello\n' | nc -N 127.0.0.1 9000
 //! ```
 
-use reactor_pool::{Config, Handler, ResponseLine, Server, StopSignals};
+use reactor_pool::{Config, Handler, Response, Server, StopSignals};
 use std::io::Write;
 
 /// Answers each line with its FNV-1a hash, computed `rounds` times over.
@@ -18,7 +18,7 @@ struct Checksum {
 }
 
 impl Handler for Checksum {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         // Offset basis and prime of FNV-1a, 64 bits (draft-eastlake-fnv).
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for _ in 0..self.rounds {

@@ -7,13 +7,14 @@
 
 mod cli;
 mod log;
+mod operations;
 mod process;
 
 use cli::{Args, LogFormat, Refusal};
 use log::say;
+use operations::Operations;
 use reactor_pool::config::QueueOrder;
-use reactor_pool::operations::Operations;
-use reactor_pool::{Config, Ending, Owed, Server, Summary};
+use reactor_pool::{Config, Server, StopReason, Summary, Unfinished};
 use std::process::ExitCode;
 use tracing::{info, warn};
 
@@ -106,13 +107,13 @@ fn say_where_it_listens(server: &Server, config: &Config, max_sleep_ms: u64, des
 }
 
 fn farewell(summary: &Summary) -> ExitCode {
-    let (why, Owed { requests, bytes }) = match summary.ending {
-        Ending::Drained => {
+    let (why, Unfinished { requests, bytes }) = match summary.stop_reason {
+        StopReason::Drained => {
             info!("stopped");
             return ExitCode::SUCCESS;
         }
-        Ending::TimedOut(owed) => ("the drain timeout has passed", owed),
-        Ending::Forced(owed) => ("ended by a second signal", owed),
+        StopReason::TimedOut(unfinished) => ("the drain timeout has passed", unfinished),
+        StopReason::Forced(unfinished) => ("ended by a second signal", unfinished),
     };
     warn!(requests, unsent_bytes = bytes, "abandoned: {why}");
     FAILED

@@ -1,58 +1,45 @@
 //! All connections as pure state: bytes and `now` in; tasks, bytes and the next deadline out.
 //!
 //! Knows no sockets, no threads, no queue and no clock. The reactor brings what happened and does
-//! what [`Engine::step`] says; a test does the same with a clock of its own.
+//! what [`Engine::next_action`] says; a test does the same with a clock of its own.
 //!
-//! Rule: every request line gets a place in its connection's order, every answer fills one, and
-//! nothing that a client sends makes the engine keep more than the bounds of [`Config`].
+//! Rule: every request gets a place in its connection's order, every answer fills one, and nothing
+//! that a client sends makes the engine keep more than the bounds of [`Config`].
 
 mod admission;
 mod connection;
-mod deadlines;
-mod framing;
 mod invariants;
-mod order;
-mod outbox;
-mod short_deque;
-mod slots;
+mod read_gate;
+mod ready_list;
+mod timers;
 mod trace;
 
+use crate::codec::{Codec, Refusal};
 use crate::config::Config;
 use crate::log::debug;
 use crate::stats::Stats;
-use crate::task::{ConnectionId, Response};
-use crate::wire::ErrorLine;
+use crate::task::{Completion, ConnectionId, Task};
 use admission::Admission;
 pub use connection::UNSENT_LIMIT_BYTES;
-use connection::{Connection, LINGER_LIMIT_BYTES, LINGER_TIMEOUT, Phase, ReadPause};
+use connection::{Connection, Expired, Framed, Phase, Rules};
+use read_gate::{ReadGate, Reason};
+use ready_list::ReadyList;
 use slab::Slab;
-use std::collections::{BTreeSet, VecDeque};
-use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
+use timers::Timers;
 use trace::trace_each;
 
 /// Connections beyond the limit that may be told so at a time; more wait in the listen backlog.
 pub const REFUSAL_RESERVE: usize = 64;
 
-/// Tells of a request line whether the handler calls it quick.
+/// Tells of a request whether the handler calls it quick.
 pub type IsQuick = Box<dyn Fn(&[u8]) -> bool + Send>;
-
-/// What holds for every connection.
-struct Rules {
-    config: Config,
-    is_quick: IsQuick,
-}
-
-impl fmt::Debug for Rules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.config.fmt(f)
-    }
-}
 
 /// What the reactor is to do next with one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing now: the connection is attended again when there is something.
+pub enum Action {
+    /// Nothing now: the connection is marked ready again when there is something.
     Wait,
     /// Read, and hand over what came.
     Read,
@@ -67,7 +54,16 @@ pub enum Step {
     },
 }
 
-const FINISHED: Step = Step::Close { why: "finished" };
+const FINISHED: Action = Action::Close { why: "finished" };
+
+/// What [`Engine::accept`] made of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id.
+    pub id: ConnectionId,
+    /// It is one too many, and is only told so.
+    pub is_refused: bool,
+}
 
 /// What a connection left behind when it was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +74,7 @@ pub struct Removed {
 
 /// What is framed and not answered, or answered and not taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Owed {
+pub struct Unfinished {
     /// Requests without an answer.
     pub requests: usize,
     /// Bytes of answers that no socket has taken, or that its client has not acknowledged.
@@ -95,49 +91,51 @@ pub struct SocketQueues {
     pub unacknowledged: usize,
 }
 
-// The table of 16,384 connections stays below the block of 8 MiB that glibc maps by itself, as the server arranges it. A table that
-// has grown beyond leaves its old memory in the heap: 10,000 idle connections took 1082 bytes each in place of 612.
-const _: () = assert!(size_of::<Connection>() < 512);
-
 /// The state of all connections. Methods take O(1) or O(log n) in the connections, but for what says
-/// otherwise; a budget that is free again attends all that it had paused.
+/// otherwise; a budget that is free again marks all ready that it had paused.
 ///
-/// Ids of connections that have gone are answered as "nothing there": a response that comes late
+/// Ids of connections that have gone are answered as "nothing there": a completion that comes late
 /// is dropped, an event that comes late is ignored.
 #[derive(Debug)]
 pub struct Engine {
     rules: Rules,
     connections: Slab<Connection>,
     /// Connections accepted so far.
-    serial: u64,
+    accepted: u64,
     /// Connections that were refused on arrival and are still there.
     refused: usize,
     admission: Admission,
-    /// At most one entry a connection: a time at which to look whether a deadline has passed. It may
-    /// be early, since deadlines move back with progress; it is never late.
-    deadlines: BTreeSet<(Instant, ConnectionId)>,
-    /// Connections that the reactor has to look after, each once.
-    attention: VecDeque<ConnectionId>,
-    /// Connections whose reading the budget of all has paused.
-    budget_paused: BTreeSet<ConnectionId>,
-    stopping: bool,
+    timers: Timers,
+    ready: ReadyList,
+    read_gate: ReadGate,
+    /// Requests queued, running, or on their way back.
+    submitted: usize,
+    is_stopping: bool,
     stats: Stats,
 }
 
 impl Engine {
     /// An engine without connections.
-    pub fn new(config: Config, is_quick: IsQuick) -> Engine {
+    pub fn new(config: Config, codec: Arc<dyn Codec>, is_quick: IsQuick) -> Engine {
+        // Allocated once, the table leaves no smaller ones behind when it grows; the memory of a slot
+        // is not touched before it is used.
+        let slots = most_connections(&config);
         Engine {
-            rules: Rules { config, is_quick },
-            connections: Slab::new(),
-            serial: 0,
+            connections: Slab::with_capacity(slots),
+            accepted: 0,
             refused: 0,
             admission: Admission::default(),
-            deadlines: BTreeSet::new(),
-            attention: VecDeque::new(),
-            budget_paused: BTreeSet::new(),
-            stopping: false,
+            timers: Timers::default(),
+            ready: ReadyList::default(),
+            read_gate: ReadGate::new(&config),
+            submitted: 0,
+            is_stopping: false,
             stats: Stats::default(),
+            rules: Rules {
+                config,
+                codec,
+                is_quick,
+            },
         }
     }
 
@@ -155,97 +153,95 @@ impl Engine {
 
     /// Whether one more connection may be accepted, be it only to be refused.
     pub fn may_accept(&self) -> bool {
-        let room = (self.rules.config.max_connections + REFUSAL_RESERVE).min(ConnectionId::SLOTS);
-        !self.stopping && self.connections.len() < room
+        !self.is_stopping && self.connections.len() < most_connections(&self.rules.config)
     }
 
     /// A connection was accepted.
-    pub fn accept(&mut self, now: Instant) -> ConnectionId {
-        self.serial += 1;
-        let turn = self.admission.new_turn();
+    pub fn accept(&mut self, now: Instant) -> Accepted {
+        self.accepted += 1;
+        let ticket = self.admission.ticket(now);
         let entry = self.connections.vacant_entry();
-        let id = ConnectionId::new(self.serial, entry.key());
-        entry.insert(Connection::new(id, turn, self.rules.config.max_line, now));
+        let id = ConnectionId::new(self.accepted, entry.key());
+        entry.insert(Connection::new(id, ticket, now));
         self.stats.accepted += 1;
         self.stats.connections.up(1);
         let served = self.connections.len() - 1 - self.refused;
-        if served >= self.rules.config.max_connections {
+        let is_refused = served >= self.rules.config.max_connections;
+        if is_refused {
+            let connection = &mut self.connections[id.slot()];
+            connection.is_refused = true;
+            connection.farewell(Refusal::TooManyConnections, &self.rules, now);
             self.refused += 1;
             self.stats.too_many += 1;
-            self.connections[id.slot()].refused = true;
-            self.farewell(id, ErrorLine::TooManyConnections, now);
+            self.settle(id, Framed::default());
         }
         self.arm(id, now);
-        id
+        Accepted { id, is_refused }
     }
 
-    /// Bytes came, after [`Step::Read`].
+    /// Bytes came, after [`Action::Read`].
     pub fn received(&mut self, id: ConnectionId, chunk: &[u8], now: Instant) {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
         self.stats.bytes_in += chunk.len() as u64;
-        let had_waiting = connection.order.waiting() > 0;
-        connection.receive(chunk, &self.rules, now, &mut self.stats);
-        self.settled(id, had_waiting);
+        let framed = connection.receive(chunk, &self.rules, now);
+        self.settle(id, framed);
     }
 
-    /// The client's stream ended, after [`Step::Read`] or [`Step::Discard`].
+    /// The client's stream ended, after [`Action::Read`] or [`Action::Discard`].
     pub fn received_end(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
-        connection.peer_finished = true;
-        self.advance(id, now);
+        let framed = connection.receive_end(&self.rules, now);
+        self.settle(id, framed);
     }
 
-    /// So many bytes came and were thrown away, after [`Step::Discard`].
+    /// So many bytes came and were thrown away, after [`Action::Discard`].
     pub fn discarded(&mut self, id: ConnectionId, count: usize) {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
         self.stats.bytes_in += count as u64;
-        connection.bytes_in += count as u64;
-        if let Phase::Lingering { left_bytes, .. } = &mut connection.phase {
-            *left_bytes = left_bytes.saturating_sub(count);
-        }
+        connection.discard(count);
     }
 
     /// A worker is done with a task.
-    pub fn completed(&mut self, response: Response, now: Instant) {
-        let Response {
+    pub fn completed(&mut self, completion: Completion, now: Instant) {
+        let Completion {
             connection: id,
-            first,
-            requests,
-            lines,
+            span,
+            responses,
             outcomes,
             started_at,
             finished_at,
             overrun,
-        } = response;
-        self.stats.answered_ok += outcomes.ok as u64;
-        self.stats.answered_error += outcomes.error as u64;
-        self.stats.answered_internal += outcomes.internal as u64;
-        self.stats.quick_overruns += u64::from(overrun.is_some());
-        self.stats.submitted.down(requests);
-        self.stats
-            .working_time
-            .record_shared(started_at, finished_at, requests);
+        } = completion;
+        let requests = span.requests;
+        let stats = &mut self.stats;
+        stats.answered_ok += outcomes.ok as u64;
+        stats.answered_error += outcomes.error as u64;
+        stats.answered_internal += outcomes.internal as u64;
+        stats.quick_overruns += u64::from(overrun.is_some());
+        stats.submitted.down(requests);
+        let working_time = &mut stats.working_time;
+        working_time.record_shared(started_at, finished_at, requests);
+        self.submitted -= requests;
         let Some(connection) = find(&mut self.connections, id) else {
-            self.stats.dropped += requests as u64;
-            trace_each(id, first, requests, "dropped: its connection has gone");
+            stats.dropped += requests as u64;
+            trace_each(id, span, "dropped: its connection has gone");
             return;
         };
-        let queued_at = connection.order.fill(first, lines);
-        self.stats
-            .queued_time
-            .record(queued_at, started_at, requests);
-        self.advance(id, now);
+        let (queued_at, framed) = connection.complete(span.first, responses, &self.rules, now);
+        stats.queued_time.record(queued_at, started_at, requests);
+        self.settle(id, framed);
         self.watch_taking(id, now);
     }
 
     /// The queue gave back so many requests of a removed connection.
     pub fn withdrawn(&mut self, requests: usize) {
+        self.submitted -= requests;
         self.stats.discarded += requests as u64;
         self.stats.submitted.down(requests);
     }
@@ -257,95 +253,79 @@ impl Engine {
         };
         let stats = &mut self.stats;
         stats.bytes_out += count as u64;
-        connection.last_progress = now;
-        connection.outbox.sent(count, |written| {
-            stats
-                .written_time
-                .record(written.framed_at, now, written.requests);
-            trace_each(id, written.first, written.requests, "written");
+        let framed = connection.sent(count, &self.rules, now, |span, framed_at| {
+            stats.written_time.record(framed_at, now, span.requests);
+            trace_each(id, span, "written");
         });
-        self.advance(id, now);
+        self.settle(id, framed);
         self.watch_taking(id, now);
     }
 
-    /// The sending side was shut, after [`Step::ShutDown`].
+    /// The sending side was shut, after [`Action::ShutDown`].
     pub fn shut_down(&mut self, id: ConnectionId, now: Instant) {
-        let Some(connection) = find(&mut self.connections, id) else {
-            return;
-        };
-        connection.last_progress = now;
-        connection.phase = Phase::Lingering {
-            drains: connection.phase.drains(),
-            left_bytes: LINGER_LIMIT_BYTES,
-        };
-        self.arm(id, now);
+        if let Some(connection) = find(&mut self.connections, id) {
+            connection.shut_down(now);
+            self.arm(id, now);
+        }
     }
 
     /// The socket was closed: the connection is forgotten, with everything it still waited for.
     pub fn remove(&mut self, id: ConnectionId, now: Instant, why: &str) -> Option<Removed> {
-        let connection = find(&mut self.connections, id)?;
-        let waiting = connection.order.waiting();
-        let has_submitted = connection.order.has_submitted();
-        debug!(conn = %id, why, requests = connection.order.opened(), bytes_in = connection.bytes_in,
-            bytes_out = connection.outbox.sent_in_all(), unanswered = connection.order.len(),
-            unsent_bytes = connection.outbox.unsent().len(),
-            age_ms = now.saturating_duration_since(connection.opened_at).as_millis() as u64, "closed");
+        find(&mut self.connections, id)?;
+        let mut connection = self.connections.remove(id.slot());
+        let Connection { order, outbox, .. } = &connection;
+        debug!(conn = %id, why, requests = order.opened(), bytes_in = connection.bytes_in(),
+            bytes_out = outbox.sent_in_all(), unanswered = order.len(),
+            unsent_bytes = outbox.unsent().len(),
+            age_ms = connection.age(now).as_millis() as u64, "closed");
+        let (waiting, has_submitted) = (order.waiting(), order.has_submitted());
         if waiting > 0 {
-            self.admission.leave(connection.last_turn);
+            self.admission.leave(connection.ticket);
             self.stats.discarded += waiting as u64;
-            self.stats.waiting.down(waiting);
+            self.end_wait(waiting);
         }
-        if let Some(at) = connection.armed {
-            self.deadlines.remove(&(at, id));
-        }
-        self.budget_paused.remove(&id);
-        self.refused -= usize::from(connection.refused);
-        let counted_bytes = connection.counted_bytes;
-        self.connections.remove(id.slot());
+        self.timers.disarm(id, &mut connection.armed);
+        self.read_gate.forget(&mut connection);
+        self.refused -= usize::from(connection.is_refused);
         self.stats.connections.down(1);
-        self.recount(counted_bytes, 0);
+        self.recount(connection.counted_bytes, 0);
         Some(Removed { has_submitted })
     }
 
-    /// From now on nothing is accepted, read or framed; what has been framed is answered. Linear in the
-    /// connections.
+    /// From now on nothing is accepted, read or framed; what has been framed is answered. Linear in
+    /// the connections.
     pub fn stop(&mut self, now: Instant) {
-        self.stopping = true;
+        self.is_stopping = true;
         for id in self.ids() {
-            let connection = &mut self.connections[id.slot()];
-            if connection.phase == Phase::Serving {
-                connection.end_input(None, &self.rules.config);
-            }
-            self.advance(id, now);
+            self.connections[id.slot()].stop(&self.rules, now);
+            self.settle(id, Framed::default());
         }
     }
 
     // What to do.
 
     /// The next connection that needs something done. One round of them is as many as
-    /// [`Engine::attention_len`] says: those that come up meanwhile belong to the next.
-    pub fn next_attention(&mut self) -> Option<ConnectionId> {
-        while let Some(id) = self.attention.pop_front() {
-            if let Some(connection) = find(&mut self.connections, id) {
-                connection.attended = false;
+    /// [`Engine::ready_len`] says: those that come up meanwhile belong to the next.
+    pub fn next_ready(&mut self) -> Option<ConnectionId> {
+        let connections = &mut self.connections;
+        loop {
+            let id = self.ready.next()?;
+            if let Some(connection) = find(connections, id) {
+                connection.listed.clear();
                 return Some(id);
             }
         }
-        None
     }
 
     /// How many connections need something done.
-    pub fn attention_len(&self) -> usize {
-        self.attention.len()
+    pub fn ready_len(&self) -> usize {
+        self.ready.len()
     }
 
-    /// Puts a connection on the attention list, for what the reactor found out about its socket.
-    pub fn attend(&mut self, id: ConnectionId) {
-        if let Some(connection) = find(&mut self.connections, id)
-            && !connection.attended
-        {
-            connection.attended = true;
-            self.attention.push_back(id);
+    /// Marks a connection ready, for what the reactor found out about its socket.
+    pub fn mark_ready(&mut self, id: ConnectionId) {
+        if let Some(connection) = find(&mut self.connections, id) {
+            self.ready.mark(id, &mut connection.listed);
         }
     }
 
@@ -359,120 +339,277 @@ impl Engine {
 
     /// What is to be done with a connection whose unsent bytes have been offered to its socket.
     /// `readable` says whether the socket may have something to read.
-    pub fn step(&mut self, id: ConnectionId, readable: bool) -> Step {
-        let budget_spent = self.is_budget_spent();
+    pub fn next_action(&mut self, id: ConnectionId, readable: bool) -> Action {
         let Some(connection) = find(&mut self.connections, id) else {
-            return Step::Wait;
+            return Action::Wait;
         };
-        match connection.phase {
-            Phase::Serving if !connection.peer_finished => {}
-            Phase::Serving | Phase::Ending { .. } if !connection.is_finished() => {
-                return Step::Wait;
+        let is_input_finished = connection.is_input_finished();
+        match connection.phase() {
+            Phase::Serving if !is_input_finished => {}
+            Phase::Serving | Phase::Closing { .. } if !connection.is_finished() => {
+                return Action::Wait;
             }
-            Phase::Ending { .. } if !connection.peer_finished => return Step::ShutDown,
-            Phase::Serving | Phase::Ending { .. } => return FINISHED,
-            Phase::Lingering { .. } if connection.peer_finished => return FINISHED,
+            Phase::Closing { .. } if !is_input_finished => return Action::ShutDown,
+            Phase::Serving | Phase::Closing { .. } => return FINISHED,
+            Phase::Lingering { .. } if is_input_finished => return FINISHED,
             Phase::Lingering {
                 left_bytes: 1.., ..
-            } if readable => return Step::Discard,
-            Phase::Lingering { .. } => return Step::Wait,
-            Phase::Over { why } => return Step::Close { why },
+            } if readable => return Action::Discard,
+            Phase::Lingering { .. } => return Action::Wait,
+            Phase::Over { why } => return Action::Close { why },
         }
-        if !readable && connection.idle_unless.is_none() {
-            return Step::Wait;
+        if !readable && !connection.is_read_before_idle() {
+            return Action::Wait;
         }
-        if !connection.may_read(&self.rules.config) {
-            connection.read_pause = ReadPause::OwnBounds;
-            self.budget_paused.remove(&id);
-            self.stats.read_pauses += 1;
-            return Step::Wait;
+        match self.read_gate.pass(connection) {
+            Ok(()) => return Action::Read,
+            Err(Reason::Budget) => self.stats.budget_pauses += 1,
+            Err(_) => self.stats.read_pauses += 1,
         }
-        if budget_spent && !connection.owes_nothing() {
-            connection.read_pause = ReadPause::Budget;
-            self.budget_paused.insert(id);
-            self.stats.budget_pauses += 1;
-            return Step::Wait;
-        }
-        Step::Read
+        Action::Wait
     }
+
+    /// Whether a request waits for a queue slot.
+    pub fn has_waiting(&self) -> bool {
+        self.admission.waiting() > 0
+    }
+
+    /// How many requests wait for a queue slot.
+    pub fn waiting(&self) -> usize {
+        self.admission.waiting()
+    }
+
+    /// Whether a request is queued, running, or on its way back.
+    pub fn has_submitted(&self) -> bool {
+        self.submitted > 0
+    }
+
+    /// Gives `room` queue slots to requests that wait, as far as there are any, and appends these to
+    /// `tasks`.
+    ///
+    /// Turns go round: at its turn a connection gets slots for one run, or for the part of it that
+    /// there is room for.
+    pub fn submit(&mut self, mut room: usize, now: Instant, tasks: &mut Vec<Task>) {
+        if self.admission.has_round() || room < self.admission.waiting() {
+            self.line_up(now);
+        }
+        self.admission.sort_newcomers();
+        while let Some(id) = self.newcomer() {
+            room -= self.give_turn(id, room, now, tasks);
+        }
+        while room > 0
+            && let Some(id) = self.admission.next()
+        {
+            room -= self.give_turn(id, room, now, tasks);
+        }
+    }
+
+    /// Newcomers stand in the round from now on, and their waiting is timed.
+    fn line_up(&mut self, now: Instant) {
+        while let Some(id) = self.newcomer() {
+            let ticket = self.connections[id.slot()].ticket;
+            self.admission.join(ticket, id);
+            self.arm(id, now);
+        }
+    }
+
+    /// The next newcomer that has not gone or been refused since.
+    fn newcomer(&mut self) -> Option<ConnectionId> {
+        while let Some(id) = self.admission.newcomer() {
+            if find(&mut self.connections, id).is_some_and(|c| c.order.waiting() > 0) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Gives slots to the next waiting run of a connection, `room` at most; says how many it took.
+    fn give_turn(
+        &mut self,
+        id: ConnectionId,
+        room: usize,
+        now: Instant,
+        tasks: &mut Vec<Task>,
+    ) -> usize {
+        let connection = &mut self.connections[id.slot()];
+        debug_assert_eq!(connection.id, id, "a connection that goes leaves the round");
+        let submitted = connection.order.submit(room, &*self.rules.codec, now);
+        let (run, framed_at) = submitted.expect("a request waits of whoever has a turn");
+        let requests = run.span.requests;
+        trace_each(id, run.span, "queued");
+        tasks.push(Task {
+            connection: id,
+            run,
+        });
+        connection.ticket = self.admission.ticket(now);
+        if connection.order.waiting() > 0 {
+            self.admission.join(connection.ticket, id);
+        } else if self.read_gate.resumes(connection) {
+            self.ready.mark(id, &mut connection.listed);
+        }
+        self.submitted += requests;
+        self.stats.waiting_time.record(framed_at, now, requests);
+        self.stats.submitted.up(requests);
+        self.end_wait(requests);
+        requests
+    }
+
+    /// So many requests wait no more.
+    fn end_wait(&mut self, requests: usize) {
+        self.admission.settle(requests);
+        self.stats.waiting.down(requests);
+    }
+
+    // What time does.
+
+    /// When [`Engine::expire`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Refuses and closes what is due; says how many requests it refused as busy. Asks `kernel` about
+    /// the sockets of those whose clock runs. O(log n) for each connection that is looked at.
+    pub fn expire(
+        &mut self,
+        now: Instant,
+        mut kernel: impl FnMut(ConnectionId) -> SocketQueues,
+    ) -> usize {
+        self.stats.waiting.note_peak();
+        // Requests that got their slots in the tick in which they were framed never get here: only
+        // those left over are worth a timer.
+        self.line_up(now);
+        // Each connection once: what a refusal lets it frame is offered to the queue before it can be
+        // refused in its turn.
+        let mut due = Vec::new();
+        let connections = &mut self.connections;
+        while let Some(id) = self
+            .timers
+            .take_due(now, |id| &mut connections[id.slot()].armed)
+        {
+            due.push(id);
+        }
+        let is_budget_spent = self.read_gate.is_budget_spent();
+        let mut refused = 0;
+        for id in due {
+            refused += self.expire_one(id, is_budget_spent, now, &mut kernel);
+            self.arm(id, now);
+        }
+        refused
+    }
+
+    fn expire_one(
+        &mut self,
+        id: ConnectionId,
+        is_budget_spent: bool,
+        now: Instant,
+        kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
+    ) -> usize {
+        let connection = &mut self.connections[id.slot()];
+        let ticket = connection.ticket;
+        let (expired, framed) = connection.expire(&self.rules, is_budget_spent, now, kernel);
+        let mut refused = 0;
+        match expired {
+            Expired::Nothing | Expired::GivenUp => {}
+            Expired::ReadFirst => self.ready.mark(id, &mut connection.listed),
+            Expired::Idle => self.stats.idle_closed += 1,
+            Expired::Refused(requests) => {
+                refused = requests;
+                if connection.order.waiting() == framed.requests {
+                    self.admission.leave(ticket);
+                }
+                self.stats.refused_busy += refused as u64;
+                self.end_wait(refused);
+            }
+        }
+        self.settle(id, framed);
+        refused
+    }
+
+    /// There is something for the client to take: sees to it that somebody soon checks whether it does.
+    #[inline]
+    fn watch_taking(&mut self, id: ConnectionId, now: Instant) {
+        let config = &self.rules.config;
+        let connection = &mut self.connections[id.slot()];
+        if let Some(check) = connection.taking_deadline(config, now)
+            && !connection.armed.is_due_by(check)
+        {
+            self.arm(id, now);
+        }
+    }
+
+    /// Sees to it that the connection is looked at no later than its next deadline.
+    fn arm(&mut self, id: ConnectionId, now: Instant) {
+        if let Some(connection) = find(&mut self.connections, id)
+            && let Some(deadline) = connection.deadline(&self.rules.config, now)
+        {
+            self.timers.arm(id, &mut connection.armed, deadline);
+        }
+    }
+
+    // Who is there.
 
     /// Whether no connection is left.
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }
 
-    /// Whether all that was framed has been answered and written. Linear in the connections, until one owes
-    /// something.
-    pub fn is_written(&self) -> bool {
-        let mut connections = self.connections.iter();
-        connections.all(|(_, connection)| connection.owes_nothing())
+    /// Connections that are there.
+    pub fn len(&self) -> usize {
+        self.connections.len()
     }
 
-    /// Who is there.
+    /// Whether all that was framed has been answered and written. Linear in the connections, until
+    /// something is pending on one.
+    pub fn is_written(&self) -> bool {
+        let mut connections = self.connections.iter();
+        connections.all(|(_, connection)| connection.has_nothing_pending())
+    }
+
+    /// The ids of all.
     pub fn ids(&self) -> Vec<ConnectionId> {
         let ids = self.connections.iter().map(|(_, connection)| connection.id);
         ids.collect()
     }
 
     /// What would be lost if the server ended now. Linear in the connections.
-    pub fn owed(&self, mut kernel: impl FnMut(ConnectionId) -> SocketQueues) -> Owed {
-        let mut owed = Owed::default();
+    pub fn unfinished(&self, mut kernel: impl FnMut(ConnectionId) -> SocketQueues) -> Unfinished {
+        let mut unfinished = Unfinished::default();
         for (_, connection) in &self.connections {
-            owed.requests += connection.order.len();
-            owed.bytes += connection.outbox.unsent().len();
+            unfinished.requests += connection.order.len();
+            unfinished.bytes += connection.outbox.unsent().len();
             if !connection.is_taken() {
                 let unacknowledged = kernel(connection.id).unacknowledged;
-                owed.bytes += connection.without_end(unacknowledged);
+                unfinished.bytes += connection.without_end(unacknowledged);
             }
         }
-        owed
+        unfinished
     }
 
     // What follows from a change of one connection.
 
-    /// Moves on what can move after a change, and sees what follows.
-    #[inline]
-    fn advance(&mut self, id: ConnectionId, now: Instant) {
+    /// After every change of a connection: its turn for slots, its reading, its share of the budget,
+    /// and whether the reactor has something to do for it.
+    fn settle(&mut self, id: ConnectionId, framed: Framed) {
         let connection = &mut self.connections[id.slot()];
-        let had_waiting = connection.order.waiting() > 0;
-        connection.advance(&self.rules, now, &mut self.stats);
-        self.settled(id, had_waiting);
-    }
-
-    /// Says goodbye with an error line, and gives it a limited time to be taken.
-    fn farewell(&mut self, id: ConnectionId, error: ErrorLine<'_>, now: Instant) {
-        let connection = &mut self.connections[id.slot()];
-        connection.end_input(Some(now + LINGER_TIMEOUT), &self.rules.config);
-        connection.order.open_answered(error.to_line().into(), now);
-        self.advance(id, now);
-    }
-
-    /// After every change of a connection: its turn for slots, its share of the budget, and
-    /// whether the reactor has something to do for it.
-    fn settled(&mut self, id: ConnectionId, had_waiting: bool) {
-        let connection = &mut self.connections[id.slot()];
-        if !had_waiting && connection.order.waiting() > 0 {
-            self.admission.arrive(connection.last_turn, id);
+        if framed.requests > 0 {
+            let is_first = connection.order.waiting() == framed.requests;
+            let ticket = connection.ticket;
+            self.admission.arrive(framed.requests, is_first, ticket, id);
+            self.stats.framed += framed.requests as u64;
+            self.stats.waiting.now += framed.requests as u64;
         }
-        let pause_is_over = connection.pause_is_over(&self.rules.config);
-        if pause_is_over {
-            connection.read_pause = ReadPause::None;
-            self.budget_paused.remove(&id);
-        }
-        let has_something = !connection.outbox.is_empty()
+        self.stats.too_long += framed.too_long as u64;
+        self.stats.incomplete += framed.incomplete as u64;
+        let needs_the_reactor = self.read_gate.resumes(connection)
+            || !connection.outbox.is_empty()
             || connection.is_finished()
-            || matches!(connection.phase, Phase::Over { .. });
-        if (pause_is_over || has_something) && !connection.attended {
-            connection.attended = true;
-            self.attention.push_back(id);
+            || matches!(connection.phase(), Phase::Over { .. });
+        if needs_the_reactor {
+            self.ready.mark(id, &mut connection.listed);
         }
         let after = connection.buffered_bytes();
         let before = std::mem::replace(&mut connection.counted_bytes, after);
         self.recount(before, after);
-    }
-
-    fn is_budget_spent(&self) -> bool {
-        self.stats.buffered.now > self.rules.config.max_buffered as u64
     }
 
     #[inline]
@@ -480,20 +617,20 @@ impl Engine {
         if before == after {
             return;
         }
+        let resumed = self.read_gate.recount(before, after);
         self.stats.buffered.down(before);
         self.stats.buffered.up(after);
-        if !self.budget_paused.is_empty() && !self.is_budget_spent() {
-            self.end_budget_pauses();
+        for id in resumed {
+            let connection = &mut self.connections[id.slot()];
+            self.read_gate.forget(connection);
+            self.ready.mark(id, &mut connection.listed);
         }
     }
+}
 
-    #[cold]
-    fn end_budget_pauses(&mut self) {
-        for id in std::mem::take(&mut self.budget_paused) {
-            self.connections[id.slot()].read_pause = ReadPause::None;
-            self.attend(id);
-        }
-    }
+/// Connections that may be there at a time, those included that are only refused.
+fn most_connections(config: &Config) -> usize {
+    (config.max_connections + REFUSAL_RESERVE).min(ConnectionId::SLOTS)
 }
 
 fn find(connections: &mut Slab<Connection>, id: ConnectionId) -> Option<&mut Connection> {

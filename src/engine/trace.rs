@@ -2,26 +2,26 @@
 //!
 //! Knows no requests but by their numbers.
 //!
-//! Rule: where nobody reads it, it costs one look for a whole run.
+//! Rule: where nobody reads it, it costs one check for a whole run.
 
 use crate::log::trace;
-use crate::task::{ConnectionId, Sequence};
+use crate::task::{ConnectionId, Span};
 use tracing::{Level, enabled};
 
-/// What all of the engine's steps are logged under.
+/// What all of the engine's events are logged under.
 const TARGET: &str = "reactor_pool::engine";
 
 /// Says of each of these requests what became of it.
 #[inline(always)]
-pub(super) fn trace_each(id: ConnectionId, first: Sequence, requests: usize, what: &'static str) {
+pub(super) fn trace_each(id: ConnectionId, span: Span, what: &'static str) {
     if enabled!(target: TARGET, Level::TRACE) {
-        write_each(id, first, requests, what);
+        write_each(id, span, what);
     }
 }
 
 #[cold]
-fn write_each(id: ConnectionId, first: Sequence, requests: usize, what: &'static str) {
-    for sequence in first.run(requests) {
+fn write_each(id: ConnectionId, span: Span, what: &'static str) {
+    for sequence in span.sequences() {
         trace!(target: TARGET, conn = %id, seq = %sequence, "{what}");
     }
 }

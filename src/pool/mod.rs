@@ -14,8 +14,24 @@ mod worker;
 
 pub use parking::Parking;
 pub use response_queue::ResponseQueue;
-pub use work_queue::{PATIENCE, Popped, Room, Taker, WorkQueue};
+pub use work_queue::{PATIENCE, Popped, Pushed, Slotted, Taker, WorkQueue};
 pub use worker::Pool;
+
+use crate::task::Task;
+
+impl Slotted for Task {
+    fn flow(&self) -> usize {
+        self.connection.slot()
+    }
+
+    fn slots(&self) -> usize {
+        self.run.span.requests
+    }
+
+    fn is_quick(&self) -> bool {
+        self.run.is_quick
+    }
+}
 
 /// The primitives under the queues: std's and crossbeam's, or loom's when the model checker runs them.
 mod sync {

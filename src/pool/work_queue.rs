@@ -31,7 +31,7 @@ pub struct WorkQueue<T> {
 
 /// All of it is guarded by the one lock.
 struct State<T> {
-    tasks: Turns<Slotted<T>>,
+    tasks: Turns<T>,
     /// When a push last found it empty.
     occupied_since: Instant,
     /// Slots that the tasks take.
@@ -49,47 +49,25 @@ struct State<T> {
     lock_wait_time: Duration,
 }
 
-/// A task and the slots that it takes.
-struct Slotted<T> {
-    task: T,
-    slots: u32,
-    is_quick: bool,
+/// What the queue has to know of a task.
+pub trait Slotted {
+    /// Whose turn it takes.
+    fn flow(&self) -> usize;
+
+    /// How many slots it takes.
+    fn slots(&self) -> usize;
+
+    /// Whether the worker that takes it is expected back within microseconds.
+    fn is_quick(&self) -> bool;
 }
 
-/// The free slots of a queue, under its lock: handed out by [`WorkQueue::push_while_room`].
-pub struct Room<'a, T> {
-    state: &'a mut State<T>,
-}
-
-impl<T> fmt::Debug for Room<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Room").field(&self.slots()).finish()
-    }
-}
-
-impl<T> Room<'_, T> {
-    /// Free slots.
-    pub fn slots(&self) -> usize {
-        self.state.capacity - self.state.taken
-    }
-
-    /// Puts in a task that takes `slots` slots; `flow` takes its turn for it. Whoever takes a quick
-    /// one is expected back within microseconds.
-    ///
-    /// # Panics
-    /// When there is no such room.
-    pub fn push(&mut self, flow: usize, slots: usize, is_quick: bool, task: T) {
-        assert!(slots <= self.slots(), "a task is no larger than the room");
-        self.state.taken += slots;
-        self.state.tasks.push(
-            self.state.flow(flow),
-            Slotted {
-                task,
-                slots: slots as u32,
-                is_quick,
-            },
-        );
-    }
+/// How a push left the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// Slots that are free now. If there are none, the next pop reports that it made room.
+    pub room: usize,
+    /// When to [`WorkQueue::check`], unless another push comes first.
+    pub check_at: Option<Instant>,
 }
 
 /// What [`Taker::pop`] hands out.
@@ -103,12 +81,12 @@ pub struct Popped<T> {
 
 /// One worker's end of the queue.
 #[derive(Debug)]
-pub struct Taker<T> {
+pub struct Taker<T: Slotted> {
     queue: Arc<WorkQueue<T>>,
     whereabouts: Whereabouts,
 }
 
-impl<T> Taker<T> {
+impl<T: Slotted> Taker<T> {
     /// An end for one more worker.
     pub fn new(queue: &Arc<WorkQueue<T>>) -> Taker<T> {
         Taker {
@@ -150,7 +128,7 @@ impl<T> Taker<T> {
 }
 
 /// A worker that will not come back is not counted on.
-impl<T> Drop for Taker<T> {
+impl<T: Slotted> Drop for Taker<T> {
     fn drop(&mut self) {
         self.queue.lock().parking.enter(&mut self.whereabouts);
     }
@@ -163,7 +141,7 @@ enum Next<T> {
     Parked,
 }
 
-impl<T> WorkQueue<T> {
+impl<T: Slotted> WorkQueue<T> {
     /// A queue of `capacity` slots whose tasks leave in `order`.
     pub fn new(capacity: usize, order: QueueOrder) -> WorkQueue<T> {
         let state = State {
@@ -186,43 +164,47 @@ impl<T> WorkQueue<T> {
         }
     }
 
-    /// Lets `fill` push as much as there is room for, under one lock; so it must be quick. What it
-    /// keeps back it must keep back for want of room alone, to the last slot. Says when to
-    /// [`WorkQueue::look`].
+    /// Puts in tasks that fit into the room that the last push left; it may have become more. Who
+    /// keeps tasks back pushes again as long as there is room.
     ///
-    /// A push that ends with the queue full makes the next `pop` report `made_room`. Deciding that
+    /// A push that leaves the queue full makes the next `pop` report `made_room`. Deciding that
     /// under the lock is the point: a count read earlier could miss the pop that made room just
     /// then, and a request would wait beside a free slot.
-    pub fn push_while_room(
-        &self,
-        now: Instant,
-        fill: impl FnOnce(&mut Room<'_, T>),
-    ) -> Option<Instant> {
+    ///
+    /// # Panics
+    /// When there is no such room.
+    pub fn push(&self, now: Instant, tasks: impl IntoIterator<Item = T>) -> Pushed {
         let mut state = self.lock();
-        debug_assert!(
-            !state.closed,
-            "the loop pushes nothing after it closed the queue"
-        );
+        assert!(!state.closed, "nothing is pushed into a closed queue");
         if state.tasks.is_empty() {
             state.occupied_since = now;
         }
-        fill(&mut Room { state: &mut state });
-        state.room_wanted = state.taken == state.capacity;
+        for task in tasks {
+            state.taken += task.slots();
+            let flow = state.flow(task.flow());
+            state.tasks.push(flow, task);
+        }
+        let room = state.capacity.checked_sub(state.taken);
+        let room = room.expect("a task is no larger than the room");
+        state.room_wanted = room == 0;
         state.recent_peak = state.recent_peak.max(state.taken);
         state.peak = state.peak.max(state.recent_peak);
-        self.call(state, now)
+        Pushed {
+            room,
+            check_at: self.call(state, now),
+        }
     }
 
-    /// Calls workers that are parked beside a task for too long. Says when to look again, unless a
+    /// Calls workers that are parked beside a task for too long. Says when to check again, unless a
     /// push comes first; `None` if no task waits for a worker that is out.
-    pub fn look(&self, now: Instant) -> Option<Instant> {
+    pub fn check(&self, now: Instant) -> Option<Instant> {
         self.call(self.lock(), now)
     }
 
     fn call(&self, mut state: MutexGuard<'_, State<T>>, now: Instant) -> Option<Instant> {
         let tasks = state.tasks.len();
-        let look_at = state.occupied_since + PATIENCE;
-        let workers = if look_at <= now {
+        let check_at = state.occupied_since + PATIENCE;
+        let workers = if check_at <= now {
             state.parking.missing(tasks)
         } else {
             usize::from(state.parking.wants_one(tasks))
@@ -231,7 +213,7 @@ impl<T> WorkQueue<T> {
         let relies_on_others = state.parking.missing(tasks) > 0;
         drop(state);
         (0..workers).for_each(|_| self.bell.notify_one());
-        relies_on_others.then_some(look_at)
+        relies_on_others.then_some(check_at)
     }
 
     /// Unlocks; calls a worker if what is queued is too much for those who will be here soon.
@@ -247,12 +229,9 @@ impl<T> WorkQueue<T> {
     pub fn discard(&self, flow: usize, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let flow = state.flow(flow);
-        let removed = state.tasks.remove(flow, |slotted| unwanted(&slotted.task));
-        state.taken -= removed
-            .iter()
-            .map(|slotted| slotted.slots as usize)
-            .sum::<usize>();
-        removed.into_iter().map(|slotted| slotted.task).collect()
+        let removed = state.tasks.remove(flow, unwanted);
+        state.taken -= removed.iter().map(T::slots).sum::<usize>();
+        removed
     }
 
     /// Ends the queue: what is in it is still handed out, then every `pop` returns `None`.
@@ -266,9 +245,7 @@ impl<T> WorkQueue<T> {
         self.close();
         let mut state = self.lock();
         state.taken = 0;
-        std::iter::from_fn(|| state.tasks.pop())
-            .map(|slotted| slotted.task)
-            .collect()
+        std::iter::from_fn(|| state.tasks.pop()).collect()
     }
 
     /// Where the workers are.
@@ -304,7 +281,7 @@ impl<T> WorkQueue<T> {
     }
 }
 
-impl<T> State<T> {
+impl<T: Slotted> State<T> {
     fn stats(&self) -> QueueStats {
         QueueStats {
             queued: Gauge {
@@ -327,20 +304,15 @@ impl<T> State<T> {
 
     fn next(&mut self, worker: &mut Whereabouts) -> Next<T> {
         self.parking.enter(worker);
-        let Some(Slotted {
-            task,
-            slots,
-            is_quick,
-        }) = self.tasks.pop()
-        else {
+        let Some(task) = self.tasks.pop() else {
             if self.closed {
                 return Next::End;
             }
             self.parking.park(worker);
             return Next::Parked;
         };
-        self.taken -= slots as usize;
-        if is_quick {
+        self.taken -= task.slots();
+        if task.is_quick() {
             self.parking.leave_quick(worker);
         }
         Next::Task(Popped {

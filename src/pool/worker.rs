@@ -6,13 +6,10 @@
 
 use super::batch_scheduling::become_batch;
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
-use crate::handler::{Handler, ResponseLine, catch};
+use crate::codec::{Codec, NotOneResponse, Outcome, Refusal, frames_of};
+use crate::handler::{Handler, Response, catch};
 use crate::log::{error, trace};
-use crate::task::{
-    INLINE_BYTES, Lines, Outcomes, QUICK_LIMIT, Response, Task, find_lf, operation_name,
-    split_lines,
-};
-use crate::wire::ErrorLine;
+use crate::task::{Completion, Outcomes, QUICK_LIMIT, Task};
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -42,27 +39,28 @@ impl Pool {
         workers: usize,
         batch_workers: bool,
         handler: &Arc<H>,
+        codec: &Arc<dyn Codec>,
         queue: &Arc<WorkQueue<Task>>,
-        responses: &Arc<ResponseQueue<Response>>,
+        completions: &Arc<ResponseQueue<Completion>>,
     ) -> io::Result<Pool> {
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
             queue: Arc::clone(queue),
         };
         for number in 0..workers {
-            let (handler, tasks) = (Arc::clone(handler), Arc::clone(queue));
-            let responses = Arc::clone(responses);
+            let (handler, codec) = (Arc::clone(handler), Arc::clone(codec));
+            let (tasks, completions) = (Arc::clone(queue), Arc::clone(completions));
             let work = move || {
-                let _guard = DeathGuard(&responses);
+                let _guard = DeathGuard(&completions);
                 if batch_workers {
                     become_batch();
                 }
                 let worker = Worker {
                     number,
                     handler: &*handler,
+                    codec: &*codec,
                     taker: Taker::new(&tasks),
-                    responses: &responses,
-                    spare: Vec::new(),
+                    completions: &completions,
                 };
                 worker.work();
             };
@@ -99,7 +97,7 @@ impl Pool {
 
 /// Tells the loop when its worker ends by a panic: one that no handler made, so a bug of this
 /// program. What the worker had in hand will never be answered.
-struct DeathGuard<'a>(&'a ResponseQueue<Response>);
+struct DeathGuard<'a>(&'a ResponseQueue<Completion>);
 
 impl Drop for DeathGuard<'_> {
     fn drop(&mut self) {
@@ -109,16 +107,12 @@ impl Drop for DeathGuard<'_> {
     }
 }
 
-/// A worker keeps no spare buffer for answers that is longer.
-const SPARE_BYTES: usize = 32_768;
-
 struct Worker<'a, H> {
     number: usize,
     handler: &'a H,
+    codec: &'a dyn Codec,
     taker: Taker<Task>,
-    responses: &'a ResponseQueue<Response>,
-    /// Room for the next answers to quick requests.
-    spare: Vec<u8>,
+    completions: &'a ResponseQueue<Completion>,
 }
 
 impl<H: Handler> Worker<'_, H> {
@@ -126,90 +120,87 @@ impl<H: Handler> Worker<'_, H> {
         while let Some(Popped { task, made_room }) = self.taker.pop() {
             if made_room {
                 // The loop waits for these slots: tell it now, not when the task is done.
-                self.responses.announce();
+                self.completions.announce();
             }
-            let response = self.answer(task);
-            self.responses.push(response);
-            self.responses.announce();
+            self.completions.push(self.complete(task));
+            self.completions.announce();
         }
     }
 
-    fn answer(&mut self, task: Task) -> Response {
+    fn complete(&self, task: Task) -> Completion {
         let started_at = Instant::now();
+        let Task { connection, run } = task;
         let mut outcomes = Outcomes::default();
-        let Task {
-            connection,
-            first,
-            requests,
-            lines: request_lines,
-            is_quick,
-        } = task;
-        let mut lines = if is_quick {
-            self.take_spare(request_lines.len())
-        } else {
-            Vec::new()
-        };
-        for (sequence, request) in first.run(requests).zip(split_lines(&request_lines)) {
+        let mut responses = Vec::with_capacity(run.frames.len());
+        let requests = frames_of(&run.frames, self.codec);
+        for (sequence, (frame, payload)) in run.span.sequences().zip(requests) {
             trace!(conn = %connection, seq = %sequence, worker = self.number, "started");
-            let start = lines.len();
-            match answer_line(self.handler, request, &mut lines) {
-                Ok(()) if lines[start..].starts_with(b"OK") => outcomes.ok += 1,
-                Ok(()) => outcomes.error += 1,
+            match self.answer(frame, payload, &mut responses) {
+                Ok(Outcome::Ok) => outcomes.ok += 1,
+                Ok(Outcome::Error) => outcomes.error += 1,
                 Err(Fault { what, panic }) => {
                     error!(conn = %connection, seq = %sequence, worker = self.number, panic, "{what}");
-                    lines.truncate(start);
-                    ErrorLine::Internal.append_to(&mut lines);
                     outcomes.internal += 1;
                 }
             }
-            lines.push(b'\n');
         }
         let finished_at = Instant::now();
         if enabled!(Level::TRACE) {
-            for sequence in first.run(requests) {
+            for sequence in run.span.sequences() {
                 trace!(conn = %connection, seq = %sequence, worker = self.number,
                     working_us = micros(started_at, finished_at), "finished");
             }
         }
-        let is_overrun = is_quick && finished_at.duration_since(started_at) > QUICK_LIMIT;
-        let first_request = || split_lines(&request_lines).next().unwrap_or_default();
-        let overrun = is_overrun.then(|| operation_name(first_request()));
-        Response {
+        let took = finished_at.duration_since(started_at);
+        let is_overrun = run.is_quick && took > QUICK_LIMIT;
+        Completion {
             connection,
-            first,
-            requests,
-            lines: self.pack(lines, request_lines, is_quick),
+            span: run.span,
+            responses,
             outcomes,
             started_at,
             finished_at,
-            overrun,
+            overrun: is_overrun.then(|| self.operation_name(&run.frames)),
         }
     }
 
-    /// The answers as they travel. A quick task leaves its worker a buffer: that of the answers, if
-    /// they are short, or that of its requests.
-    fn pack(&mut self, lines: Vec<u8>, request_lines: Lines, is_quick: bool) -> Lines {
-        let (lines, buffer) = if lines.len() <= INLINE_BYTES {
-            (Lines::from_slice(&lines), lines)
-        } else {
-            (Lines::from_vec(lines), request_lines.into_vec())
+    /// Appends the response to one request: the handler's, or after a fault that there was one.
+    fn answer(
+        &self,
+        frame: &[u8],
+        payload: &[u8],
+        responses: &mut Vec<u8>,
+    ) -> Result<Outcome, Fault> {
+        let start = responses.len();
+        let mut response = Response::new(responses);
+        let handled = catch(|| self.handler.handle(payload, &mut response));
+        let outcome = match handled {
+            Ok(()) => self
+                .codec
+                .finish(frame, responses, start)
+                .map_err(|NotOneResponse(what)| Fault { what, panic: None }),
+            Err(text) => Err(Fault {
+                what: "the handler panicked",
+                panic: Some(text),
+            }),
         };
-        if is_quick {
-            self.spare = buffer;
+        if outcome.is_err() {
+            responses.truncate(start);
+            self.codec.refuse(Refusal::Internal, frame, responses);
         }
-        lines
+        outcome
     }
 
-    /// An empty buffer for answers to `request_bytes` of quick requests. Not one that is far
-    /// larger: answers may have to wait, and the bounds count what is in them.
-    fn take_spare(&mut self, request_bytes: usize) -> Vec<u8> {
-        let mut lines = std::mem::take(&mut self.spare);
-        if lines.capacity() > (2 * request_bytes).clamp(4 * INLINE_BYTES, SPARE_BYTES) {
-            lines = Vec::new();
-        }
-        lines.clear();
-        lines.reserve(request_bytes);
-        lines
+    /// What the first of some requests seems to ask for, fit for a line of the log: its first word,
+    /// escaped and shortened.
+    fn operation_name(&self, frames: &[u8]) -> Box<str> {
+        const SHOWN_BYTES: usize = 32;
+        let first = frames_of(frames, self.codec).next();
+        let (_, payload) = first.unwrap_or_default();
+        let word = payload.split(|byte| *byte == b' ').next();
+        let word = word.unwrap_or_default();
+        let shown = &word[..word.len().min(SHOWN_BYTES)];
+        shown.escape_ascii().to_string().into()
     }
 }
 
@@ -219,17 +210,6 @@ struct Fault {
     panic: Option<String>,
 }
 
-/// Appends the handler's answer to `lines`; after a fault there may be a part of one.
-fn answer_line<H: Handler>(handler: &H, request: &[u8], lines: &mut Vec<u8>) -> Result<(), Fault> {
-    let start = lines.len();
-    let (what, panic) = match catch(|| handler.handle(request, &mut ResponseLine::new(lines))) {
-        Ok(()) if find_lf(&lines[start..]).is_none() => return Ok(()),
-        Ok(()) => ("the handler wrote more than one line", None),
-        Err(text) => ("the handler panicked", Some(text)),
-    };
-    Err(Fault { what, panic })
-}
-
 fn micros(from: Instant, to: Instant) -> u64 {
     to.saturating_duration_since(from).as_micros() as u64
 }
@@ -237,18 +217,42 @@ fn micros(from: Instant, to: Instant) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Lines;
     use crate::config::QueueOrder;
-    use crate::task::{ConnectionId, Sequence};
+    use crate::task::{ConnectionId, Run, Sequence, Span};
     use std::sync::{Mutex, PoisonError, mpsc};
     use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
+    fn lines() -> Arc<dyn Codec> {
+        Arc::new(Lines::new(65_536))
+    }
+
+    /// A task of these requests, the first of which is `first`.
+    fn task(flow: usize, first: u64, is_quick: bool, requests: &[&str]) -> Task {
+        Task {
+            connection: ConnectionId::new(1, flow),
+            run: Run {
+                span: Span {
+                    first: Sequence(first),
+                    requests: requests.len(),
+                },
+                frames: requests
+                    .iter()
+                    .map(|line| format!("{line}\n"))
+                    .collect::<String>()
+                    .into(),
+                is_quick,
+            },
+        }
+    }
+
     /// A pool, and the loop's end of its queues.
     struct Bench {
         pool: Pool,
         queue: Arc<WorkQueue<Task>>,
-        responses: Arc<ResponseQueue<Response>>,
+        completions: Arc<ResponseQueue<Completion>>,
         wakes: mpsc::Receiver<()>,
         /// Requests that were pushed.
         requests: usize,
@@ -260,21 +264,16 @@ mod tests {
         fn new<H: Handler>(workers: usize, handler: H) -> Bench {
             let queue = Arc::new(WorkQueue::new(2000, QueueOrder::Fair));
             let (wake, wakes) = mpsc::channel();
-            let responses = Arc::new(ResponseQueue::new(move || {
+            let completions = Arc::new(ResponseQueue::new(move || {
                 wake.send(()).expect("the test listens")
             }));
-            let pool = Pool::start(
-                workers,
-                false,
-                &Arc::new(handler),
-                &queue,
-                &responses,
-            )
-            .expect("a few threads");
+            let handler = Arc::new(handler);
+            let pool = Pool::start(workers, false, &handler, &lines(), &queue, &completions)
+                .expect("a few threads");
             Bench {
                 pool,
                 queue,
-                responses,
+                completions,
                 wakes,
                 requests: 0,
                 outcomes: Outcomes::default(),
@@ -283,41 +282,33 @@ mod tests {
 
         /// Pushes a task for each of `runs`, all at once.
         fn push(&mut self, is_quick: bool, runs: &[&[&str]]) {
-            self.queue.push_while_room(Instant::now(), |room| {
-                for (flow, run) in runs.iter().enumerate() {
-                    let lines = run.iter().map(|line| format!("{line}\n"));
-                    let task = Task {
-                        connection: ConnectionId::new(1, 0),
-                        first: Sequence(self.requests as u64 + 1),
-                        requests: run.len(),
-                        lines: lines.collect::<String>().into_bytes().into(),
-                        is_quick,
-                    };
-                    room.push(flow, run.len(), is_quick, task);
-                    self.requests += run.len();
-                }
-            });
+            let mut tasks = Vec::new();
+            for (flow, run) in runs.iter().enumerate() {
+                tasks.push(task(flow, self.requests as u64 + 1, is_quick, run));
+                self.requests += run.len();
+            }
+            self.queue.push(Instant::now(), tasks);
         }
 
         /// The responses to so many requests, by sequence, as soon as the loop has been told of
         /// them.
-        fn responses(&mut self, requests: usize) -> Vec<Response> {
+        fn completions(&mut self, requests: usize) -> Vec<Completion> {
             let (mut got, mut count) = (Vec::new(), 0);
             while count < requests {
-                if self.responses.fall_asleep() {
+                if self.completions.fall_asleep() {
                     self.wakes
                         .recv_timeout(PATIENCE)
                         .expect("every request gets a response");
                 }
-                self.responses.drain(|response| {
-                    self.outcomes.ok += response.outcomes.ok;
-                    self.outcomes.error += response.outcomes.error;
-                    self.outcomes.internal += response.outcomes.internal;
-                    count += response.requests;
-                    got.push(response);
+                self.completions.drain(|completion| {
+                    self.outcomes.ok += completion.outcomes.ok;
+                    self.outcomes.error += completion.outcomes.error;
+                    self.outcomes.internal += completion.outcomes.internal;
+                    count += completion.span.requests;
+                    got.push(completion);
                 });
             }
-            got.sort_by_key(|response| response.first);
+            got.sort_by_key(|completion| completion.span.first);
             got
         }
     }
@@ -326,14 +317,13 @@ mod tests {
     fn answers(is_quick: bool, runs: &[&[&str]]) -> (Outcomes, Vec<String>) {
         let mut bench = Bench::new(3, handler);
         bench.push(is_quick, runs);
-        let got = bench.responses(bench.requests);
+        let got = bench.completions(bench.requests);
         bench.pool.join();
-        assert!(got.iter().map(|response| response.first.0).is_sorted());
-        let text = |response: Response| String::from_utf8(response.lines.to_vec()).expect("ASCII");
+        let text = |completion: Completion| String::from_utf8(completion.responses).expect("ASCII");
         (bench.outcomes, got.into_iter().map(text).collect())
     }
 
-    fn handler(request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handler(request: &[u8], response: &mut Response<'_>) {
         match request {
             b"panic" => {
                 response.push(b"OK half a li");
@@ -383,19 +373,10 @@ mod tests {
             assert!(*wakes > 1, "as arranged");
             reported.send(()).expect("the test listens");
         }));
-        let pool = Pool::start(1, false, &Arc::new(handler), &queue, &responses)
+        let pool = Pool::start(1, false, &Arc::new(handler), &lines(), &queue, &responses)
             .expect("a thread");
         assert!(responses.fall_asleep() && !responses.has_death());
-        queue.push_while_room(Instant::now(), |room| {
-            let task = Task {
-                connection: ConnectionId::new(1, 0),
-                first: Sequence(1),
-                requests: 1,
-                lines: b"OK\n"[..].into(),
-                is_quick: false,
-            };
-            room.push(0, 1, false, task);
-        });
+        queue.push(Instant::now(), [task(0, 1, false, &["OK"])]);
         reports.recv_timeout(PATIENCE).expect("the loop is woken");
         assert!(responses.has_death());
         pool.join();
@@ -428,20 +409,6 @@ mod tests {
     }
 
     #[test]
-    fn short_answers_do_not_keep_the_buffers_of_long_requests() {
-        let long = "x".repeat(4000);
-        let mut bench = Bench::new(1, handler);
-        bench.push(true, &[&[&long], &["ERR short"], &["ERR again"]]);
-        let got = bench.responses(3);
-        bench.pool.join();
-        let kept: Vec<_> = got
-            .iter()
-            .map(|response| response.lines.capacity())
-            .collect();
-        assert!(kept[1] < 40 && kept[2] < 40, "{kept:?}");
-    }
-
-    #[test]
     fn workers_go_on_after_hundreds_of_panics() {
         let requests: Vec<&[&str]> = (0..900)
             .map(|n| if n % 3 == 0 { &["OK"] } else { &["panic"] })
@@ -463,7 +430,7 @@ mod tests {
 
     #[test]
     fn what_is_called_quick_and_is_not_is_named() {
-        let handler = |request: &[u8], response: &mut ResponseLine<'_>| {
+        let handler = |request: &[u8], response: &mut Response<'_>| {
             if request.starts_with(b"n\tap") {
                 thread::sleep(2 * QUICK_LIMIT);
             }
@@ -472,7 +439,7 @@ mod tests {
         let mut bench = Bench::new(1, handler);
         bench.push(true, &[&["n\tap now", "then"], &["no"]]);
         bench.push(false, &[&["n\tap"]]);
-        let got = bench.responses(4);
+        let got = bench.completions(4);
         bench.pool.join();
         assert_eq!(got[0].overrun.as_deref(), Some("n\\tap"));
         assert_eq!(got[2].overrun, None, "it may take any time");
@@ -484,7 +451,7 @@ mod tests {
     fn gated() -> (Bench, mpsc::Sender<()>) {
         let (go_on, gate) = mpsc::channel::<()>();
         let gate = Mutex::new(gate);
-        let bench = Bench::new(1, move |request: &[u8], response: &mut ResponseLine<'_>| {
+        let bench = Bench::new(1, move |request: &[u8], response: &mut Response<'_>| {
             if request == b"wait" {
                 let gate = gate.lock().expect("nobody panics");
                 gate.recv_timeout(PATIENCE).expect("the test lets it go on");
@@ -498,9 +465,9 @@ mod tests {
     fn each_answer_is_announced_before_the_next_task() {
         let (mut bench, go_on) = gated();
         bench.push(true, &[&["a", "b"], &["c"], &["wait"]]);
-        assert_eq!(bench.responses(3).len(), 2);
+        assert_eq!(bench.completions(3).len(), 2);
         go_on.send(()).expect("the worker waits");
-        assert_eq!(bench.responses(1).len(), 1);
+        assert_eq!(bench.completions(1).len(), 1);
         bench.pool.join();
     }
 }

@@ -13,12 +13,13 @@ mod socket_diag;
 mod sockets;
 mod warn_limit;
 
+use crate::codec::Codec;
 use crate::config::{Config, StopSignals};
-use crate::engine::{Engine, IsQuick, Owed, SocketQueues, Step};
+use crate::engine::{self, Action, Engine, IsQuick, SocketQueues, Unfinished};
 use crate::log::{debug, info, warn};
 use crate::pool::{ResponseQueue, WorkQueue};
 use crate::stats::Reports;
-use crate::task::{ConnectionId, Response, Task};
+use crate::task::{Completion, ConnectionId, Task};
 use alarm::Alarm;
 pub(crate) use listener::Bound;
 use listener::{Accepted, BACKLOG, Listener};
@@ -50,7 +51,7 @@ const READS_PER_TURN: usize = 4;
 const ACCEPTS_PER_TURN: usize = 64;
 /// Requests that go to the workers before the turn is over: so that they start, and the queue need
 /// not hold all that one turn reads.
-const SUBMIT_REQUESTS: u64 = 32;
+const SUBMIT_REQUESTS: usize = 32;
 /// Events that one turn takes from the poll; more wait there. A socket that is looked at by the
 /// poll, read and then written has to be in the caches still: with thousands ready at a time it is
 /// not.
@@ -77,7 +78,7 @@ const _: () = assert!(usize::BITS >= 64, "64-bit targets only");
 
 /// Asks a running server to stop, from any thread.
 #[derive(Debug, Clone)]
-pub struct Stopper(Arc<ResponseQueue<Response>>);
+pub struct Stopper(Arc<ResponseQueue<Completion>>);
 
 impl Stopper {
     /// Does what SIGTERM does: the server answers what has arrived, then ends.
@@ -88,14 +89,14 @@ impl Stopper {
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum StopReason {
     /// Nothing was owed to anybody: all that was framed has been answered, and each answer was
     /// taken or its client has gone.
     Drained,
     /// The drain timeout passed first; so much was abandoned.
-    TimedOut(Owed),
+    TimedOut(Unfinished),
     /// A second signal came first; so much was abandoned.
-    Forced(Owed),
+    Forced(Unfinished),
 }
 
 /// Where the server is in its life.
@@ -110,7 +111,7 @@ enum Stage {
         /// Nothing is owed: clients are waited for that have not closed.
         is_idle: bool,
     },
-    Ended(Ending),
+    Ended(StopReason),
 }
 
 /// Sockets, poll and timers around an [`Engine`].
@@ -134,9 +135,13 @@ pub(crate) struct Reactor {
     buffer: Box<[u8]>,
     engine: Engine,
     queue: Arc<WorkQueue<Task>>,
-    /// When to look whether queued tasks wait beside parked workers.
-    look_at: Option<Instant>,
-    responses: Arc<ResponseQueue<Response>>,
+    /// Tasks on their way to the queue; empty between two submits.
+    tasks: Vec<Task>,
+    /// Slots that were free after the last push, at least.
+    room: usize,
+    /// When to check whether queued tasks wait beside parked workers.
+    check_queue_at: Option<Instant>,
+    completions: Arc<ResponseQueue<Completion>>,
     stage: Stage,
     drain_timeout: Duration,
     reports: Reports,
@@ -145,6 +150,7 @@ pub(crate) struct Reactor {
 impl Reactor {
     pub(crate) fn new(
         config: &Config,
+        codec: Arc<dyn Codec>,
         is_quick: IsQuick,
         queue: Arc<WorkQueue<Task>>,
     ) -> io::Result<Reactor> {
@@ -177,10 +183,12 @@ impl Reactor {
             sockets: Sockets::default(),
             diag: None,
             buffer: vec![0; READ_CHUNK_BYTES].into(),
-            engine: Engine::new(config.clone(), is_quick),
+            engine: Engine::new(config.clone(), codec, is_quick),
             queue,
-            look_at: None,
-            responses: Arc::new(ResponseQueue::new(wake)),
+            tasks: Vec::new(),
+            room: config.queue,
+            check_queue_at: None,
+            completions: Arc::new(ResponseQueue::new(wake)),
             stage: Stage::Running,
             drain_timeout: config.drain_timeout,
             reports: Reports::new(config, now),
@@ -200,12 +208,12 @@ impl Reactor {
         Ok(())
     }
 
-    pub(crate) fn responses(&self) -> &Arc<ResponseQueue<Response>> {
-        &self.responses
+    pub(crate) fn completions(&self) -> &Arc<ResponseQueue<Completion>> {
+        &self.completions
     }
 
     pub(crate) fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.responses))
+        Stopper(Arc::clone(&self.completions))
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -218,7 +226,7 @@ impl Reactor {
         self.reports.write(self.engine.stats_mut(), queue, now);
     }
 
-    pub(crate) fn run(&mut self) -> io::Result<Ending> {
+    pub(crate) fn run(&mut self) -> io::Result<StopReason> {
         loop {
             self.turn()?;
             if let Stage::Ended(ending) = self.stage {
@@ -239,7 +247,7 @@ impl Reactor {
         self.submit(now);
         self.attend(now);
         self.submit(now);
-        self.look_at_queue();
+        self.check_queue();
         self.expire(now);
         self.report_if_due(now);
         self.check_drained(now);
@@ -247,7 +255,7 @@ impl Reactor {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let has_more_to_do = self.engine.attention_len() > 0 || !self.responses.fall_asleep();
+        let has_more_to_do = self.engine.ready_len() > 0 || !self.completions.fall_asleep();
         let timeout = if has_more_to_do {
             Some(Duration::ZERO)
         } else {
@@ -255,7 +263,7 @@ impl Reactor {
         };
         self.events.clear();
         self.events_beside_many.clear();
-        let events = if self.engine.attention_len() > EVENTS_PER_TURN {
+        let events = if self.engine.ready_len() > EVENTS_PER_TURN {
             &mut self.events_beside_many
         } else {
             &mut self.events
@@ -275,7 +283,7 @@ impl Reactor {
         };
         let due = [
             self.engine.next_deadline(),
-            self.look_at,
+            self.check_queue_at,
             listeners.filter_map(Listener::next_try).min(),
             drain_by,
             self.overload.next_due(),
@@ -301,7 +309,7 @@ impl Reactor {
                     // An event may outlive its connection within one batch; ids are never reused.
                     if let Some(socket) = self.sockets.get(id) {
                         socket.note(event);
-                        self.engine.attend(id);
+                        self.engine.mark_ready(id);
                     }
                 }
             }
@@ -332,12 +340,10 @@ impl Reactor {
             // The peer may have gone already; the first read will tell.
             debug!(%peer, %cause, "socket options not set");
         }
-        let too_many_before = self.engine.stats().too_many;
-        let id = self.engine.accept(now);
-        let too_many = self.engine.stats().too_many;
-        if too_many > too_many_before && self.limit_warnings.allows(now) {
+        let engine::Accepted { id, is_refused } = self.engine.accept(now);
+        if is_refused && self.limit_warnings.allows(now) {
             warn!(
-                too_many,
+                too_many = self.engine.stats().too_many,
                 "the connection limit is reached; new connections are refused"
             );
         }
@@ -354,27 +360,27 @@ impl Reactor {
     }
 
     fn collect(&mut self, now: Instant) -> io::Result<()> {
-        if self.responses.has_death() {
+        if self.completions.has_death() {
             let error = "a worker has died outside a handler: the server ends, for what it had in hand is lost";
             return Err(io::Error::other(error));
         }
         let (engine, warnings) = (&mut self.engine, &mut self.overrun_warnings);
-        self.responses.drain(|response| {
-            if let Some(operation) = &response.overrun
+        self.completions.drain(|completion| {
+            if let Some(operation) = &completion.overrun
                 && warnings.allows(now)
             {
-                let took = response.finished_at.duration_since(response.started_at);
-                warn!(%operation, requests = response.requests, took_ms = took.as_millis() as u64,
+                let took = completion.finished_at.duration_since(completion.started_at);
+                warn!(%operation, requests = completion.span.requests, took_ms = took.as_millis() as u64,
                     "slow, although the handler calls it quick: it blocks, or the workers lack processor time");
             }
-            engine.completed(response, now);
+            engine.completed(completion, now);
         });
         Ok(())
     }
 
     /// After the drain in `collect`, see [`ResponseQueue::is_stop_asked`].
     fn note_stop(&mut self, now: Instant) {
-        if self.responses.is_stop_asked() && matches!(self.stage, Stage::Running) {
+        if self.completions.is_stop_asked() && matches!(self.stage, Stage::Running) {
             self.stop("asked", now);
         }
         if !std::mem::take(&mut self.signalled) {
@@ -387,7 +393,7 @@ impl Reactor {
                 (Signal::Stop(why), Stage::Running) => self.stop(why, now),
                 (Signal::Stop(why), _) => {
                     warn!(signal = why, "second signal: ending at once");
-                    self.end(Ending::Forced);
+                    self.end(StopReason::Forced);
                 }
             }
         }
@@ -403,7 +409,7 @@ impl Reactor {
             was_late: false,
             is_idle: false,
         };
-        let Owed { requests, bytes } = self.owed();
+        let Unfinished { requests, bytes } = self.unfinished();
         info!(why, unanswered = requests, unsent_bytes = bytes, "stopping");
     }
 
@@ -441,14 +447,14 @@ impl Reactor {
     /// Looks after each connection that needs it once; what comes up meanwhile waits for the next
     /// turn. What they ask goes to the workers as soon as [`SUBMIT_REQUESTS`] wait.
     fn attend(&mut self, now: Instant) {
-        for _ in 0..self.engine.attention_len() {
-            let Some(id) = self.engine.next_attention() else {
+        for _ in 0..self.engine.ready_len() {
+            let Some(id) = self.engine.next_ready() else {
                 return;
             };
             if let Err(cause) = self.serve(id, now) {
                 self.lose(id, &cause, now);
             }
-            if self.engine.stats().waiting.now >= SUBMIT_REQUESTS {
+            if self.engine.waiting() >= SUBMIT_REQUESTS {
                 self.submit(now);
             }
         }
@@ -464,9 +470,9 @@ impl Reactor {
         socket.check()?;
         for _ in 0..READS_PER_TURN {
             flush(socket, &mut self.engine, id, now)?;
-            match self.engine.step(id, socket.is_readable()) {
-                Step::Wait => return Ok(read),
-                Step::Read => match socket.read(&mut self.buffer)? {
+            match self.engine.next_action(id, socket.is_readable()) {
+                Action::Wait => return Ok(read),
+                Action::Read => match socket.read(&mut self.buffer)? {
                     ReadOutcome::Bytes(count) => {
                         read += count;
                         self.engine.received(id, &self.buffer[..count], now);
@@ -478,44 +484,54 @@ impl Reactor {
                     ReadOutcome::End => self.engine.received_end(id, now),
                     ReadOutcome::Blocked => return Ok(read),
                 },
-                Step::Discard => match socket.read(&mut self.buffer)? {
+                Action::Discard => match socket.read(&mut self.buffer)? {
                     ReadOutcome::Bytes(count) => self.engine.discarded(id, count),
                     ReadOutcome::End => self.engine.received_end(id, now),
                     ReadOutcome::Blocked => return Ok(read),
                 },
-                Step::ShutDown => {
+                Action::ShutDown => {
                     socket.shut_down_writing()?;
                     self.engine.shut_down(id, now);
                 }
-                Step::Close { why } => {
+                Action::Close { why } => {
                     self.close(id, why, now);
                     return Ok(read);
                 }
             }
         }
-        self.engine.attend(id);
+        self.engine.mark_ready(id);
         Ok(read)
     }
 
-    /// Gives the queue what it has room for, whoever's turn it is.
+    /// Gives the queue what it has room for, whoever's turn it is. What happens under the queue's
+    /// lock is the push alone.
     fn submit(&mut self, now: Instant) {
-        if self.engine.has_waiting() {
-            let engine = &mut self.engine;
-            self.look_at = self.queue.push_while_room(Instant::now(), |room| {
-                engine.submit(room.slots(), now, |flow, task| {
-                    room.push(flow, task.requests, task.is_quick, task);
-                });
-            });
+        while self.engine.has_waiting() {
+            if self.room < self.engine.waiting() {
+                // Workers may have made room since.
+                self.push();
+                if self.room == 0 {
+                    return;
+                }
+            }
+            self.engine.submit(self.room, now, &mut self.tasks);
+            self.push();
         }
     }
 
+    fn push(&mut self) {
+        let pushed = self.queue.push(Instant::now(), self.tasks.drain(..));
+        self.room = pushed.room;
+        self.check_queue_at = pushed.check_at;
+    }
+
     /// Sees to it that no task waits for long beside a parked worker.
-    fn look_at_queue(&mut self) {
-        if let Some(at) = self.look_at
+    fn check_queue(&mut self) {
+        if let Some(at) = self.check_queue_at
             && let now = Instant::now()
             && at <= now
         {
-            self.look_at = self.queue.look(now);
+            self.check_queue_at = self.queue.check(now);
         }
     }
 
@@ -531,9 +547,9 @@ impl Reactor {
         }
     }
 
-    fn owed(&mut self) -> Owed {
+    fn unfinished(&mut self) -> Unfinished {
         let (sockets, diag) = (&mut self.sockets, &mut self.diag);
-        self.engine.owed(|id| queues(sockets, diag, id))
+        self.engine.unfinished(|id| queues(sockets, diag, id))
     }
 
     fn check_drained(&mut self, now: Instant) {
@@ -546,10 +562,10 @@ impl Reactor {
             return;
         };
         // A request may still run for a client that has gone: time for it, while signals are heard.
-        let is_running = self.engine.stats().submitted.now > 0;
-        let connections = self.engine.stats().connections.now;
+        let is_running = self.engine.has_submitted();
+        let connections = self.engine.len();
         if connections == 0 && !is_running {
-            self.stage = Stage::Ended(Ending::Drained);
+            self.stage = Stage::Ended(StopReason::Drained);
         } else if now >= by + LATE && !was_late {
             // The process was stopped, or had no processor: what has happened meanwhile comes
             // first.
@@ -559,7 +575,7 @@ impl Reactor {
                 is_idle,
             };
         } else if now >= by {
-            self.end(Ending::TimedOut);
+            self.end(StopReason::TimedOut);
         } else if !is_idle && connections > 0 && self.engine.is_written() {
             info!(
                 connections,
@@ -574,11 +590,11 @@ impl Reactor {
     }
 
     /// Ends the server, as `abandoned` if that loses something.
-    fn end(&mut self, abandoned: fn(Owed) -> Ending) {
-        let owed = self.owed();
-        self.stage = Stage::Ended(match owed == Owed::default() {
-            true => Ending::Drained,
-            false => abandoned(owed),
+    fn end(&mut self, abandoned: fn(Unfinished) -> StopReason) {
+        let unfinished = self.unfinished();
+        self.stage = Stage::Ended(match unfinished == Unfinished::default() {
+            true => StopReason::Drained,
+            false => abandoned(unfinished),
         });
     }
 
@@ -593,7 +609,7 @@ impl Reactor {
         let removed = self.engine.remove(id, now, why);
         if removed.is_some_and(|removed| removed.has_submitted) {
             let withdrawn = self.queue.discard(id.slot(), |task| task.connection == id);
-            let requests = withdrawn.iter().map(|task| task.requests).sum();
+            let requests = withdrawn.iter().map(|task| task.run.span.requests).sum();
             self.engine.withdrawn(requests);
         }
     }

@@ -6,6 +6,7 @@
 //! Rule: the tests run the turns themselves, in their own thread.
 
 use super::*;
+use crate::codec::Lines;
 use crate::config::QueueOrder;
 use mio::unix::SourceFd;
 use std::io::{ErrorKind, Write as _};
@@ -17,7 +18,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A loop that listens, and where.
 fn reactor(config: Config) -> (Reactor, SocketAddr) {
     let queue = Arc::new(WorkQueue::new(config.queue, QueueOrder::Fair));
-    let mut reactor = Reactor::new(&config, Box::new(|_| false), queue).expect("descriptors");
+    let codec = Arc::new(Lines::new(config.max_line));
+    let reactor = Reactor::new(&config, codec, Box::new(|_| false), queue);
+    let mut reactor = reactor.expect("descriptors");
     let bound = Bound::bind("127.0.0.1", 0, config.socket_buffer).expect("a free port");
     let address = bound.addresses()[0];
     reactor.listen(bound).expect("nobody else listens there");
@@ -101,7 +104,7 @@ fn a_connection_that_cannot_be_registered_is_closed_and_forgotten() {
 #[test]
 fn a_worker_that_died_ends_the_loop_with_an_error() {
     let (mut reactor, _) = reactor(Config::default());
-    reactor.responses.report_death();
+    reactor.completions.report_death();
     let error = reactor.run().expect_err("nobody would answer any more");
     assert!(error.to_string().contains("worker"), "{error}");
 }
@@ -119,5 +122,5 @@ fn a_drain_that_is_noticed_late_gets_time_once_and_then_ends() {
     reactor.check_drained(late);
     assert!(matches!(reactor.stage, Stage::Draining { by, .. } if by == late + CATCH_UP));
     reactor.check_drained(late + CATCH_UP + 2 * LATE);
-    assert!(matches!(reactor.stage, Stage::Ended(Ending::Drained)));
+    assert!(matches!(reactor.stage, Stage::Ended(StopReason::Drained)));
 }

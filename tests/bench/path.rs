@@ -5,8 +5,10 @@
 //! Rule: an exchange leaves the engine as it found it.
 
 use reactor_pool::Config;
-use reactor_pool::engine::{Engine, Step};
-use reactor_pool::task::{ConnectionId, Outcomes, Response, Task, split_lines};
+use reactor_pool::codec::Lines;
+use reactor_pool::engine::{Action, Engine};
+use reactor_pool::task::{Completion, ConnectionId, Outcomes, Task};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// One engine with one connection.
@@ -25,9 +27,10 @@ impl Path {
             max_run,
             ..Config::default()
         };
-        let mut engine = Engine::new(config, Box::new(|_| true));
+        let codec = Arc::new(Lines::new(config.max_line));
+        let mut engine = Engine::new(config, codec, Box::new(|_| true));
         let now = Instant::now();
-        let id = engine.accept(now);
+        let id = engine.accept(now).id;
         Path {
             engine,
             id,
@@ -39,37 +42,32 @@ impl Path {
     /// Reads `chunk`, answers all that it holds, and writes the answers; how many requests that were.
     pub(crate) fn exchange(&mut self, chunk: &[u8]) -> usize {
         let now = self.now;
-        assert_eq!(self.engine.step(self.id, true), Step::Read);
+        assert_eq!(self.engine.next_action(self.id, true), Action::Read);
         self.engine.received(self.id, chunk, now);
         let mut requests = 0;
         while self.engine.has_waiting() {
-            let tasks = &mut self.tasks;
-            self.engine.submit(1000, now, |_, task| tasks.push(task));
+            self.engine.submit(1000, now, &mut self.tasks);
             for task in self.tasks.drain(..) {
-                requests += task.requests;
+                requests += task.run.span.requests;
                 self.engine.completed(answer(task, now), now);
             }
         }
         let unsent = self.engine.unsent(self.id).len();
         self.engine.sent(self.id, unsent, now);
-        while self.engine.next_attention().is_some() {}
+        while self.engine.next_ready().is_some() {}
         requests
     }
 }
 
 /// `OK` to each line.
-fn answer(task: Task, now: Instant) -> Response {
-    let mut lines = Vec::with_capacity(task.lines.len());
-    for _ in split_lines(&task.lines) {
-        lines.extend_from_slice(b"OK hello\n");
-    }
-    Response {
+fn answer(task: Task, now: Instant) -> Completion {
+    let span = task.run.span;
+    Completion {
         connection: task.connection,
-        first: task.first,
-        requests: task.requests,
-        lines: lines.into(),
+        span,
+        responses: b"OK hello\n".repeat(span.requests),
         outcomes: Outcomes {
-            ok: task.requests,
+            ok: span.requests,
             ..Outcomes::default()
         },
         started_at: now,

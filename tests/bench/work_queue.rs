@@ -6,7 +6,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use reactor_pool::config::QueueOrder;
-use reactor_pool::pool::{Taker, WorkQueue};
+use reactor_pool::pool::{Slotted, Taker, WorkQueue};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,17 +17,30 @@ const TASKS: u64 = 20_000;
 const FLOWS: u64 = 50;
 const CAPACITY: usize = 256;
 
+/// One slow request of one of the flows.
+struct Job(u64);
+
+impl Slotted for Job {
+    fn flow(&self) -> usize {
+        (self.0 % FLOWS) as usize
+    }
+
+    fn slots(&self) -> usize {
+        1
+    }
+
+    fn is_quick(&self) -> bool {
+        false
+    }
+}
+
 /// Passes all tasks through the queue, a queue's worth at a time, as the loop does.
-fn pass(queue: &WorkQueue<u64>, done: &AtomicU64) {
+fn pass(queue: &WorkQueue<Job>, done: &AtomicU64) {
     let target = done.load(Ordering::Acquire) + TASKS;
-    let mut next = 0;
-    while next < TASKS {
-        queue.push_while_room(Instant::now(), |room| {
-            while room.slots() > 0 && next < TASKS {
-                room.push((next % FLOWS) as usize, 1, false, next);
-                next += 1;
-            }
-        });
+    let mut jobs = (0..TASKS).map(Job);
+    let mut room = queue.push(Instant::now(), []).room;
+    while jobs.len() > 0 {
+        room = queue.push(Instant::now(), jobs.by_ref().take(room)).room;
         thread::yield_now();
     }
     while done.load(Ordering::Acquire) < target {
@@ -48,7 +61,7 @@ fn work_queue(criterion: &mut Criterion) {
                     thread::spawn(move || {
                         let mut taker = Taker::new(&queue);
                         while let Some(popped) = taker.pop() {
-                            black_box(popped.task);
+                            black_box(popped.task.0);
                             done.fetch_add(1, Ordering::Release);
                         }
                     })

@@ -4,7 +4,7 @@
 //!
 //! Rule: every wait has a deadline.
 
-use reactor_pool::{Config, Handler, ResponseLine, Server, Stopper, Summary};
+use reactor_pool::{Config, Handler, Response, Server, Stopper, Summary};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, Once};
@@ -25,7 +25,7 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(
         config: Config,
-        handler: impl Fn(&[u8], &mut ResponseLine<'_>) + Send + Sync + 'static,
+        handler: impl Fn(&[u8], &mut Response<'_>) + Send + Sync + 'static,
     ) -> Running {
         Running::start_handler(config, handler)
     }

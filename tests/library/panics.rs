@@ -5,7 +5,7 @@
 //! Rule: a panic costs its own answer and one line of the log, and nothing else.
 
 use crate::harness::{DEADLINE, Log, Running};
-use reactor_pool::{Config, Handler, ResponseLine};
+use reactor_pool::{Config, Handler, Response};
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::panic::panic_any;
@@ -54,7 +54,7 @@ fn request(client: usize, n: usize) -> String {
     }
 }
 
-fn answer_or_panic(request: &str, response: &mut ResponseLine<'_>) {
+fn answer_or_panic(request: &str, response: &mut Response<'_>) {
     match request {
         "panic with a &str" => panic!("a text of the program"),
         "panic without a text" => panic_any(42),
@@ -172,7 +172,7 @@ fn a_panic_with_bytes_of_a_client_is_one_short_escaped_line_of_the_log() {
     let text = |request: &[u8]| format!("client said\n{}", String::from_utf8_lossy(request));
     let server = Running::start(
         Config::default(),
-        move |request: &[u8], _: &mut ResponseLine<'_>| panic!("{}", text(request)),
+        move |request: &[u8], _: &mut Response<'_>| panic!("{}", text(request)),
     );
     // Colours, a carriage return, a tab, a NUL, a quote, writing from right to left, no UTF-8.
     let short = b"\x1b[31mred\r\t\0\"\xe2\x80\xae\xff end".to_vec();
@@ -240,7 +240,7 @@ struct Asked {
 }
 
 impl Handler for Asked {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         match request {
             b"quick panic" | b"slow panic" => panic!("as asked"),
             b"meet" => drop(self.meeting.wait()),

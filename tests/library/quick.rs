@@ -6,7 +6,7 @@
 
 use super::harness::{Log, Running};
 use reactor_pool::task::QUICK_LIMIT;
-use reactor_pool::{Config, Handler, ResponseLine};
+use reactor_pool::{Config, Handler, Response};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -28,7 +28,7 @@ impl Mixed {
 }
 
 impl Handler for Mixed {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         match request.first() {
             Some(b'b') => {
                 self.barrier.wait();
@@ -101,7 +101,7 @@ fn requests_that_are_not_quick_run_beside_quick_ones_and_each_other() {
 struct Wrong(Arc<AtomicUsize>);
 
 impl Handler for Wrong {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         std::thread::sleep(std::time::Duration::from_millis(20));
         self.0.fetch_add(1, Ordering::Relaxed);
         response.push(request);
@@ -116,7 +116,7 @@ impl Handler for Wrong {
 struct Liar(Arc<Barrier>);
 
 impl Handler for Liar {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         if request.starts_with(b"hold") {
             self.0.wait();
         }
@@ -201,7 +201,7 @@ fn a_panic_while_asked_counts_as_no_and_the_loop_goes_on() {
 struct Shared(Arc<Mixed>);
 
 impl Handler for Shared {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         self.0.handle(request, response);
     }
 

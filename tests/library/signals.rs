@@ -7,7 +7,7 @@
 use crate::harness::DEADLINE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use reactor_pool::{Config, Ending, ResponseLine, Server, StopSignals};
+use reactor_pool::{Config, Response, Server, StopReason, StopSignals};
 use std::io::{BufRead as _, BufReader, Lines};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -79,7 +79,7 @@ fn server(stop_signals: StopSignals) -> Server {
         stop_signals,
         ..Config::default()
     };
-    let nothing = |_: &[u8], _: &mut ResponseLine<'_>| ();
+    let nothing = |_: &[u8], _: &mut Response<'_>| ();
     Server::bind("127.0.0.1", 0, config, nothing).expect("a free port")
 }
 
@@ -88,7 +88,7 @@ fn serve(stop_signals: StopSignals) {
     let server = server(stop_signals);
     println!("serving");
     let summary = server.run().expect("polling does not fail");
-    assert_eq!(summary.ending, Ending::Drained);
+    assert_eq!(summary.stop_reason, StopReason::Drained);
     println!("returned");
 }
 

@@ -4,8 +4,8 @@
 //!
 //! Rule: the plain way, never the fast one.
 
-use reactor_pool::operations::Operations;
-use reactor_pool::{Handler, ResponseLine};
+use crate::operations::Operations;
+use reactor_pool::{Handler, Response};
 
 /// What the bytes of a client amount to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +127,7 @@ pub(crate) fn handle(request: &[u8], response: &mut Vec<u8>) {
             let operations = Operations {
                 max_sleep: MAX_SLEEP,
             };
-            operations.handle(request, &mut ResponseLine::new(response));
+            operations.handle(request, &mut Response::new(response));
         }
     }
 }

@@ -6,7 +6,7 @@
 //! that somebody still waits for.
 
 use super::{Oracle, Run, TRACE_STEPS, Worker, World};
-use reactor_pool::engine::{SocketQueues, Step};
+use reactor_pool::engine::{Action, SocketQueues};
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
 use std::sync::atomic::Ordering;
@@ -121,7 +121,7 @@ impl World {
             ],
             "each request has its times"
         );
-        let owed = self.engine.owed(|_| SocketQueues::default());
+        let owed = self.engine.unfinished(|_| SocketQueues::default());
         assert_eq!(
             owed.requests,
             self.oracles().map(Oracle::unanswered).sum::<usize>()
@@ -162,7 +162,7 @@ impl World {
             let mut counts = oracle.counts;
             let step = oracle.step(peer.socket.readable, budget_spent);
             std::mem::swap(&mut oracle.counts, &mut counts);
-            assert_eq!(step, Step::Wait, "{id:?} is forgotten");
+            assert_eq!(step, Action::Wait, "{id:?} is forgotten");
             let can_write = peer.socket.writable && !oracle.unsent().is_empty();
             assert!(
                 !can_write,

@@ -10,7 +10,7 @@ mod runs;
 use crate::answers::{self, Cut, Cutter};
 use crate::settings::{Counts, Settings};
 use reactor_pool::Config;
-use reactor_pool::engine::{Step, UNSENT_LIMIT_BYTES};
+use reactor_pool::engine::{Action, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::ConnectionId;
 pub(crate) use runs::Run;
 use std::collections::VecDeque;
@@ -23,11 +23,12 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 64 << 20;
 /// While a client has not taken everything, the engine looks so often within a timeout.
 const LOOKS_PER_TIMEOUT: u32 = 8;
-/// What an unsent response costs besides its bytes: its number, that it is one, when it was framed.
-const NOTE_BYTES: usize = size_of::<(u64, u64, Instant)>();
+/// What unsent responses cost besides their bytes, if their requests were framed at one time: their
+/// numbers, when that was, and where they end.
+const NOTE_BYTES: usize = size_of::<(u64, u64, Instant, u64)>();
 
 /// What the log says of a close is not looked at.
-pub(crate) const CLOSE: Step = Step::Close { why: "" };
+pub(crate) const CLOSE: Action = Action::Close { why: "" };
 
 /// A framed line whose response has not yet its turn to be written.
 #[derive(Debug)]
@@ -77,8 +78,9 @@ pub(crate) struct Oracle {
     /// All that should have been written or be unsent.
     output: Vec<u8>,
     sent: usize,
-    /// Where the unsent responses end in `output`.
-    ends: VecDeque<usize>,
+    /// The unsent responses to requests that were framed at one time: when that was, how many they
+    /// are, and where they end in `output`.
+    notes: VecDeque<(Instant, u64, usize)>,
     last_progress: Instant,
     /// Bytes of `output` that the client is known to have taken.
     taken: usize,
@@ -118,7 +120,7 @@ impl Oracle {
             left: 0,
             output: Vec::new(),
             sent: 0,
-            ends: VecDeque::new(),
+            notes: VecDeque::new(),
             last_progress: now,
             taken: 0,
             look_due: None,
@@ -174,9 +176,11 @@ impl Oracle {
 
     pub(crate) fn sent(&mut self, count: usize, now: Instant) {
         self.sent += count;
-        while self.ends.front().is_some_and(|end| *end <= self.sent) {
-            self.ends.pop_front();
-            self.counts.written += 1;
+        while let Some((_, responses, end)) = self.notes.front()
+            && *end <= self.sent
+        {
+            self.counts.written += responses;
+            self.notes.pop_front();
         }
         self.last_progress = now;
         self.settle(now);
@@ -347,11 +351,11 @@ impl Oracle {
         loop {
             let had_places = !self.places.is_empty();
             while let Some(place) = self.places.front() {
-                let State::Answered(line) = &place.state else {
+                let (State::Answered(line), framed_at) = (&place.state, place.framed_at) else {
                     break;
                 };
                 self.output.extend_from_slice(line);
-                self.ends.push_back(self.output.len());
+                self.note(framed_at);
                 self.left += 1;
                 self.places.pop_front();
             }
@@ -416,8 +420,16 @@ impl Oracle {
             by: Some(now + LINGER_TIMEOUT),
         });
         self.output.extend_from_slice(words);
-        self.ends.push_back(self.output.len());
+        self.note(now);
         self.last_progress = now;
+    }
+
+    /// What was appended to the output is the response to a request that was framed then.
+    fn note(&mut self, framed_at: Instant) {
+        match self.notes.back_mut().filter(|(at, ..)| *at == framed_at) {
+            Some((_, responses, end)) => (*responses, *end) = (*responses + 1, self.output.len()),
+            None => self.notes.push_back((framed_at, 1, self.output.len())),
+        }
     }
 
     fn cut_input_off(&mut self, phase: Phase) {
@@ -433,38 +445,42 @@ impl Oracle {
     // What is so.
 
     /// What the reactor has to do next, once the unsent bytes have been offered to the socket.
-    pub(crate) fn step(&mut self, readable: bool, budget_spent: bool) -> Step {
+    pub(crate) fn step(&mut self, readable: bool, budget_spent: bool) -> Action {
         match self.phase {
             Phase::Over => return CLOSE,
             Phase::Lingering { .. } if self.end_read => return CLOSE,
             Phase::Lingering {
                 left_bytes: 1.., ..
-            } if readable => return Step::Discard,
-            Phase::Lingering { .. } => return Step::Wait,
+            } if readable => return Action::Discard,
+            Phase::Lingering { .. } => return Action::Wait,
             Phase::Serving | Phase::Ending { .. } => {}
         }
         let input_over = self.end_read || self.phase != Phase::Serving;
         if input_over && self.owes_nothing() && self.unframed.is_empty() {
-            return if self.end_read { CLOSE } else { Step::ShutDown };
+            return if self.end_read {
+                CLOSE
+            } else {
+                Action::ShutDown
+            };
         }
         if input_over || !(readable || self.idle_unless.is_some()) {
-            return Step::Wait;
+            return Action::Wait;
         }
         if self.unsent_weight() > UNSENT_LIMIT_BYTES {
             self.counts.unsent_pauses += 1;
-            return Step::Wait;
+            return Action::Wait;
         }
         // Promises 4 and 5.
         if self.has_waiting() || !self.unframed.is_empty() || self.places.len() == self.max_inflight
         {
             self.counts.places_pauses += 1;
-            return Step::Wait;
+            return Action::Wait;
         }
         if budget_spent && !self.owes_nothing() {
             self.counts.budget_pauses += 1;
-            return Step::Wait;
+            return Action::Wait;
         }
-        Step::Read
+        Action::Read
     }
 
     /// When time has something to say at the latest.
@@ -510,7 +526,7 @@ impl Oracle {
     }
 
     fn unsent_weight(&self) -> usize {
-        self.output.len() - self.sent + self.ends.len() * NOTE_BYTES
+        self.output.len() - self.sent + self.notes.len() * NOTE_BYTES
     }
 
     fn owes_nothing(&self) -> bool {

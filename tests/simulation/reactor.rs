@@ -7,7 +7,7 @@
 use super::{Oracle, Peer, World};
 use crate::oracle::{CLOSE, Run};
 use crate::socket::Read;
-use reactor_pool::engine::{REFUSAL_RESERVE, Step};
+use reactor_pool::engine::{Action, REFUSAL_RESERVE};
 use reactor_pool::task::ConnectionId;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -47,8 +47,8 @@ impl World {
             self.stop(now);
         }
         self.submit(now);
-        for _ in 0..self.engine.attention_len() {
-            let Some(id) = self.engine.next_attention() else {
+        for _ in 0..self.engine.ready_len() {
+            let Some(id) = self.engine.next_ready() else {
                 break;
             };
             if self.serve(id, now).is_err() {
@@ -70,7 +70,7 @@ impl World {
     fn look_at_queue(&mut self) {
         if self.look_at.is_some_and(|at| at <= self.now) {
             let called = self.queue.parking().called();
-            self.look_at = self.queue.look(self.now);
+            self.look_at = self.queue.check(self.now);
             let called = self.queue.parking().called() - called;
             self.gone.called_in_time += called as u64;
         }
@@ -108,7 +108,7 @@ impl World {
 
     /// From here on only an event, a deadline or the waker begins a turn, if anything does.
     pub(super) fn fall_asleep(&mut self) {
-        self.asleep = self.engine.attention_len() == 0 && self.responses.fall_asleep();
+        self.asleep = self.engine.ready_len() == 0 && self.responses.fall_asleep();
     }
 
     /// Workers and clients do not wait for the end of a turn, and time does not either.
@@ -140,7 +140,7 @@ impl World {
             };
             if peer.socket.has_edges() && !self.random.percent(withheld) {
                 peer.socket.note_edges();
-                self.engine.attend(id);
+                self.engine.mark_ready(id);
             }
         }
     }
@@ -198,7 +198,7 @@ impl World {
                 return;
             };
             let served = self.oracles().filter(|oracle| !oracle.is_refused).count();
-            let id = self.engine.accept(now);
+            let id = self.engine.accept(now).id;
             let mut oracle = Oracle::new(&self.settings, now);
             if served >= self.settings.config.max_connections {
                 oracle.refuse_connection(now);
@@ -224,7 +224,7 @@ impl World {
             self.outcomes.ok += response.outcomes.ok;
             self.outcomes.error += response.outcomes.error;
             self.outcomes.internal += response.outcomes.internal;
-            let (id, first) = (response.connection, response.first.0);
+            let (id, first) = (response.connection, response.span.first.0);
             self.engine.completed(response, now);
             match self.oracle(id) {
                 Some(oracle) => oracle.completed(first, &panicked, now),
@@ -244,8 +244,8 @@ impl World {
             self.flush(at, now)?;
             let readable = self.peers[at].socket.readable;
             let budget_spent = self.is_budget_spent();
-            let step = match self.engine.step(id, readable) {
-                Step::Close { .. } => CLOSE,
+            let step = match self.engine.next_action(id, readable) {
+                Action::Close { .. } => CLOSE,
                 other => other,
             };
             let peer = &mut self.peers[at];
@@ -256,9 +256,9 @@ impl World {
                 "{id:?}: another step is right"
             );
             match step {
-                Step::Wait => return Ok(read),
-                Step::Read | Step::Discard => {
-                    let discard = step == Step::Discard;
+                Action::Wait => return Ok(read),
+                Action::Read | Action::Discard => {
+                    let discard = step == Action::Discard;
                     let buffer = self.random.between(1, self.settings.chunk);
                     match peer.socket.read(buffer, discard) {
                         Read::Bytes(bytes) if discard => {
@@ -285,12 +285,12 @@ impl World {
                         Read::Reset => return Err(()),
                     }
                 }
-                Step::ShutDown => {
+                Action::ShutDown => {
                     peer.socket.shut_down_writing()?;
                     self.engine.shut_down(id, now);
                     oracle.shut_down(now);
                 }
-                Step::Close { .. } => {
+                Action::Close { .. } => {
                     self.close(id, now, false);
                     return Ok(read);
                 }
@@ -298,7 +298,7 @@ impl World {
             self.note(|| format!("{id:?}: {step:?}"));
             self.check_connection(at);
         }
-        self.engine.attend(id);
+        self.engine.mark_ready(id);
         Ok(read)
     }
 
@@ -337,15 +337,11 @@ impl World {
         if !self.engine.has_waiting() {
             return;
         }
-        let mut pushed = Vec::new();
-        let engine = &mut self.engine;
-        self.look_at = self.queue.push_while_room(self.now, |room| {
-            engine.submit(room.slots(), now, |flow, task| {
-                assert_eq!(flow, task.connection.slot(), "promise 7: another's turn");
-                pushed.push(Run::of(&task));
-                room.push(flow, task.requests, task.is_quick, task);
-            });
-        });
+        let room = self.queue.push(self.now, []).room;
+        let mut tasks = Vec::new();
+        self.engine.submit(room, now, &mut tasks);
+        let pushed: Vec<_> = tasks.iter().map(Run::of).collect();
+        self.look_at = self.queue.push(self.now, tasks).check_at;
         for run in &pushed {
             let (id, first, more) = (run.id, run.first, run.requests - 1);
             self.note(|| format!("{id:?} {first} and {more} more are queued"));
@@ -392,7 +388,7 @@ impl World {
         );
         if removed.has_submitted {
             let unwanted = self.queue.discard(id.slot(), |task| task.connection == id);
-            let requests = unwanted.iter().map(|task| task.requests).sum();
+            let requests = unwanted.iter().map(|task| task.run.span.requests).sum();
             self.engine.withdrawn(requests);
             assert_eq!(
                 requests,

@@ -9,7 +9,7 @@ use super::{Oracle, State};
 use crate::answers::{self, Cut};
 use reactor_pool::task::{ConnectionId, Task};
 
-/// A run is no longer, its LFs counted, unless it is a single line.
+/// A run is no longer, the endings of its lines counted, unless it is a single line.
 const RUN_BYTES: usize = 16_384;
 
 /// What a task said when it was pushed.
@@ -26,10 +26,10 @@ impl Run {
     pub(crate) fn of(task: &Task) -> Run {
         Run {
             id: task.connection,
-            first: task.first.0,
-            requests: task.requests,
-            lines: task.lines.to_vec(),
-            is_quick: task.is_quick,
+            first: task.run.span.first.0,
+            requests: task.run.span.requests,
+            lines: task.run.frames.clone(),
+            is_quick: task.run.is_quick,
         }
     }
 
@@ -53,6 +53,7 @@ impl Oracle {
         let framed_at = self.place(run.first).framed_at;
         for (sequence, line) in run.sequences().zip(&lines) {
             let line = line.strip_suffix(b"\n").expect("an LF ends each line");
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
             let is_quick = self.max_run > 1 && answers::is_quick(line, self.quick_bytes);
             assert_eq!(
                 run.is_quick, is_quick,

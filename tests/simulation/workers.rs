@@ -7,7 +7,7 @@
 use super::World;
 use crate::answers;
 use reactor_pool::pool::{Popped, Taker, WorkQueue};
-use reactor_pool::task::{Outcomes, Response, Task, split_lines};
+use reactor_pool::task::{Completion, Outcomes, Task};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ impl Worker {
     /// Requests in its hands.
     pub(super) fn running(&self) -> usize {
         match &self.state {
-            State::Running { task, .. } => task.requests,
+            State::Running { task, .. } => task.run.span.requests,
             State::Parked | State::Looking | State::Announcing => 0,
         }
     }
@@ -96,8 +96,8 @@ impl World {
             format!(
                 "worker {at} takes {:?} {} and {} more, made room: {made_room}",
                 task.connection,
-                task.first,
-                task.requests - 1
+                task.run.span.first,
+                task.run.span.requests - 1
             )
         });
         self.workers[at].state = State::Running {
@@ -108,12 +108,13 @@ impl World {
 
     /// Promises 6 and 7: whose task this is, and whose turn it was.
     fn started(&mut self, task: &Task) {
-        let (id, first) = (task.connection, task.first.0);
+        let (id, span) = (task.connection, task.run.span);
+        let first = span.first.0;
         let mut queued = self.queued.iter();
         let place = queued.position(|(run, _)| (run.id, run.first) == (id, first));
         let place = place.expect("promise 6: a worker took what is not queued any more");
         let (run, _) = self.queued.remove(place).expect("it was found just now");
-        assert_eq!(run.requests, task.requests, "a task changed in the queue");
+        assert_eq!(run.requests, span.requests, "a task changed in the queue");
         if self.settings.is_fair() {
             for (_, other) in self.oracles_mut().filter(|(other, _)| *other != id) {
                 other.passed_by_task_of(id);
@@ -123,7 +124,7 @@ impl World {
         }
         self.oracle(id)
             .expect("promise 6: nothing is run for who has gone")
-            .started(first, task.requests);
+            .started(first, span.requests);
     }
 
     fn worker_finishes(&mut self, at: usize, task: Task, started_at: Instant) {
@@ -135,10 +136,12 @@ impl World {
     }
 
     /// The response to a task, and of each of its requests whether it panicked.
-    fn answer(&mut self, task: Task, started_at: Instant) -> (Response, Vec<bool>) {
+    fn answer(&mut self, task: Task, started_at: Instant) -> (Completion, Vec<bool>) {
         let (mut lines, mut panicked) = (Vec::new(), Vec::new());
         let mut outcomes = Outcomes::default();
-        for request in split_lines(&task.lines) {
+        for line in task.run.frames.split_inclusive(|byte| *byte == b'\n') {
+            let request = line.strip_suffix(b"\n").expect("an LF ends each line");
+            let request = request.strip_suffix(b"\r").unwrap_or(request);
             let panics = self.random.percent(self.settings.panics);
             panicked.push(panics);
             if panics {
@@ -154,12 +157,11 @@ impl World {
             }
             lines.push(b'\n');
         }
-        self.note(|| format!("{:?} {} is done", task.connection, task.first));
-        let response = Response {
+        self.note(|| format!("{:?} {} is done", task.connection, task.run.span.first));
+        let response = Completion {
             connection: task.connection,
-            first: task.first,
-            requests: task.requests,
-            lines: lines.into(),
+            span: task.run.span,
+            responses: lines,
             outcomes,
             started_at,
             finished_at: self.now,

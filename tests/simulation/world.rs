@@ -16,9 +16,10 @@ use crate::oracle::{Oracle, Run};
 use crate::random::Random;
 use crate::settings::{Counts, Settings};
 use crate::socket::Socket;
+use reactor_pool::codec::Lines;
 use reactor_pool::engine::Engine;
 use reactor_pool::pool::{ResponseQueue, WorkQueue};
-use reactor_pool::task::{ConnectionId, Outcomes, Response, Task};
+use reactor_pool::task::{Completion, ConnectionId, Outcomes, Task};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -58,7 +59,7 @@ pub(crate) struct World {
     look_at: Option<Instant>,
     /// The most requests that were queued at a time.
     queued_peak: usize,
-    responses: ResponseQueue<Response>,
+    responses: ResponseQueue<Completion>,
     /// The poll's waker has been used and the poll has not returned since.
     woken: Arc<AtomicBool>,
     /// The poll waits for something to happen.
@@ -121,7 +122,11 @@ impl World {
             gone: Counts::default(),
             steps: 0,
             trace,
-            engine: Engine::new(config, is_quick),
+            engine: Engine::new(
+                config.clone(),
+                Arc::new(Lines::new(config.max_line)),
+                is_quick,
+            ),
             settings,
         };
         world.fall_asleep();

@@ -9,56 +9,91 @@ use std::thread;
 /// What a test waits for that must come.
 const LONG: Duration = Duration::from_secs(10);
 
-/// Pushes one slow task of one slot; false when there was no room.
-fn push(queue: &WorkQueue<u32>, flow: usize, task: u32) -> bool {
-    let mut pushed = false;
-    queue.push_while_room(Instant::now(), |room| {
-        if room.slots() > 0 {
-            room.push(flow, 1, false, task);
-            pushed = true;
-        }
-    });
-    pushed
+#[derive(Debug)]
+struct Job {
+    flow: usize,
+    slots: usize,
+    is_quick: bool,
+    number: u32,
 }
 
-/// Pushes quick tasks of one slot each, each of another flow; says when to look.
+impl Slotted for Job {
+    fn flow(&self) -> usize {
+        self.flow
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn is_quick(&self) -> bool {
+        self.is_quick
+    }
+}
+
+fn job(flow: usize, slots: usize, is_quick: bool, number: u32) -> Job {
+    Job {
+        flow,
+        slots,
+        is_quick,
+        number,
+    }
+}
+
+/// Pushes one slow task of one slot; false when there was no room.
+fn push(queue: &WorkQueue<Job>, flow: usize, number: u32) -> bool {
+    let has_room = free_slots(queue) > 0;
+    let job = job(flow, 1, false, number);
+    queue.push(Instant::now(), has_room.then_some(job));
+    has_room
+}
+
+/// Pushes quick tasks of one slot each, each of another flow; says when to check.
 fn push_quick(
-    queue: &WorkQueue<u32>,
+    queue: &WorkQueue<Job>,
     now: Instant,
-    tasks: impl IntoIterator<Item = u32>,
+    numbers: impl IntoIterator<Item = u32>,
 ) -> Option<Instant> {
-    queue.push_while_room(now, |room| {
-        tasks
-            .into_iter()
-            .for_each(|task| room.push(task as usize, 1, true, task))
-    })
+    let jobs = numbers
+        .into_iter()
+        .map(|number| job(number as usize, 1, true, number));
+    queue.push(now, jobs).check_at
+}
+
+fn number(popped: Popped<Job>) -> Popped<u32> {
+    Popped {
+        task: popped.task.number,
+        made_room: popped.made_room,
+    }
+}
+
+fn numbers(jobs: Vec<Job>) -> Vec<u32> {
+    jobs.into_iter().map(|job| job.number).collect()
 }
 
 /// What a worker gets that was never here before.
-fn pop(queue: &Arc<WorkQueue<u32>>) -> Option<Popped<u32>> {
-    Taker::new(queue).pop()
+fn pop(queue: &Arc<WorkQueue<Job>>) -> Option<Popped<u32>> {
+    Taker::new(queue).pop().map(number)
 }
 
 fn popped(task: u32, made_room: bool) -> Option<Popped<u32>> {
     Some(Popped { task, made_room })
 }
 
-fn try_pop(taker: &mut Taker<u32>) -> Option<u32> {
-    taker.try_pop().map(|popped| popped.task)
+fn try_pop(taker: &mut Taker<Job>) -> Option<u32> {
+    taker.try_pop().map(|popped| popped.task.number)
 }
 
-fn free_slots(queue: &WorkQueue<u32>) -> usize {
-    let mut slots = 0;
-    queue.push_while_room(Instant::now(), |room| slots = room.slots());
-    slots
+fn free_slots(queue: &WorkQueue<Job>) -> usize {
+    queue.push(Instant::now(), []).room
 }
 
-fn fair(capacity: usize) -> Arc<WorkQueue<u32>> {
+fn fair(capacity: usize) -> Arc<WorkQueue<Job>> {
     Arc::new(WorkQueue::new(capacity, QueueOrder::Fair))
 }
 
 /// So many workers that have found nothing and are parked.
-fn parked(queue: &Arc<WorkQueue<u32>>, workers: usize) -> Vec<Taker<u32>> {
+fn parked(queue: &Arc<WorkQueue<Job>>, workers: usize) -> Vec<Taker<Job>> {
     let mut takers: Vec<_> = (0..workers).map(|_| Taker::new(queue)).collect();
     for taker in &mut takers {
         assert_eq!(try_pop(taker), None);
@@ -67,24 +102,24 @@ fn parked(queue: &Arc<WorkQueue<u32>>, workers: usize) -> Vec<Taker<u32>> {
 }
 
 /// A worker in a thread of its own; sends each task that it takes, and ends with the queue.
-fn worker(queue: &Arc<WorkQueue<u32>>) -> mpsc::Receiver<u32> {
+fn worker(queue: &Arc<WorkQueue<Job>>) -> mpsc::Receiver<u32> {
     let (took, tasks) = mpsc::channel();
     let mut taker = Taker::new(queue);
     thread::spawn(move || {
         while let Some(popped) = taker.pop() {
-            took.send(popped.task).expect("the test listens");
+            took.send(popped.task.number).expect("the test listens");
         }
     });
     tasks
 }
 
 /// Workers that sleep, and workers that have been called and have not come.
-fn asleep_and_called(queue: &WorkQueue<u32>) -> (usize, usize) {
+fn asleep_and_called(queue: &WorkQueue<Job>) -> (usize, usize) {
     let parking = queue.parking();
     (parking.asleep(), parking.called())
 }
 
-fn await_asleep(queue: &WorkQueue<u32>, workers: usize) {
+fn await_asleep(queue: &WorkQueue<Job>, workers: usize) {
     let start = Instant::now();
     while asleep_and_called(queue) != (workers, 0) {
         assert!(start.elapsed() < LONG, "{workers} workers are asleep");
@@ -103,7 +138,7 @@ fn a_full_queue_takes_nothing() {
 }
 
 /// Slots taken now, at most ever, and at most since the interval began.
-fn levels(queue: &WorkQueue<u32>) -> (u64, u64, u64) {
+fn levels(queue: &WorkQueue<Job>) -> (u64, u64, u64) {
     let Gauge {
         now,
         peak,
@@ -115,12 +150,8 @@ fn levels(queue: &WorkQueue<u32>) -> (u64, u64, u64) {
 #[test]
 fn a_task_takes_its_slots_and_gives_them_back_when_it_is_popped() {
     let queue = fair(5);
-    queue.push_while_room(Instant::now(), |room| {
-        room.push(0, 3, true, 1);
-        assert_eq!(room.slots(), 2);
-        room.push(0, 2, false, 2);
-        assert_eq!(room.slots(), 0);
-    });
+    assert_eq!(queue.push(Instant::now(), [job(0, 3, true, 1)]).room, 2);
+    assert_eq!(queue.push(Instant::now(), [job(0, 2, false, 2)]).room, 0);
     assert_eq!(levels(&queue), (5, 5, 5));
     assert_eq!(pop(&queue), popped(1, true));
     assert_eq!(free_slots(&queue), 3);
@@ -134,14 +165,15 @@ fn a_task_takes_its_slots_and_gives_them_back_when_it_is_popped() {
 #[test]
 fn a_discarded_task_gives_its_slots_back() {
     let queue = fair(6);
-    queue.push_while_room(Instant::now(), |room| {
-        room.push(1, 3, true, 10);
-        room.push(1, 2, true, 20);
-        room.push(2, 1, true, 30);
-    });
-    assert_eq!(queue.discard(1, |task| *task == 10), [10]);
+    let jobs = [
+        job(1, 3, true, 10),
+        job(1, 2, true, 20),
+        job(2, 1, true, 30),
+    ];
+    queue.push(Instant::now(), jobs);
+    assert_eq!(numbers(queue.discard(1, |job| job.number == 10)), [10]);
     assert_eq!(free_slots(&queue), 3);
-    assert_eq!(queue.discard(2, |_| true), [30]);
+    assert_eq!(numbers(queue.discard(2, |_| true)), [30]);
     assert_eq!(free_slots(&queue), 4);
     assert_eq!(pop(&queue), popped(20, false));
     assert_eq!(free_slots(&queue), 6);
@@ -152,7 +184,7 @@ fn a_discarded_task_gives_its_slots_back() {
 fn a_task_larger_than_the_room_is_a_bug_of_the_pusher() {
     let queue = fair(3);
     push(&queue, 0, 1);
-    queue.push_while_room(Instant::now(), |room| room.push(0, 3, true, 2));
+    queue.push(Instant::now(), [job(0, 3, true, 2)]);
 }
 
 #[test]
@@ -195,7 +227,10 @@ fn discard_takes_only_what_is_unwanted_in_either_order() {
         for (flow, task) in [(1, 10), (2, 20), (1, 11)] {
             push(&queue, flow, task);
         }
-        assert_eq!(queue.discard(1, |task| task / 10 == 1), [10, 11]);
+        assert_eq!(
+            numbers(queue.discard(1, |job| job.number / 10 == 1)),
+            [10, 11]
+        );
         assert_eq!(pop(&queue), popped(20, false));
     }
 }
@@ -227,7 +262,7 @@ fn an_abandoned_queue_hands_out_nothing_more() {
     let queue = fair(8);
     push(&queue, 0, 1);
     push(&queue, 1, 2);
-    assert_eq!(queue.abandon(), [1, 2]);
+    assert_eq!(numbers(queue.abandon()), [1, 2]);
     assert_eq!(pop(&queue), None);
 }
 
@@ -289,10 +324,7 @@ fn who_takes_a_slow_task_calls_another_for_the_rest() {
     push_quick(&queue, now, [1]);
     assert_eq!(try_pop(&mut taker), Some(1));
     let _other = parked(&queue, 1);
-    queue.push_while_room(now, |room| {
-        room.push(0, 1, false, 2);
-        room.push(0, 1, true, 3);
-    });
+    queue.push(now, [job(0, 1, false, 2), job(0, 1, true, 3)]);
     assert_eq!(asleep_and_called(&queue), (1, 0));
     assert_eq!(try_pop(&mut taker), Some(2));
     assert_eq!(asleep_and_called(&queue), (0, 1));
@@ -319,11 +351,11 @@ fn workers_are_called_for_all_tasks_that_have_waited_for_too_long_whoever_is_out
     let look_at = push_quick(&queue, now, [1, 2, 3]);
     assert_eq!(look_at, Some(now + PATIENCE));
     assert_eq!(
-        queue.look(now + PATIENCE - Duration::from_nanos(1)),
+        queue.check(now + PATIENCE - Duration::from_nanos(1)),
         look_at
     );
     assert_eq!(asleep_and_called(&queue), (4, 0), "not yet");
-    assert_eq!(queue.look(now + PATIENCE), None);
+    assert_eq!(queue.check(now + PATIENCE), None);
     assert_eq!(asleep_and_called(&queue), (1, 3));
     // The next one could have its turn before one of these.
     assert_eq!(push_quick(&queue, now + PATIENCE, [4]), None);
@@ -341,7 +373,7 @@ fn there_is_nothing_to_look_for_where_no_task_depends_on_who_is_out() {
     for worker in &mut workers {
         assert!(worker.try_pop().is_some());
     }
-    assert_eq!(queue.look(now + PATIENCE), None, "all has been taken");
+    assert_eq!(queue.check(now + PATIENCE), None, "all has been taken");
 }
 
 #[test]
@@ -385,7 +417,9 @@ fn beside_a_full_queue_all_workers_work() {
         let (mut taker, took) = (Taker::new(&queue), took.clone());
         thread::spawn(move || {
             while let Some(popped) = taker.pop() {
-                thread::sleep(Duration::from_micros(25 + u64::from(popped.task) % 76));
+                thread::sleep(Duration::from_micros(
+                    25 + u64::from(popped.task.number) % 76,
+                ));
                 // The test ends before the last tasks do.
                 took.send(number).ok();
             }
@@ -393,12 +427,11 @@ fn beside_a_full_queue_all_workers_work() {
     }
     let (start, mut used, mut next) = (Instant::now(), BTreeSet::new(), 0);
     while used.len() < WORKERS {
-        queue.push_while_room(Instant::now(), |room| {
-            while room.slots() > 0 {
-                room.push(next as usize % 1000, 1, true, next);
-                next += 1;
-            }
+        let jobs = (0..free_slots(&queue)).map(|_| {
+            next += 1;
+            job(next as usize % 1000, 1, true, next)
         });
+        queue.push(Instant::now(), jobs);
         used.insert(takes.recv_timeout(LONG).expect("somebody works"));
         used.extend(takes.try_iter());
         let elapsed = start.elapsed();
@@ -422,9 +455,8 @@ fn a_push_of_many_tasks_sets_as_many_workers_to_work() {
             }
         });
     }
-    queue.push_while_room(Instant::now(), |room| {
-        (0..4).for_each(|task| room.push(task, 1, false, task as u32))
-    });
+    let jobs = (0..4).map(|task| job(task, 1, false, task as u32));
+    queue.push(Instant::now(), jobs);
     // All four are in hands at once, or the barrier would never open.
     for _ in 0..4 {
         starts.recv_timeout(LONG).expect("each task wakes a worker");
@@ -456,18 +488,23 @@ fn many_workers_get_every_task_exactly_once() {
         .collect();
     const TASKS: u32 = 20_000;
     let mut source = (0..TASKS).peekable();
+    let mut room = free_slots(&queue);
     while source.peek().is_some() {
-        queue.push_while_room(Instant::now(), |room| {
-            while room.slots() > 0
+        while room > 0 && source.peek().is_some() {
+            let mut jobs = Vec::new();
+            while room > 0
                 && let Some(task) = source.next()
             {
-                let slots = room.slots().min(1 + task as usize % 3);
-                room.push(task as usize % 7, slots, is_quick(task), task);
+                let slots = room.min(1 + task as usize % 3);
+                jobs.push(job(task as usize % 7, slots, is_quick(task), task));
+                room -= slots;
             }
-        });
+            room = queue.push(Instant::now(), jobs).room;
+        }
         if source.peek().is_some() {
             // The pusher sleeps until it is told: a lost report ends the test here.
             rooms.recv_timeout(LONG).expect("room is reported");
+            room = free_slots(&queue);
         }
     }
     queue.close();
@@ -475,7 +512,7 @@ fn many_workers_get_every_task_exactly_once() {
         worker.join().expect("no panic");
     }
     drop(got);
-    let all: Vec<u32> = tasks.iter().collect();
+    let all: Vec<u32> = tasks.iter().map(|job| job.number).collect();
     assert_eq!(all.len(), TASKS as usize, "nothing twice");
     assert_eq!(
         all.into_iter().collect::<BTreeSet<_>>().len(),

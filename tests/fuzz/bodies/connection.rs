@@ -9,10 +9,10 @@ mod checks;
 mod reactor;
 mod served;
 
-use super::{Input, MAX_RUNS, is_quick};
+use super::{Input, MAX_RUNS, is_quick, lines};
 use reactor_pool::Config;
 use reactor_pool::engine::Engine;
-use reactor_pool::task::{Outcomes, Response, Task};
+use reactor_pool::task::{Completion, Outcomes, Task};
 use served::{Client, Served, State};
 use std::time::{Duration, Instant};
 
@@ -149,7 +149,7 @@ impl Life {
             ..Config::default()
         };
         Life {
-            engine: Engine::new(config.clone(), Box::new(is_quick)),
+            engine: Engine::new(config.clone(), lines(&config), Box::new(is_quick)),
             config,
             now: Instant::now(),
             served: None,
@@ -204,7 +204,7 @@ impl Life {
     /// The client there is; a new one, if there is none and the server takes one.
     fn client(&mut self) -> Option<&mut Client> {
         if self.served.is_none() && self.engine.may_accept() {
-            let id = self.engine.accept(self.now);
+            let id = self.engine.accept(self.now).id;
             self.served = Some(Served::new(id, self.now));
         }
         self.served.as_mut().map(|served| &mut served.client)
@@ -222,7 +222,7 @@ impl Life {
         client.network.extend(&bytes[..bytes.len().min(room)]);
         client.readable = true;
         let id = client.id;
-        self.engine.attend(id);
+        self.engine.mark_ready(id);
     }
 
     fn half_closes(&mut self, how: usize) {
@@ -235,7 +235,7 @@ impl Life {
         };
         client.half_closed = true;
         client.readable = true;
-        self.engine.attend(client.id);
+        self.engine.mark_ready(client.id);
     }
 
     fn resets(&mut self, how: usize) {
@@ -269,7 +269,7 @@ impl Life {
         let served = self.served.as_mut().map(|served| &mut served.client);
         for client in served.into_iter().chain(&mut self.refused) {
             client.window += bytes;
-            self.engine.attend(client.id);
+            self.engine.mark_ready(client.id);
         }
     }
 
@@ -289,7 +289,7 @@ impl Life {
         let mut served = served.filter(|served| served.client.id == task.connection);
         let lives = served.is_some();
         let (mut lines, mut outcomes) = (Vec::new(), Outcomes::default());
-        for (nth, sequence) in task.first.run(task.requests).enumerate() {
+        for (nth, sequence) in task.run.span.sequences().enumerate() {
             self.answers += 1;
             let answer = format!("OK {}", self.answers).into_bytes();
             let (line, count) = match (how / 8 + nth) % 8 {
@@ -310,27 +310,26 @@ impl Life {
             }
         }
         self.counts.internal += outcomes.internal as u64;
-        let requests = task.requests as u64;
+        let requests = task.run.span.requests as u64;
         let expected = self.engine.stats().dropped + if lives { 0 } else { requests };
         self.counts.dropped += u64::from(!lives);
-        let response = Response {
+        let completion = Completion {
             connection: task.connection,
-            first: task.first,
-            requests: task.requests,
-            lines: lines.into(),
+            span: task.run.span,
+            responses: lines,
             outcomes,
             started_at: self.now,
             finished_at: self.now,
             overrun: None,
         };
-        self.engine.completed(response, self.now);
+        self.engine.completed(completion, self.now);
         assert_eq!(self.engine.stats().dropped, expected, "promise 6");
         self.settle();
     }
 
     /// Slots that are taken.
     fn queued(&self) -> usize {
-        self.queue.iter().map(|task| task.requests).sum()
+        self.queue.iter().map(|task| task.run.span.requests).sum()
     }
 
     fn passes(&mut self, time: Duration) {
@@ -353,7 +352,7 @@ impl Life {
             return;
         }
         self.counts.refused += 1;
-        let mut client = Client::new(self.engine.accept(self.now));
+        let mut client = Client::new(self.engine.accept(self.now).id);
         client.farewell_at = Some(self.now);
         self.refused.push(client);
     }
@@ -367,7 +366,7 @@ impl Life {
                 if client.window < usize::MAX || !client.half_closed {
                     // The socket announces it once; from then on the engine has to remember.
                     (client.window, client.half_closed, client.readable) = (usize::MAX, true, true);
-                    self.engine.attend(client.id);
+                    self.engine.mark_ready(client.id);
                 }
             }
             self.turn();
@@ -375,7 +374,7 @@ impl Life {
             self.starts(0);
             self.completes(24);
             self.check();
-            let is_quiet = self.engine.attention_len() == 0
+            let is_quiet = self.engine.ready_len() == 0
                 && self.running.is_empty()
                 && self.queue.is_empty()
                 && !self.engine.has_waiting();

@@ -5,10 +5,10 @@
 //! Rule: after each piece the answers are those to exactly what has come so far, none late.
 
 use super::reference::{Cut, answer_of_the_loop, cut};
-use super::{Input, MAX_RUNS, is_quick};
+use super::{Input, MAX_RUNS, is_quick, lines, lines_of};
 use reactor_pool::Config;
-use reactor_pool::engine::{Engine, Step};
-use reactor_pool::task::{ConnectionId, Outcomes, Response, split_lines};
+use reactor_pool::engine::{Action, Engine};
+use reactor_pool::task::{Completion, ConnectionId, Outcomes};
 use std::time::Instant;
 
 /// Longer streams only take longer.
@@ -47,12 +47,16 @@ pub(crate) fn check(data: &[u8]) -> usize {
 
 /// One connection whose stream arrives in `pieces`, with `slots` for workers that answer `OK ` and the line.
 fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
-    let mut engine = Engine::new(config.clone(), Box::new(is_quick));
+    let mut engine = Engine::new(config.clone(), lines(config), Box::new(is_quick));
     let now = Instant::now();
-    let id = engine.accept(now);
+    let id = engine.accept(now).id;
     let (mut come, mut output) = (Vec::new(), Vec::new());
     for piece in pieces {
-        assert_eq!(engine.step(id, true), Step::Read, "nothing is in the way");
+        assert_eq!(
+            engine.next_action(id, true),
+            Action::Read,
+            "nothing is in the way"
+        );
         engine.received(id, piece, now);
         engine.check_invariants();
         come.extend_from_slice(piece);
@@ -62,7 +66,10 @@ fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
     engine.received_end(id, now);
     answer_all(&mut engine, id, slots, now, &mut output);
     compare(&output, &come, true, config);
-    assert!(matches!(engine.step(id, false), Step::Close { .. }));
+    assert!(matches!(
+        engine.next_action(id, false),
+        Action::Close { .. }
+    ));
 }
 
 fn answer_all(
@@ -77,25 +84,25 @@ fn answer_all(
         engine.sent(id, unsent.len(), now);
         output.extend_from_slice(&unsent);
         let mut tasks = Vec::new();
-        engine.submit(slots, now, |_, task| tasks.push(task));
+        engine.submit(slots, now, &mut tasks);
         if tasks.is_empty() {
             return;
         }
         for task in tasks {
-            let response = Response {
+            let lines = lines_of(&task.run.frames);
+            let completion = Completion {
                 connection: id,
-                first: task.first,
-                requests: task.requests,
-                lines: split_lines(&task.lines).flat_map(answer).collect(),
+                span: task.run.span,
+                responses: lines.into_iter().flat_map(answer).collect(),
                 outcomes: Outcomes {
-                    ok: task.requests,
+                    ok: task.run.span.requests,
                     ..Outcomes::default()
                 },
                 started_at: now,
                 finished_at: now,
                 overrun: None,
             };
-            engine.completed(response, now);
+            engine.completed(completion, now);
             engine.check_invariants();
         }
     }

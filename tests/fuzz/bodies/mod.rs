@@ -12,6 +12,10 @@ pub(crate) mod framing;
 pub(crate) mod reference;
 pub(crate) mod slots;
 
+use reactor_pool::Config;
+use reactor_pool::codec::{Codec, Lines};
+use std::sync::Arc;
+
 /// `max_run`, as inputs choose it: by the first of these each request travels alone.
 const MAX_RUNS: [usize; 4] = [1, 2, 4, 32];
 
@@ -41,4 +45,21 @@ impl<'a> Input<'a> {
         self.0 = rest;
         taken
     }
+}
+
+/// The line codec of an engine with this `config`.
+pub(crate) fn lines(config: &Config) -> Arc<dyn Codec> {
+    Arc::new(Lines::new(config.max_line))
+}
+
+/// The lines of a run, without their endings.
+pub(crate) fn lines_of(frames: &[u8]) -> Vec<&[u8]> {
+    let lines = frames.split_inclusive(|byte| *byte == b'\n');
+    let without_ending = |line: &'_ [u8]| {
+        let line = line
+            .strip_suffix(b"\n")
+            .expect("a run consists of whole lines");
+        line.len() - usize::from(line.last() == Some(&b'\r'))
+    };
+    lines.map(|line| &line[..without_ending(line)]).collect()
 }

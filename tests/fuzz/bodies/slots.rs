@@ -5,10 +5,10 @@
 //! Rule: whoever has gone longest without a turn has the next one, for one run or the part of it that there
 //! is room for.
 
-use super::{Input, MAX_RUNS, is_quick};
+use super::{Input, MAX_RUNS, is_quick, lines, lines_of};
 use reactor_pool::Config;
-use reactor_pool::engine::{Engine, Step};
-use reactor_pool::task::{ConnectionId, Outcomes, Response, Task, split_lines};
+use reactor_pool::engine::{Action, Engine};
+use reactor_pool::task::{Completion, ConnectionId, Outcomes, Task};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ pub(crate) fn check(data: &[u8]) -> Counts {
     };
     let mut round = Round {
         max_run: config.max_run,
-        engine: Engine::new(config, Box::new(is_quick)),
+        engine: Engine::new(config.clone(), lines(&config), Box::new(is_quick)),
         now: Instant::now(),
         connections: Vec::new(),
         running: Vec::new(),
@@ -107,7 +107,7 @@ impl Round {
         if which >= self.connections.len() {
             self.turns += 1;
             self.connections.push(Connection {
-                id: self.engine.accept(self.now),
+                id: self.engine.accept(self.now).id,
                 sent: 0,
                 unframed: VecDeque::new(),
                 waiting: VecDeque::new(),
@@ -116,7 +116,7 @@ impl Round {
         }
         let which = which.min(self.connections.len() - 1);
         let connection = &mut self.connections[which];
-        if self.engine.step(connection.id, true) != Step::Read {
+        if self.engine.next_action(connection.id, true) != Action::Read {
             return;
         }
         let mut bytes = Vec::new();
@@ -160,10 +160,7 @@ impl Round {
 
     fn submits(&mut self, room: usize) {
         let mut tasks = Vec::new();
-        self.engine.submit(room, self.now, |flow, task| {
-            assert_eq!(flow, task.connection.slot());
-            tasks.push(task);
-        });
+        self.engine.submit(room, self.now, &mut tasks);
         let parts = |round: &Round| {
             round
                 .connections
@@ -175,9 +172,10 @@ impl Round {
         let expected = self.one_by_one(room);
         self.counts.parts += (expected.len() + parts(self) - waiting) as u64;
         let of_task = |task: &Task| {
-            assert_eq!(split_lines(&task.lines).count(), task.requests);
-            let places = task.first.run(task.requests).map(|place| place.0);
-            let lines = split_lines(&task.lines).map(<[u8]>::to_vec);
+            let lines = lines_of(&task.run.frames);
+            assert_eq!(lines.len(), task.run.span.requests);
+            let places = task.run.span.sequences().map(|place| place.0);
+            let lines = lines.into_iter().map(<[u8]>::to_vec);
             (task.connection, places.zip(lines).collect::<Vec<_>>())
         };
         let got: Vec<_> = tasks.iter().map(of_task).collect();
@@ -192,8 +190,14 @@ impl Round {
             own.count() > 1
         };
         self.counts.several_rounds += u64::from(several && tasks.iter().any(twice));
-        self.counts.requests += tasks.iter().map(|task| task.requests as u64).sum::<u64>();
-        self.counts.runs += tasks.iter().filter(|task| task.requests > 1).count() as u64;
+        self.counts.requests += tasks
+            .iter()
+            .map(|task| task.run.span.requests as u64)
+            .sum::<u64>();
+        self.counts.runs += tasks
+            .iter()
+            .filter(|task| task.run.span.requests > 1)
+            .count() as u64;
         self.running.extend(tasks);
     }
 
@@ -228,20 +232,20 @@ impl Round {
         }
         let task = self.running.swap_remove(how % self.running.len());
         let id = task.connection;
-        let response = Response {
+        let span = task.run.span;
+        let completion = Completion {
             connection: id,
-            first: task.first,
-            requests: task.requests,
-            lines: b"OK\n".repeat(task.requests).into(),
+            span,
+            responses: b"OK\n".repeat(span.requests),
             outcomes: Outcomes {
-                ok: task.requests,
+                ok: span.requests,
                 ..Outcomes::default()
             },
             started_at: self.now,
             finished_at: self.now,
             overrun: None,
         };
-        self.engine.completed(response, self.now);
+        self.engine.completed(completion, self.now);
         let unsent = self.engine.unsent(id).len();
         self.engine.sent(id, unsent, self.now);
         self.note_framed(id);

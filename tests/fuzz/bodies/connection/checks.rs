@@ -143,7 +143,7 @@ impl Life {
             && unsent.len() <= UNSENT_LIMIT_BYTES
             && unsent.len() + notes() <= UNSENT_LIMIT_BYTES;
         assert!(
-            !may_be_read || self.engine.attention_len() > 0,
+            !may_be_read || self.engine.ready_len() > 0,
             "readable, and forgotten"
         );
     }

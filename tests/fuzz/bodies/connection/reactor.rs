@@ -4,12 +4,12 @@
 //!
 //! Rule: it does what `Engine::step` says, and fails where that breaks a promise.
 
-use super::super::is_quick;
 use super::super::reference::{Cut, cut};
+use super::super::{is_quick, lines_of};
 use super::served::{Client, Served, State};
 use super::{Life, TOO_MANY};
-use reactor_pool::engine::{Engine, SocketQueues, Step, UNSENT_LIMIT_BYTES};
-use reactor_pool::task::{Task, split_lines};
+use reactor_pool::engine::{Action, Engine, SocketQueues, UNSENT_LIMIT_BYTES};
+use reactor_pool::task::Task;
 use std::time::Instant;
 
 /// Reads of one connection in one turn.
@@ -25,8 +25,8 @@ impl Life {
     }
 
     pub(super) fn attend(&mut self) {
-        for _ in 0..self.engine.attention_len() {
-            let Some(id) = self.engine.next_attention() else {
+        for _ in 0..self.engine.ready_len() {
+            let Some(id) = self.engine.next_ready() else {
                 return;
             };
             let serves = |served: &Served| served.client.id == id;
@@ -44,19 +44,19 @@ impl Life {
             self.flush_served();
             let readable = self.served().client.readable;
             let id = self.served().client.id;
-            match self.engine.step(id, readable) {
-                Step::Wait => {
+            match self.engine.next_action(id, readable) {
+                Action::Wait => {
                     let is_full = self.engine.unsent(id).len() > UNSENT_LIMIT_BYTES;
                     self.counts.unsent_pauses += u64::from(readable && is_full);
                     return;
                 }
-                Step::Read => {
+                Action::Read => {
                     self.check_that_it_may_read();
                     if !self.read() {
                         return;
                     }
                 }
-                Step::Discard => {
+                Action::Discard => {
                     let served = self.served.as_mut().expect("it is served");
                     let client = &mut served.client;
                     assert!(client.shut_at.is_some(), "it is read until then");
@@ -64,7 +64,7 @@ impl Life {
                         return;
                     }
                 }
-                Step::ShutDown => {
+                Action::ShutDown => {
                     let (now, stopping) = (self.now, self.stopping);
                     let served = self.served();
                     assert!(served.client.shut_at.is_none(), "shut twice");
@@ -73,7 +73,7 @@ impl Life {
                     served.client.shut_at = Some(now);
                     self.engine.shut_down(id, now);
                 }
-                Step::Close { .. } => {
+                Action::Close { .. } => {
                     let served = self.served.take().expect("it is served");
                     self.check_the_close(&served);
                     self.remove(&served, "closed");
@@ -82,7 +82,7 @@ impl Life {
             }
         }
         let id = self.served().client.id;
-        self.engine.attend(id);
+        self.engine.mark_ready(id);
     }
 
     fn flush_served(&mut self) {
@@ -126,20 +126,20 @@ impl Life {
         let client = &mut self.refused[which];
         for _ in 0..READS_PER_TURN {
             flush(client, &mut self.engine, self.now);
-            match self.engine.step(client.id, client.readable) {
-                Step::Wait => return,
-                Step::Read => panic!("a refused connection is not read"),
-                Step::Discard => {
+            match self.engine.next_action(client.id, client.readable) {
+                Action::Wait => return,
+                Action::Read => panic!("a refused connection is not read"),
+                Action::Discard => {
                     if !discard(client, &mut self.engine, self.now) {
                         return;
                     }
                 }
-                Step::ShutDown => {
+                Action::ShutDown => {
                     assert!(client.received == TOO_MANY, "its last words");
                     client.shut_at = Some(self.now);
                     self.engine.shut_down(client.id, self.now);
                 }
-                Step::Close { .. } => {
+                Action::Close { .. } => {
                     assert!(client.received == TOO_MANY || client.is_overdue(self.now));
                     let client = self.refused.swap_remove(which);
                     self.engine.remove(client.id, self.now, "seen off");
@@ -147,24 +147,20 @@ impl Life {
                 }
             }
         }
-        self.engine.attend(client.id);
+        self.engine.mark_ready(client.id);
     }
 
     pub(super) fn submit(&mut self) {
         let (now, room) = (self.now, self.slots - self.queued());
         let waiting = self.served.as_ref().map_or(0, Served::waiting);
         let mut tasks = Vec::new();
-        self.engine
-            .submit(room, now, |flow, task| tasks.push((flow, task)));
+        self.engine.submit(room, now, &mut tasks);
         let mut requests = 0;
-        for (flow, task) in tasks {
+        for task in tasks {
             let served = self.served();
-            assert_eq!(
-                (task.connection, flow),
-                (served.client.id, task.connection.slot())
-            );
+            assert_eq!(task.connection, served.client.id);
             served.last_slot_at = now;
-            requests += task.requests;
+            requests += task.run.span.requests;
             self.check_the_task(&task);
             self.queue.push(task);
         }
@@ -174,19 +170,20 @@ impl Life {
     /// The requests of a task are those that have waited longest; they share it as they may.
     fn check_the_task(&mut self, task: &Task) {
         let max_run = self.config.max_run;
-        let lines: Vec<&[u8]> = split_lines(&task.lines).collect();
-        assert_eq!(lines.len(), task.requests, "a line for each request");
-        assert_eq!(task.lines.last(), Some(&b'\n'));
+        let run = &task.run;
+        let lines = lines_of(&run.frames);
+        assert_eq!(lines.len(), run.span.requests, "a line for each request");
+        assert_eq!(run.frames.last(), Some(&b'\n'));
         let is_run = lines.len() > 1;
         self.counts.runs += u64::from(is_run);
-        self.counts.quick += u64::from(task.is_quick);
-        assert!(lines.len() <= max_run && (!is_run || task.lines.len() <= RUN_BYTES));
+        self.counts.quick += u64::from(run.is_quick);
+        assert!(lines.len() <= max_run && (!is_run || run.frames.len() <= RUN_BYTES));
         let are_quick = max_run > 1 && lines.iter().all(|line| is_quick(line));
-        assert_eq!(task.is_quick, are_quick);
+        assert_eq!(run.is_quick, are_quick);
         assert!(are_quick || !is_run, "a slow one travels alone");
         let served = self.served();
         let mut framed_at = None;
-        for (sequence, line) in task.first.run(task.requests).zip(lines) {
+        for (sequence, line) in run.span.sequences().zip(lines) {
             let place = served.oldest_waiting();
             let place = place.expect("promise 1: nothing waits");
             assert_eq!(place.cut, Cut::Line(line.to_vec()), "another line");

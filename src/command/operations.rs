@@ -4,21 +4,28 @@
 //!
 //! Rule: `OP` ends at the first space, and the argument is every byte after that one space.
 
-use crate::handler::{Handler, ResponseLine};
-use crate::wire::{ErrorLine, OK, SHOWN_NAME_BYTES};
+use reactor_pool::{Handler, Response};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::time::Duration;
 
+/// What the response to a success begins with.
+const OK: &[u8] = b"OK ";
+
+const TAKES_ALL: &str = "a response takes every write";
+
+/// At most so many bytes of an unknown operation's name are shown.
+const SHOWN_NAME_BYTES: usize = 32;
+
 /// The operations of docs/protocol.md.
 #[derive(Debug, Clone)]
-pub struct Operations {
+pub(crate) struct Operations {
     /// The longest SLEEP, in milliseconds.
-    pub max_sleep: u64,
+    pub(crate) max_sleep: u64,
 }
 
 impl Handler for Operations {
-    fn handle(&self, request: &[u8], response: &mut ResponseLine<'_>) {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         match Operation::of(request) {
             Operation::Echo(text) => {
                 response.reserve(OK.len() + text.len() + 1);
@@ -29,25 +36,32 @@ impl Handler for Operations {
                 match sleep_argument(number).filter(|n| *n <= self.max_sleep) {
                     Some(n) => {
                         std::thread::sleep(Duration::from_millis(n));
-                        write!(response, "OK {n}").expect("a response line takes every write");
+                        write!(response, "OK {n}").expect(TAKES_ALL);
                     }
-                    None => refuse(
-                        ErrorLine::SleepRange {
-                            max_sleep: self.max_sleep,
-                        },
+                    None => write!(
                         response,
-                    ),
+                        "ERR SLEEP needs an integer from 0 to {}",
+                        self.max_sleep
+                    )
+                    .expect(TAKES_ALL),
                 }
             }
             Operation::Hash(text) => {
                 response.push(OK);
                 push_hex(&Sha256::digest(text), response);
             }
-            Operation::Empty => refuse(ErrorLine::EmptyRequest, response),
+            Operation::Empty => response.push(b"ERR empty request"),
             Operation::Unknown => {
                 let shown = &request[..request.len().min(SHOWN_NAME_BYTES)];
                 let name = shown.split(|byte| *byte == b' ').next();
-                refuse(ErrorLine::UnknownOp(name.unwrap_or_default()), response);
+                response.push(b"ERR unknown op ");
+                for byte in name.unwrap_or_default() {
+                    let shown = match byte.is_ascii_graphic() {
+                        true => byte.to_ascii_uppercase(),
+                        false => b'?',
+                    };
+                    response.push(&[shown]);
+                }
             }
         }
     }
@@ -104,12 +118,6 @@ fn argument_of<'a, const N: usize>(name: &[u8; N], request: &'a [u8]) -> Option<
     }
 }
 
-fn refuse(error: ErrorLine<'_>, response: &mut ResponseLine<'_>) {
-    let mut text = Vec::new();
-    error.append_to(&mut text);
-    response.push(&text);
-}
-
 /// Milliseconds from ASCII digits with spaces and tabs around them, however many leading zeros.
 fn sleep_argument(argument: &[u8]) -> Option<u64> {
     let blank = |b: &u8| matches!(b, b' ' | b'\t');
@@ -121,7 +129,7 @@ fn sleep_argument(argument: &[u8]) -> Option<u64> {
     })
 }
 
-fn push_hex(digest: &[u8], response: &mut ResponseLine<'_>) {
+fn push_hex(digest: &[u8], response: &mut Response<'_>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in digest {
         response.push(&[
@@ -137,7 +145,7 @@ mod tests {
 
     fn answer(request: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        Operations { max_sleep: 5 }.handle(request, &mut ResponseLine::new(&mut out));
+        Operations { max_sleep: 5 }.handle(request, &mut Response::new(&mut out));
         out
     }
 

@@ -1,0 +1,282 @@
+//! The line protocol: a request is what stands before an LF, a response is one line.
+//!
+//! Knows no operations: what a line asks for is the handler's.
+//!
+//! Rule: one CR right before the LF belongs to the ending. The limit counts what stands before that,
+//! and no byte of a line that is too long is kept.
+
+use super::{Codec, Frame, NotOneResponse, Outcome, Refusal};
+use memchr::memchr;
+
+const LF: u8 = b'\n';
+
+/// Requests and responses are lines. A response that begins with `OK` counts as a success.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines {
+    max_line: usize,
+}
+
+impl Lines {
+    /// Lines of at most `max_line` bytes, the ending (LF or CR LF) not counted.
+    pub fn new(max_line: usize) -> Lines {
+        Lines { max_line }
+    }
+}
+
+impl Codec for Lines {
+    /// A line of the limit, and the CR of its ending.
+    fn max_incomplete_bytes(&self) -> usize {
+        self.max_line + 1
+    }
+
+    fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
+        let Some(at) = memchr(LF, &bytes[seen..]) else {
+            if without_cr(bytes) <= self.max_line {
+                return Frame::Incomplete;
+            }
+            return Frame::Malformed {
+                why: Refusal::TooLong,
+                bytes: bytes.len(),
+                is_over: false,
+            };
+        };
+        let lf = seen + at;
+        let line = without_cr(&bytes[..lf]);
+        if line > self.max_line {
+            return Frame::Malformed {
+                why: Refusal::TooLong,
+                bytes: lf + 1,
+                is_over: true,
+            };
+        }
+        Frame::Request {
+            payload: 0..line,
+            bytes: lf + 1,
+        }
+    }
+
+    fn skip(&self, bytes: &[u8]) -> Option<usize> {
+        memchr(LF, bytes).map(|lf| lf + 1)
+    }
+
+    fn finish(
+        &self,
+        _request: &[u8],
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<Outcome, NotOneResponse> {
+        let line = &out[start..];
+        if memchr(LF, line).is_some() {
+            return Err(NotOneResponse("the handler wrote more than one line"));
+        }
+        let outcome = match line.starts_with(b"OK") {
+            true => Outcome::Ok,
+            false => Outcome::Error,
+        };
+        out.push(LF);
+        Ok(outcome)
+    }
+
+    fn refuse(&self, why: Refusal, _request: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"ERR ");
+        match why {
+            Refusal::Busy => out.extend_from_slice(b"server busy"),
+            Refusal::TooLong => {
+                let limit = format!("line too long (limit {} bytes)", self.max_line);
+                out.extend_from_slice(limit.as_bytes());
+            }
+            Refusal::Incomplete => out.extend_from_slice(b"incomplete line"),
+            Refusal::Internal => out.extend_from_slice(b"internal error"),
+            Refusal::TooManyConnections => out.extend_from_slice(b"too many connections"),
+            Refusal::IdleTimeout => out.extend_from_slice(b"idle timeout"),
+        }
+        out.push(LF);
+    }
+}
+
+/// Length of a line whose ending may begin with a CR.
+fn without_cr(line: &[u8]) -> usize {
+    line.len() - usize::from(line.last() == Some(&b'\r'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, PartialEq, Eq, Clone)]
+    enum Got {
+        Line(Vec<u8>),
+        TooLong,
+    }
+
+    /// What a connection keeps between two reads.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Kept {
+        bytes: Vec<u8>,
+        seen: usize,
+        is_skipping: bool,
+    }
+
+    /// Cuts what has been kept and `chunk`.
+    fn frames(lines: Lines, kept: &mut Kept, chunk: &[u8]) -> Vec<Got> {
+        kept.bytes.extend_from_slice(chunk);
+        let mut got = Vec::new();
+        loop {
+            let bytes = if kept.is_skipping {
+                let end = lines.skip(&kept.bytes);
+                kept.is_skipping = end.is_none();
+                end.unwrap_or(kept.bytes.len())
+            } else {
+                match lines.frame(&kept.bytes, kept.seen) {
+                    Frame::Request { payload, bytes } => {
+                        got.push(Got::Line(kept.bytes[payload].to_vec()));
+                        bytes
+                    }
+                    Frame::Malformed {
+                        why,
+                        bytes,
+                        is_over,
+                    } => {
+                        assert_eq!(why, Refusal::TooLong);
+                        kept.is_skipping = !is_over;
+                        got.push(Got::TooLong);
+                        bytes
+                    }
+                    Frame::Incomplete => {
+                        kept.seen = kept.bytes.len();
+                        assert!(kept.seen <= lines.max_incomplete_bytes());
+                        return got;
+                    }
+                }
+            };
+            kept.bytes.drain(..bytes);
+            kept.seen = 0;
+            if kept.is_skipping {
+                return got;
+            }
+        }
+    }
+
+    fn lines(text: &[&str]) -> Vec<Got> {
+        text.iter()
+            .map(|line| Got::Line(line.as_bytes().to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn lf_ends_a_line_and_one_cr_before_it_belongs_to_the_ending() {
+        let mut kept = Kept::default();
+        let got = frames(Lines::new(100), &mut kept, b"a\nb\r\nc\r\r\n\r\n\nd\re\n");
+        assert_eq!(got, lines(&["a", "b", "c\r", "", "", "d\re"]));
+        assert_eq!(kept.bytes, b"");
+    }
+
+    #[test]
+    fn a_line_of_the_limit_is_legal_with_either_ending_and_one_byte_more_is_not() {
+        for (input, expected) in [
+            (&b"12345\n"[..], Got::Line(b"12345".to_vec())),
+            (b"12345\r\n", Got::Line(b"12345".to_vec())),
+            (b"1234\r\r\n", Got::Line(b"1234\r".to_vec())),
+            (b"123456\n", Got::TooLong),
+            (b"12345\rx\n", Got::TooLong),
+            (b"12345\r\r\n", Got::TooLong),
+        ] {
+            let name = input.escape_ascii().to_string();
+            let whole = frames(Lines::new(5), &mut Kept::default(), input);
+            assert_eq!(whole, std::slice::from_ref(&expected), "{name} whole");
+            let mut kept = Kept::default();
+            let bytewise: Vec<Got> = input
+                .iter()
+                .flat_map(|byte| frames(Lines::new(5), &mut kept, &[*byte]))
+                .collect();
+            assert_eq!(bytewise, [expected], "{name} byte by byte");
+        }
+    }
+
+    #[test]
+    fn too_long_is_said_before_the_line_ends_and_nothing_of_it_is_kept() {
+        let (five, mut kept) = (Lines::new(5), Kept::default());
+        assert_eq!(frames(five, &mut kept, b"12345"), []);
+        assert_eq!(frames(five, &mut kept, b"\r"), [], "the LF may still come");
+        assert_eq!(frames(five, &mut kept, b"x"), [Got::TooLong]);
+        assert_eq!(frames(five, &mut kept, &[b'y'; 1000]), []);
+        assert_eq!(kept.bytes, b"");
+        assert_eq!(frames(five, &mut kept, b"z\nok\n"), lines(&["ok"]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_frames(
+            bytes in prop::collection::vec(prop::sample::select(b"\n\n\r\rab ".to_vec()), 0..80),
+            cuts in prop::collection::vec(0..80usize, 0..12),
+            max_line in 1..8usize,
+        ) {
+            let codec = Lines::new(max_line);
+            let mut whole = Kept::default();
+            let expected = frames(codec, &mut whole, &bytes);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut split = Kept::default();
+            let got: Vec<Got> = cuts
+                .windows(2)
+                .flat_map(|cut| frames(codec, &mut split, &bytes[cut[0]..cut[1]]))
+                .collect();
+            prop_assert_eq!(got, expected);
+            prop_assert_eq!(split, whole);
+        }
+
+        /// The definition of a line, written the plain way.
+        #[test]
+        fn frames_are_what_splitting_at_lf_gives(
+            bytes in prop::collection::vec(prop::sample::select(b"\n\n\r\rab ".to_vec()), 0..80),
+            max_line in 1..8usize,
+        ) {
+            let mut expected: Vec<Got> = bytes
+                .split(|byte| *byte == b'\n')
+                .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+                .map(|line| if line.len() > max_line { Got::TooLong } else { Got::Line(line.to_vec()) })
+                .collect();
+            // What follows the last LF is no line, but may be too long for one already.
+            if expected.last() != Some(&Got::TooLong) {
+                expected.pop();
+            }
+            prop_assert_eq!(frames(Lines::new(max_line), &mut Kept::default(), &bytes), expected);
+        }
+    }
+
+    #[test]
+    fn a_response_is_one_line_and_ok_is_a_success() {
+        for (answer, expected) in [
+            ("OK yes", Ok(Outcome::Ok)),
+            ("ERR no", Ok(Outcome::Error)),
+            ("", Ok(Outcome::Error)),
+            (
+                "OK\nOK",
+                Err(NotOneResponse("the handler wrote more than one line")),
+            ),
+        ] {
+            let mut out = format!("before\n{answer}").into_bytes();
+            let got = Lines::new(9).finish(b"", &mut out, "before\n".len());
+            assert_eq!(got, expected, "{answer:?}");
+            assert!(got.is_err() || out == format!("before\n{answer}\n").into_bytes());
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_the_words_of_the_protocol() {
+        for (why, text) in [
+            (Refusal::Busy, "ERR server busy\n"),
+            (Refusal::TooLong, "ERR line too long (limit 65536 bytes)\n"),
+            (Refusal::Incomplete, "ERR incomplete line\n"),
+            (Refusal::Internal, "ERR internal error\n"),
+            (Refusal::TooManyConnections, "ERR too many connections\n"),
+            (Refusal::IdleTimeout, "ERR idle timeout\n"),
+        ] {
+            let mut out = Vec::new();
+            Lines::new(65_536).refuse(why, b"", &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), text);
+        }
+    }
+}

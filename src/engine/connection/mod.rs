@@ -1,0 +1,679 @@
+//! One connection as pure state: what it may read, what is pending on it, how it ends.
+//!
+//! Knows no socket, no other connection and no queue.
+//!
+//! Rule: every bound of promise 5 on a connection is held here, by not framing and not reading.
+
+mod input;
+pub(super) mod order;
+mod outbox;
+mod phase;
+
+use super::admission::Ticket;
+use super::read_gate::Pause;
+use super::ready_list::Listed;
+use super::timers::Armed;
+use super::trace::trace_each;
+use super::{IsQuick, SocketQueues};
+use crate::codec::{Codec, Refusal};
+use crate::config::Config;
+use crate::task::{ConnectionId, Sequence, Span};
+use input::{Cut, Input};
+use order::Order;
+use outbox::Outbox;
+pub(super) use phase::{Event, Phase};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A connection with more unsent output than this is neither framed nor read on.
+pub const UNSENT_LIMIT_BYTES: usize = 65_536;
+
+/// How long a connection that is over may still take its last words and send what nobody reads.
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// While a client has not taken all that was written, the engine checks so often within a timeout
+/// whether it goes on taking. So the clock of the timeout is wrong by at most that part of it.
+const CHECKS_PER_TIMEOUT: u32 = 8;
+
+/// What holds for every connection.
+pub(super) struct Rules {
+    pub(super) config: Config,
+    pub(super) codec: Arc<dyn Codec>,
+    pub(super) is_quick: IsQuick,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules")
+            .field("config", &self.config)
+            .field("codec", &self.codec)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    /// Whether the handler calls a request quick. Where none shares a run it is not asked.
+    fn is_quick(&self, payload: &[u8]) -> bool {
+        self.config.max_run > 1 && (self.is_quick)(payload)
+    }
+
+    /// The response that says `why`, where no request is refused.
+    fn refusal(&self, why: Refusal) -> Vec<u8> {
+        let mut response = Vec::new();
+        self.codec.refuse(why, b"", &mut response);
+        response
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    phase: Phase,
+    input: Input,
+    pub(super) order: Order,
+    pub(super) outbox: Outbox,
+    progress: Progress,
+    opened_at: Instant,
+    bytes_in: u64,
+    /// It was refused on arrival, and does not count against the connection limit.
+    pub(super) is_refused: bool,
+
+    // What the engine's parts note on it; each can be read by its own part alone.
+    pub(super) ticket: Ticket,
+    pub(super) armed: Armed,
+    pub(super) listed: Listed,
+    pub(super) pause: Pause,
+    /// What it added to the engine's count of buffered bytes.
+    pub(super) counted_bytes: usize,
+}
+
+/// How a client gets on with what it is sent.
+#[derive(Debug)]
+struct Progress {
+    /// When response bytes were last written or seen to be taken, the last request was answered, the
+    /// sending side was shut, or the connection opened.
+    last: Instant,
+    /// Written bytes that the client is known to have taken.
+    taken: u64,
+    /// It is idle, unless the bytes that had come by then bring a request: so many are to be read.
+    idle_unless: Option<usize>,
+}
+
+/// What became of bytes that were cut.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Framed {
+    /// Requests that now wait for a slot.
+    pub(super) requests: usize,
+    /// Answered in their place: too long, and cut short by the end of the stream.
+    pub(super) too_long: usize,
+    pub(super) incomplete: usize,
+}
+
+/// What time has done to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// Nothing.
+    Nothing,
+    /// So many requests were refused, for want of a slot.
+    Refused(usize),
+    /// It is idle, unless what has come brings a request: it is to be read.
+    ReadFirst,
+    /// It was idle, and is told so or closed.
+    Idle,
+    /// It has lingered for too long.
+    GivenUp,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnectionId, ticket: Ticket, now: Instant) -> Connection {
+        Connection {
+            id,
+            phase: Phase::Serving,
+            input: Input::default(),
+            order: Order::default(),
+            outbox: Outbox::default(),
+            progress: Progress {
+                last: now,
+                taken: 0,
+                idle_unless: None,
+            },
+            opened_at: now,
+            bytes_in: 0,
+            is_refused: false,
+            ticket,
+            armed: Armed::default(),
+            listed: Listed::default(),
+            pause: Pause::default(),
+            counted_bytes: 0,
+        }
+    }
+
+    // What it is.
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Bytes buffered for this connection.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.input.kept_bytes() + self.order.kept_bytes() + self.outbox.kept_bytes()
+    }
+
+    /// Whether nothing is pending: it holds at most the beginning of its next request.
+    pub(super) fn has_nothing_pending(&self) -> bool {
+        self.order.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Whether its client has shut its sending side, and all that it sent has been read.
+    pub(super) fn is_input_finished(&self) -> bool {
+        self.input.is_finished()
+    }
+
+    /// Whether nothing is left to answer or to write, and nothing more can come.
+    pub(super) fn is_finished(&self) -> bool {
+        let is_input_over = self.input.is_finished() || self.phase != Phase::Serving;
+        is_input_over && self.has_nothing_pending() && !self.input.has_more()
+    }
+
+    /// Whether what was read last has no place in the order yet.
+    pub(super) fn is_input_blocked(&self) -> bool {
+        self.input.is_blocked()
+    }
+
+    /// Whether more is unsent than a connection may have that is read on.
+    pub(super) fn is_output_full(&self) -> bool {
+        self.outbox.kept_bytes() > UNSENT_LIMIT_BYTES
+    }
+
+    /// Whether there may be something to read before it is called idle.
+    pub(super) fn is_read_before_idle(&self) -> bool {
+        self.progress.idle_unless.is_some()
+    }
+
+    /// For the log.
+    pub(super) fn bytes_in(&self) -> u64 {
+        self.bytes_in
+    }
+
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened_at)
+    }
+
+    // What happens to it.
+
+    pub(super) fn change(&mut self, event: Event) {
+        self.phase = self.phase.after(event);
+    }
+
+    /// Frames what was read just now.
+    pub(super) fn receive(&mut self, chunk: &[u8], rules: &Rules, now: Instant) -> Framed {
+        debug_assert!(
+            !self.input.is_blocked(),
+            "a connection whose input is blocked is not read"
+        );
+        self.bytes_in += chunk.len() as u64;
+        if let Some(left) = &mut self.progress.idle_unless {
+            *left = left.saturating_sub(chunk.len());
+        }
+        let mut framed = Framed::default();
+        self.frame(chunk, rules, now, &mut framed);
+        self.advance(rules, now, &mut framed);
+        framed
+    }
+
+    /// Its client's stream has ended.
+    pub(super) fn receive_end(&mut self, rules: &Rules, now: Instant) -> Framed {
+        self.input.finish();
+        let mut framed = Framed::default();
+        self.advance(rules, now, &mut framed);
+        framed
+    }
+
+    /// So many bytes came and were thrown away.
+    pub(super) fn discard(&mut self, count: usize) {
+        self.bytes_in += count as u64;
+        self.change(Event::Discarded(count));
+    }
+
+    /// Takes the responses to the run that begins with `first`. Says when that got its slots.
+    pub(super) fn complete(
+        &mut self,
+        first: Sequence,
+        responses: Vec<u8>,
+        rules: &Rules,
+        now: Instant,
+    ) -> (Instant, Framed) {
+        let queued_at = self.order.fill(first, responses);
+        let mut framed = Framed::default();
+        self.advance(rules, now, &mut framed);
+        (queued_at, framed)
+    }
+
+    /// The socket took the next `count` bytes of the outbox. Tells which responses have gone, and
+    /// when their requests were framed.
+    pub(super) fn sent(
+        &mut self,
+        count: usize,
+        rules: &Rules,
+        now: Instant,
+        written: impl FnMut(Span, Instant),
+    ) -> Framed {
+        self.progress.last = now;
+        self.outbox.sent(count, written);
+        let mut framed = Framed::default();
+        self.advance(rules, now, &mut framed);
+        framed
+    }
+
+    /// Its sending side was shut.
+    pub(super) fn shut_down(&mut self, now: Instant) {
+        self.progress.last = now;
+        self.change(Event::Shut);
+    }
+
+    /// From here on nothing that the client sends becomes a request.
+    pub(super) fn stop(&mut self, rules: &Rules, now: Instant) {
+        if self.phase == Phase::Serving {
+            self.change(Event::Stop);
+            self.input.cut_off();
+        }
+        self.advance(rules, now, &mut Framed::default());
+    }
+
+    /// Says goodbye with an error, and gives the client a limited time to take it.
+    pub(super) fn farewell(&mut self, why: Refusal, rules: &Rules, now: Instant) {
+        let by = now + LINGER_TIMEOUT;
+        self.change(Event::Farewell { by });
+        self.input.cut_off();
+        self.order.open_answered(rules.refusal(why), now);
+        self.advance(rules, now, &mut Framed::default());
+    }
+
+    // What follows.
+
+    /// Moves on what can move: answers to the outbox, and requests into the places that this freed.
+    fn advance(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) {
+        loop {
+            while let Some(leaving) = self.order.leave() {
+                self.outbox.push(leaving);
+                if self.order.is_empty() {
+                    self.progress.last = now;
+                }
+            }
+            if !self.input.has_more() || !self.frame(b"", rules, now, framed) {
+                return;
+            }
+        }
+    }
+
+    /// Opens places for the requests in what was kept and in `chunk`, as far as the bounds allow.
+    /// Says whether it has opened any.
+    fn frame(&mut self, chunk: &[u8], rules: &Rules, now: Instant, framed: &mut Framed) -> bool {
+        let (config, codec) = (&rules.config, &*rules.codec);
+        let taken = self.input.take(chunk, codec);
+        let mut rest = taken.bytes();
+        let opened_before = self.order.opened();
+        let mut is_blocked = true;
+        while !self.is_output_full() && self.order.len() < config.max_inflight {
+            let room = 2 * config.max_line - self.order.payload_bytes();
+            match self.input.cut(&mut rest, room, codec) {
+                Cut::Request(frame, payload) => {
+                    let is_quick = rules.is_quick(payload);
+                    let (bytes, max_run) = (payload.len(), config.max_run);
+                    self.order.open(frame, bytes, is_quick, max_run, now);
+                    framed.requests += 1;
+                }
+                Cut::Refused(why) => {
+                    self.order.open_answered(rules.refusal(why), now);
+                    match why {
+                        Refusal::Incomplete => framed.incomplete += 1,
+                        _ => framed.too_long += 1,
+                    }
+                }
+                Cut::Nothing => {
+                    is_blocked = false;
+                    break;
+                }
+                Cut::NoRoom => break,
+            }
+        }
+        let left = rest.len();
+        self.input.keep(taken, left, is_blocked, codec);
+        let opened = self.order.opened() - opened_before;
+        if opened > 0 {
+            let span = Span {
+                first: Sequence(opened_before + 1),
+                requests: opened as usize,
+            };
+            trace_each(self.id, span, "framed");
+        }
+        opened > 0
+    }
+
+    // What time does to it.
+
+    /// Judges every deadline of this connection. Asks `kernel` about its socket where its clock runs
+    /// although its client may just be taking bytes.
+    pub(super) fn expire(
+        &mut self,
+        rules: &Rules,
+        is_budget_spent: bool,
+        now: Instant,
+        kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
+    ) -> (Expired, Framed) {
+        if self.may_be_taking() {
+            self.note_unacknowledged(kernel(self.id).unacknowledged, now);
+        }
+        let mut framed = Framed::default();
+        let gives_up_at = match self.phase {
+            Phase::Closing { by } => by,
+            Phase::Lingering { .. } => self.linger_deadline(),
+            Phase::Serving | Phase::Over { .. } => None,
+        };
+        if gives_up_at.is_some_and(|by| by <= now) {
+            self.change(Event::GiveUp("lingered for too long"));
+            return (Expired::GivenUp, framed);
+        }
+        if self.order.waiting() > 0 {
+            self.progress.idle_unless = None;
+            let refused = self.refuse_overdue(rules, now);
+            self.advance(rules, now, &mut framed);
+            return (Expired::Refused(refused), framed);
+        }
+        let expired = match self.phase {
+            Phase::Serving => self.check_idle(rules, is_budget_spent, now, kernel),
+            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Over { .. } => {
+                Expired::Nothing
+            }
+        };
+        (expired, framed)
+    }
+
+    /// Refuses the waiting requests whose time is over; says how many.
+    fn refuse_overdue(&mut self, rules: &Rules, now: Instant) -> usize {
+        let mut refused = 0;
+        while self
+            .busy_deadline(&rules.config)
+            .is_some_and(|deadline| deadline <= now)
+            && let Some(span) = self.order.refuse(&*rules.codec, now)
+        {
+            refused += span.requests;
+            trace_each(self.id, span, "refused: busy");
+        }
+        refused
+    }
+
+    fn check_idle(
+        &mut self,
+        rules: &Rules,
+        is_budget_spent: bool,
+        now: Instant,
+        kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
+    ) -> Expired {
+        let timeout = rules.config.idle_timeout;
+        let is_idle = self.order.is_empty() && self.progress.last + timeout <= now;
+        if !is_idle || timeout.is_zero() {
+            self.progress.idle_unless = None;
+            return Expired::Nothing;
+        }
+        let may_bring_a_request = !self.input.is_finished()
+            && !self.is_output_full()
+            && (self.outbox.is_empty() || !is_budget_spent);
+        // Also with nothing unread, for the end of the stream may have come.
+        if may_bring_a_request && self.progress.idle_unless != Some(0) {
+            let unread = || kernel(self.id).unread;
+            self.progress.idle_unless.get_or_insert_with(unread);
+            return Expired::ReadFirst;
+        }
+        if self.outbox.is_empty() {
+            self.farewell(Refusal::IdleTimeout, rules, now);
+        } else {
+            // It does not take what it has been sent, so it will not take the error either.
+            self.change(Event::GiveUp("idle"));
+        }
+        Expired::Idle
+    }
+
+    /// When the longest waiting request is to be refused: once it has waited for the busy timeout,
+    /// and the connection has got no slot for that long either.
+    fn busy_deadline(&mut self, config: &Config) -> Option<Instant> {
+        let since = self.order.waiting_since()?.max(self.ticket.last_slot_at());
+        Some(since + config.busy_timeout)
+    }
+
+    /// When this connection has to be looked after, as far as is known now.
+    pub(super) fn deadline(&mut self, config: &Config, now: Instant) -> Option<Instant> {
+        let (end, timeout) = match self.phase {
+            Phase::Serving => {
+                let idle = self.idle_deadline(config, now);
+                let first = [self.busy_deadline(config), idle].into_iter().flatten();
+                (first.min(), config.idle_timeout)
+            }
+            Phase::Closing { by: None } => return self.busy_deadline(config),
+            Phase::Closing { by } => return by,
+            Phase::Lingering { .. } => (self.linger_deadline(), LINGER_TIMEOUT),
+            Phase::Over { .. } => return None,
+        };
+        let has_checks = self.may_be_taking() && !timeout.is_zero();
+        let check = has_checks.then(|| now + timeout / CHECKS_PER_TIMEOUT);
+        [end, check].into_iter().flatten().min()
+    }
+
+    /// When to check whether its client takes what there is to take.
+    pub(super) fn taking_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
+        self.may_be_taking()
+            .then(|| now + config.idle_timeout / CHECKS_PER_TIMEOUT)
+    }
+
+    fn idle_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
+        match config.idle_timeout {
+            Duration::ZERO => None,
+            // Progress starts the clock anew, so while a response is pending there is time.
+            timeout if !self.order.is_empty() => Some(now + timeout),
+            timeout => Some(self.progress.last + timeout),
+        }
+    }
+
+    /// When lingering is over: [`LINGER_TIMEOUT`] after the client last took something.
+    fn linger_deadline(&self) -> Option<Instant> {
+        let waits = self.phase.is_draining() && !self.is_taken();
+        (!waits).then(|| self.progress.last + LINGER_TIMEOUT)
+    }
+
+    /// Whether its client has taken all that was written, as far as is known.
+    pub(super) fn is_taken(&self) -> bool {
+        self.outbox.is_empty() && self.progress.taken == self.outbox.sent_in_all()
+    }
+
+    /// Whether its clock runs although its client may just be taking bytes: only the kernel knows.
+    fn may_be_taking(&self) -> bool {
+        self.order.is_empty() && !self.is_taken()
+    }
+
+    /// Of what was written, so many bytes have not been acknowledged. Having taken some since the last
+    /// check is progress.
+    fn note_unacknowledged(&mut self, bytes: usize, now: Instant) {
+        let bytes = self.without_end(bytes) as u64;
+        let taken = self.outbox.sent_in_all().saturating_sub(bytes);
+        if taken > self.progress.taken {
+            self.progress.last = now;
+            self.progress.taken = taken;
+        }
+    }
+
+    /// A shut sending side counts as one byte until it is acknowledged.
+    pub(super) fn without_end(&self, unacknowledged: usize) -> usize {
+        let is_shut = matches!(self.phase, Phase::Lingering { .. });
+        unacknowledged.saturating_sub(usize::from(is_shut))
+    }
+
+    pub(super) fn check_invariants(&self, rules: &Rules) {
+        let config = &rules.config;
+        self.order.check_invariants(&*rules.codec);
+        self.input.check_invariants(&*rules.codec);
+        assert!(self.order.len() <= config.max_inflight);
+        assert!(self.order.payload_bytes() <= 2 * config.max_line);
+        let is_waiting = self.is_output_full() || !self.order.is_empty();
+        assert!(
+            !self.input.is_blocked() || is_waiting,
+            "blocked input waits for something"
+        );
+        assert_eq!(self.counted_bytes, self.buffered_bytes());
+        assert!(self.progress.taken <= self.outbox.sent_in_all());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::order::RUN_BYTES;
+    use super::*;
+    use crate::codec::{Lines, frames_of};
+    use crate::engine::admission::Admission;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use std::sync::mpsc;
+
+    /// Lines that begin with a `q` are quick; the receiver gets each line that is asked about.
+    fn rules(config: Config) -> (Rules, mpsc::Receiver<Vec<u8>>) {
+        let (asked, all_asked) = mpsc::channel();
+        let is_quick: IsQuick = Box::new(move |line| {
+            asked.send(line.to_vec()).expect("the test listens");
+            line.starts_with(b"q")
+        });
+        let codec = Arc::new(Lines::new(config.max_line));
+        let rules = Rules {
+            config,
+            codec,
+            is_quick,
+        };
+        (rules, all_asked)
+    }
+
+    fn connection(now: Instant) -> Connection {
+        let id = ConnectionId::new(1, 0);
+        Connection::new(id, Admission::default().ticket(now), now)
+    }
+
+    /// Gives slots to all that wait, and answers it. Adds to `got` which lines came together.
+    fn answer(
+        connection: &mut Connection,
+        rules: &Rules,
+        now: Instant,
+        got: &mut Vec<Vec<Vec<u8>>>,
+    ) -> Framed {
+        let submit = || connection.order.submit(usize::MAX, &*rules.codec, now);
+        let runs: Vec<_> = std::iter::from_fn(submit).collect();
+        let mut framed = Framed::default();
+        for (run, _) in runs {
+            let requests = frames_of(&run.frames, &*rules.codec);
+            let lines: Vec<_> = requests.map(|(_, payload)| payload.to_vec()).collect();
+            assert_eq!(lines.len(), run.span.requests);
+            let quick = |line: &Vec<u8>| line.starts_with(b"q") == run.is_quick;
+            assert!(lines.iter().all(quick));
+            connection
+                .order
+                .fill(run.span.first, b"\n".repeat(run.span.requests));
+            got.push(lines);
+        }
+        connection.advance(rules, now, &mut framed);
+        let unsent = connection.outbox.unsent().len();
+        connection.outbox.sent(unsent, |_, _| ());
+        framed
+    }
+
+    /// The definition of the runs, line by line. When a line finds no place, all before it are answered.
+    fn runs(lines: &[(Vec<u8>, bool)], config: &Config) -> Vec<Vec<Vec<u8>>> {
+        let (mut runs, mut places, mut bytes) = (Vec::<Vec<Vec<u8>>>::new(), 0, 0);
+        let mut run_bytes = 0;
+        for (line, has_cr) in lines {
+            let frame_bytes = line.len() + 1 + usize::from(*has_cr);
+            let blocked = places == config.max_inflight || bytes + line.len() > 2 * config.max_line;
+            if blocked {
+                (places, bytes) = (0, 0);
+            }
+            (places, bytes) = (places + 1, bytes + line.len());
+            let run = runs.last_mut().filter(|run| {
+                !blocked
+                    && line.starts_with(b"q")
+                    && run[0].starts_with(b"q")
+                    && run.len() < config.max_run
+                    && run_bytes + frame_bytes <= RUN_BYTES
+            });
+            match run {
+                Some(run) => {
+                    run.push(line.clone());
+                    run_bytes += frame_bytes;
+                }
+                None => {
+                    runs.push(vec![line.clone()]);
+                    run_bytes = frame_bytes;
+                }
+            }
+        }
+        runs
+    }
+
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        let length = prop_oneof![8 => 0..20usize, 1 => 4000..6000usize, 1 => 16_200..16_500usize];
+        let first = prop::sample::select(b"qqqqs".to_vec());
+        (first, length).prop_map(|(first, length)| [vec![first], vec![b'x'; length]].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_the_same_as_line_by_line_however_the_bytes_are_split(
+            lines in prop::collection::vec((line(), prop::bool::weighted(0.1)), 1..60),
+            cuts in prop::collection::vec(any::<Index>(), 0..8),
+            max_run in 2..9usize,
+            max_inflight in 1..40usize,
+        ) {
+            let (rules, asked) = rules(Config { max_run, max_inflight, max_line: 20_000, ..Config::default() });
+            let mut bytes = Vec::new();
+            for (line, has_cr) in &lines {
+                bytes.extend_from_slice(line);
+                bytes.extend_from_slice(if *has_cr { b"\r\n" } else { b"\n" });
+            }
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let now = Instant::now();
+            let mut connection = connection(now);
+            let (mut got, mut framed) = (Vec::new(), 0);
+            for cut in cuts.windows(2) {
+                let chunk = &bytes[cut[0]..cut[1]];
+                framed += connection.receive(chunk, &rules, now).requests;
+                connection.counted_bytes = connection.buffered_bytes();
+                connection.check_invariants(&rules);
+                while connection.input.is_blocked() {
+                    framed += answer(&mut connection, &rules, now, &mut got).requests;
+                }
+            }
+            framed += answer(&mut connection, &rules, now, &mut got).requests;
+            prop_assert_eq!(framed, lines.len());
+            let asked_about = asked.try_iter();
+            prop_assert!(asked_about.eq(lines.iter().map(|(line, _)| line.clone())), "each line is asked about once");
+            prop_assert_eq!(got, runs(&lines, &rules.config));
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_has_its_place_between_those_around_it() {
+        let (rules, _asked) = rules(Config {
+            max_line: 9,
+            ..Config::default()
+        });
+        let now = Instant::now();
+        let mut connection = connection(now);
+        let chunks = [&b"q1\nq2\nxxxxxxxxxx\nq4\nyyyyyyyyyyyy"[..], b"y\nq6\nq7\n"];
+        for chunk in chunks {
+            connection.receive(chunk, &rules, now);
+        }
+        let runs = std::iter::from_fn(|| connection.order.submit(9, &*rules.codec, now));
+        let runs: Vec<_> = runs
+            .map(|(run, _)| (run.span.first.0, run.frames))
+            .collect();
+        let expected = [(1, &b"q1\nq2\n"[..]), (4, b"q4\n"), (6, b"q6\nq7\n")];
+        assert_eq!(runs, expected.map(|(first, lines)| (first, lines.to_vec())));
+    }
+}

@@ -1,0 +1,529 @@
+//! The requests of one connection between framing and outbox: each has a place, and leaves in turn.
+//!
+//! Knows neither queue nor clock; where requests end in their bytes, the codec says.
+//!
+//! Rule: one door in, `open`, one door out, `fill`. Whatever answers a request fills its place, so
+//! there is exactly one response to each, in the order of the requests.
+
+use crate::codec::{Codec, Refusal, frames_of};
+use crate::task::{Run, Sequence, Span};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// A run never grows past so many bytes; a single request may be longer.
+pub(in crate::engine) const RUN_BYTES: usize = 16_384;
+
+/// All places that have been opened and not yet left to the outbox.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Order {
+    /// In the order of the requests; the first one is the oldest unanswered.
+    places: VecDeque<Place>,
+    /// Requests that have a place here.
+    requests: usize,
+    /// Requests whose place has left.
+    left: u64,
+    /// Bytes of the payloads of the requests that have a place here.
+    payload_bytes: usize,
+    /// Bytes of the responses that wait here for an earlier one.
+    response_bytes: usize,
+    /// Position in `places` of the first one that may still wait for a slot: all before it do not.
+    first_waiting: usize,
+    /// Requests that wait for a slot.
+    waiting: usize,
+}
+
+/// The place of a run: of requests that follow each other, were framed at one time and fare alike.
+#[derive(Debug)]
+struct Place {
+    span: Span,
+    payload_bytes: usize,
+    framed_at: Instant,
+    state: State,
+    is_quick: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Waits for queue slots, with the bytes of its requests.
+    Waiting(Vec<u8>),
+    /// Queued, running, or on its way back; since when.
+    Submitted(Instant),
+    /// Answered; the responses wait for those before them.
+    Answered(Vec<u8>),
+}
+
+impl Place {
+    fn waiting(&self) -> usize {
+        match self.state {
+            State::Waiting(_) => self.span.requests,
+            State::Submitted(_) | State::Answered(_) => 0,
+        }
+    }
+}
+
+/// Responses that leave: their place has come to the front.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    pub(super) span: Span,
+    pub(super) framed_at: Instant,
+    pub(super) responses: Vec<u8>,
+}
+
+impl Order {
+    /// Requests that have a place.
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.requests
+    }
+
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Bytes of the payloads whose response has not left.
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    /// Bytes kept for these places. A request counts until its response has left, although the worker
+    /// gives its bytes back earlier: the bound is what matters, and it errs to the safe side.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.payload_bytes + self.response_bytes
+    }
+
+    /// Requests that wait for a slot.
+    pub(in crate::engine) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Requests that were given a place so far.
+    pub(in crate::engine) fn opened(&self) -> u64 {
+        self.left + self.requests as u64
+    }
+
+    /// Whether a request is queued, running, or on its way back. Linear in the places.
+    pub(in crate::engine) fn has_submitted(&self) -> bool {
+        let mut places = self.places.iter();
+        places.any(|place| matches!(place.state, State::Submitted(_)))
+    }
+
+    /// Opens a place for a request that now waits for a slot. A quick one joins the run before it, if
+    /// that then has at most `max_run` requests, all quick and framed at the same time.
+    pub(super) fn open(
+        &mut self,
+        frame: &[u8],
+        payload_bytes: usize,
+        is_quick: bool,
+        max_run: usize,
+        framed_at: Instant,
+    ) {
+        self.waiting += 1;
+        self.payload_bytes += payload_bytes;
+        if is_quick
+            && let Some(place) = self.places.back_mut()
+            && place.is_quick
+            && place.framed_at == framed_at
+            && place.span.requests < max_run
+            && let State::Waiting(frames) = &mut place.state
+            && frames.len() + frame.len() <= RUN_BYTES
+        {
+            frames.extend_from_slice(frame);
+            place.span.requests += 1;
+            place.payload_bytes += payload_bytes;
+            self.requests += 1;
+            return;
+        }
+        self.push(Place {
+            span: Span {
+                first: Sequence(self.opened() + 1),
+                requests: 1,
+            },
+            payload_bytes,
+            framed_at,
+            state: State::Waiting(frame.to_vec()),
+            is_quick,
+        });
+    }
+
+    /// Opens a place and fills it at once: for what the loop answers itself.
+    pub(super) fn open_answered(&mut self, response: Vec<u8>, framed_at: Instant) {
+        self.response_bytes += response.len();
+        self.push(Place {
+            span: Span {
+                first: Sequence(self.opened() + 1),
+                requests: 1,
+            },
+            payload_bytes: 0,
+            framed_at,
+            state: State::Answered(response),
+            is_quick: false,
+        });
+    }
+
+    fn push(&mut self, place: Place) {
+        self.requests += place.span.requests;
+        self.places.push_back(place);
+    }
+
+    /// When the longest waiting request was framed.
+    pub(super) fn waiting_since(&mut self) -> Option<Instant> {
+        self.find_waiting()
+            .map(|position| self.places[position].framed_at)
+    }
+
+    /// Gives at most `slots` slots to the longest waiting requests: those of one run, or a part of
+    /// it. Says when they were framed.
+    pub(in crate::engine) fn submit(
+        &mut self,
+        slots: usize,
+        codec: &dyn Codec,
+        now: Instant,
+    ) -> Option<(Run, Instant)> {
+        let position = self.find_waiting()?;
+        if self.places[position].span.requests > slots {
+            self.split(position, slots, codec);
+        }
+        let place = &mut self.places[position];
+        let State::Waiting(frames) = std::mem::replace(&mut place.state, State::Submitted(now))
+        else {
+            unreachable!("it was found waiting")
+        };
+        self.waiting -= place.span.requests;
+        let run = Run {
+            span: place.span,
+            frames,
+            is_quick: place.is_quick,
+        };
+        Some((run, place.framed_at))
+    }
+
+    /// Makes two places of a waiting one: its first `requests`, and the others.
+    fn split(&mut self, position: usize, requests: usize, codec: &dyn Codec) {
+        let place = &mut self.places[position];
+        let State::Waiting(frames) = &mut place.state else {
+            unreachable!("only what waits is split")
+        };
+        let (mut bytes, mut payload_bytes) = (0, 0);
+        for (frame, payload) in frames_of(frames, codec).take(requests) {
+            bytes += frame.len();
+            payload_bytes += payload.len();
+        }
+        let rest = Place {
+            span: Span {
+                first: Sequence(place.span.first.0 + requests as u64),
+                requests: place.span.requests - requests,
+            },
+            payload_bytes: place.payload_bytes - payload_bytes,
+            framed_at: place.framed_at,
+            state: State::Waiting(frames.split_off(bytes)),
+            is_quick: place.is_quick,
+        };
+        place.span.requests = requests;
+        place.payload_bytes = payload_bytes;
+        self.places.insert(position + 1, rest);
+    }
+
+    /// Refuses the run that has waited longest, each request of it: their wait is over.
+    pub(super) fn refuse(&mut self, codec: &dyn Codec, now: Instant) -> Option<Span> {
+        let (run, _) = self.submit(usize::MAX, codec, now)?;
+        let mut responses = Vec::new();
+        for (frame, _) in frames_of(&run.frames, codec) {
+            codec.refuse(Refusal::Busy, frame, &mut responses);
+        }
+        self.fill(run.span.first, responses);
+        Some(run.span)
+    }
+
+    /// Fills the place of a submitted run, which begins with `first`; says when that got its slots.
+    pub(in crate::engine) fn fill(&mut self, first: Sequence, responses: Vec<u8>) -> Instant {
+        let position = self
+            .places
+            .partition_point(|place| place.span.first < first);
+        let place = &mut self.places[position];
+        assert_eq!(place.span.first, first, "a run has one place");
+        self.response_bytes += responses.len();
+        match std::mem::replace(&mut place.state, State::Answered(responses)) {
+            State::Submitted(at) => at,
+            State::Waiting(_) | State::Answered(_) => {
+                unreachable!("a run is submitted once, and answered once")
+            }
+        }
+    }
+
+    /// The next responses whose turn it is to leave.
+    pub(super) fn leave(&mut self) -> Option<Leaving> {
+        if !matches!(self.places.front()?.state, State::Answered(_)) {
+            return None;
+        }
+        let place = self.places.pop_front()?;
+        let State::Answered(responses) = place.state else {
+            unreachable!("it is answered")
+        };
+        self.left += place.span.requests as u64;
+        self.requests -= place.span.requests;
+        self.first_waiting = self.first_waiting.saturating_sub(1);
+        self.payload_bytes -= place.payload_bytes;
+        self.response_bytes -= responses.len();
+        give_back(&mut self.places);
+        Some(Leaving {
+            span: place.span,
+            framed_at: place.framed_at,
+            responses,
+        })
+    }
+
+    /// Position of the first waiting place; amortised O(1), as the cursor passes each place once.
+    fn find_waiting(&mut self) -> Option<usize> {
+        if self.waiting == 0 {
+            self.first_waiting = self.places.len();
+            return None;
+        }
+        while self.places[self.first_waiting].waiting() == 0 {
+            self.first_waiting += 1;
+        }
+        Some(self.first_waiting)
+    }
+
+    /// Recounts what the fields claim.
+    pub(super) fn check_invariants(&self, codec: &dyn Codec) {
+        let sum = |of: fn(&Place) -> usize| self.places.iter().map(of).sum::<usize>();
+        let places = || self.places.iter().enumerate();
+        assert_eq!(self.waiting, sum(Place::waiting));
+        assert!(places().all(|(n, place)| n >= self.first_waiting || place.waiting() == 0));
+        assert_eq!(self.requests, sum(|place| place.span.requests));
+        assert_eq!(self.payload_bytes, sum(|place| place.payload_bytes));
+        let response_bytes = |place: &Place| match &place.state {
+            State::Answered(responses) => responses.len(),
+            State::Waiting(_) | State::Submitted(_) => 0,
+        };
+        assert_eq!(self.response_bytes, sum(response_bytes));
+        let mut next = Sequence(self.left + 1);
+        for place in &self.places {
+            assert_eq!(place.span.first, next, "places follow each other");
+            next = place.span.end();
+            if let State::Waiting(frames) = &place.state {
+                let payloads = || frames_of(frames, codec).map(|(_, payload)| payload.len());
+                assert_eq!(payloads().count(), place.span.requests);
+                assert_eq!(payloads().sum::<usize>(), place.payload_bytes);
+            }
+        }
+        let front = self.places.front();
+        assert!(
+            front.is_none_or(|place| !matches!(place.state, State::Answered(_))),
+            "an answered front has left"
+        );
+    }
+}
+
+/// An empty deque gives its memory back: most connections are idle most of the time.
+pub(super) fn give_back<T>(deque: &mut VecDeque<T>) {
+    if deque.is_empty() {
+        *deque = VecDeque::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Lines;
+    use proptest::prelude::*;
+
+    const MAX_RUN: usize = 3;
+
+    /// Responses by the number of their request.
+    fn leaving(order: &mut Order) -> Vec<(u64, Vec<u8>)> {
+        let mut got = Vec::new();
+        while let Some(leaving) = order.leave() {
+            let lines = leaving.responses.split_inclusive(|byte| *byte == b'\n');
+            let lines = lines.map(|line| line.strip_suffix(b"\n").unwrap_or(line).to_vec());
+            got.extend(leaving.span.sequences().map(|n| n.0).zip(lines));
+        }
+        got
+    }
+
+    fn lines() -> Lines {
+        Lines::new(RUN_BYTES)
+    }
+
+    /// Opens a place for a line; says its number.
+    fn open(order: &mut Order, text: &str, is_quick: bool, now: Instant) -> Sequence {
+        let frame = format!("{text}\n");
+        order.open(frame.as_bytes(), text.len(), is_quick, MAX_RUN, now);
+        Sequence(order.opened())
+    }
+
+    fn submit(order: &mut Order, slots: usize, now: Instant) -> Option<Run> {
+        order.submit(slots, &lines(), now).map(|(run, _)| run)
+    }
+
+    /// How the next waiting requests are submitted, with that many slots.
+    fn submitted(order: &mut Order, slots: usize) -> Option<(u64, usize, String)> {
+        let run = submit(order, slots, Instant::now())?;
+        let lines = String::from_utf8(run.frames).expect("ASCII");
+        Some((run.span.first.0, run.span.requests, lines))
+    }
+
+    #[test]
+    fn a_response_waits_for_all_before_it() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        let first = open(&mut order, "a", false, now);
+        order.open_answered(b"too long\n".to_vec(), now);
+        let third = open(&mut order, "c", false, now);
+        assert_eq!(
+            submit(&mut order, 9, now).map(|run| run.span.first),
+            Some(first)
+        );
+        assert_eq!(
+            submit(&mut order, 9, now).map(|run| run.span.first),
+            Some(third)
+        );
+        order.fill(third, b"3\n".to_vec());
+        assert_eq!(leaving(&mut order), []);
+        order.fill(first, b"1\n".to_vec());
+        let expected = [
+            (1, b"1".to_vec()),
+            (2, b"too long".to_vec()),
+            (3, b"3".to_vec()),
+        ];
+        assert_eq!(leaving(&mut order), expected);
+        assert!(order.is_empty() && order.kept_bytes() == 0);
+    }
+
+    #[test]
+    fn quick_requests_of_one_moment_run_together_and_others_alone() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        let later = now + std::time::Duration::from_millis(1);
+        for (text, is_quick, framed_at) in [
+            ("a", true, now),
+            ("b", true, now),
+            ("c", true, now),
+            ("past max_run", true, now),
+            ("slow", false, now),
+            ("slow too", false, now),
+            ("d", true, now),
+            ("e", true, later),
+        ] {
+            open(&mut order, text, is_quick, framed_at);
+        }
+        let runs = std::iter::from_fn(|| submitted(&mut order, 9));
+        let lines: Vec<String> = runs.map(|(.., lines)| lines).collect();
+        let expected = [
+            "a\nb\nc\n",
+            "past max_run\n",
+            "slow\n",
+            "slow too\n",
+            "d\n",
+            "e\n",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_run_is_at_most_so_long() {
+        // With their LFs, two of the short lines fill a run, and a byte more does not fit.
+        let (short, long) = ("x".repeat(RUN_BYTES / 2 - 1), "x".repeat(RUN_BYTES / 2));
+        for (lines, expected) in [
+            ([&short, &short, &short], [2, 1].as_slice()),
+            ([&short, &long, &short], &[1, 1, 1]),
+        ] {
+            let (mut order, now) = (Order::default(), Instant::now());
+            for line in lines {
+                open(&mut order, line, true, now);
+            }
+            let runs = std::iter::from_fn(|| submitted(&mut order, 9));
+            let requests: Vec<_> = runs.map(|(_, requests, _)| requests).collect();
+            assert_eq!(requests, expected);
+        }
+    }
+
+    #[test]
+    fn a_run_is_split_where_slots_are_scarce() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        for text in ["a", "bb", ""] {
+            open(&mut order, text, true, now);
+        }
+        assert_eq!(submitted(&mut order, 1), Some((1, 1, "a\n".to_owned())));
+        order.check_invariants(&lines());
+        assert_eq!(submitted(&mut order, 5), Some((2, 2, "bb\n\n".to_owned())));
+        assert_eq!(submitted(&mut order, 5), None);
+        order.fill(Sequence(2), b"2\n3\n".to_vec());
+        order.fill(Sequence(1), b"1\n".to_vec());
+        let numbers = leaving(&mut order).into_iter().map(|(n, _)| n);
+        assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn every_request_of_a_refused_run_is_answered() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        open(&mut order, "a", true, now);
+        open(&mut order, "b", true, now);
+        let refused = Span {
+            first: Sequence(1),
+            requests: 2,
+        };
+        assert_eq!(order.refuse(&lines(), now), Some(refused));
+        assert_eq!(
+            leaving(&mut order),
+            [1, 2].map(|n| (n, b"ERR server busy".to_vec()))
+        );
+    }
+
+    proptest! {
+        /// Steps: open a request, quick or not; open one that is answered at once; give slots;
+        /// refuse; or complete any of the submitted runs. Then finish in any order.
+        #[test]
+        fn any_completion_order_gives_request_order(
+            steps in prop::collection::vec((0..7u8, 1..5usize, any::<prop::sample::Index>()), 1..200),
+            finish in any::<u64>(),
+        ) {
+            let (mut order, mut now) = (Order::default(), Instant::now());
+            let (mut opened, mut running, mut got) = (0u64, Vec::new(), Vec::new());
+            let mut expected = Vec::new();
+            let mut release = |order: &mut Order| {
+                got.extend(leaving(order));
+                order.check_invariants(&lines());
+            };
+            for (kind, slots, pick) in steps {
+                match kind {
+                    0..=2 => {
+                        opened += 1;
+                        let text = opened.to_string();
+                        prop_assert_eq!(open(&mut order, &text, kind > 0, now), Sequence(opened));
+                        expected.push((opened, text.into_bytes()));
+                    }
+                    3 => {
+                        opened += 1;
+                        let text = opened.to_string();
+                        order.open_answered(format!("{text}\n").into_bytes(), now);
+                        expected.push((opened, text.into_bytes()));
+                        now += std::time::Duration::from_millis(1);
+                    }
+                    4 => {
+                        if let Some(run) = submit(&mut order, slots, now) {
+                            prop_assert!(run.span.requests <= slots.min(MAX_RUN));
+                            running.push((run.span.first, run.frames));
+                        }
+                    }
+                    5 => {
+                        for n in order.refuse(&lines(), now).iter().flat_map(|span| span.sequences()) {
+                            expected[n.0 as usize - 1].1 = b"ERR server busy".to_vec();
+                        }
+                    }
+                    _ if running.is_empty() => {}
+                    _ => {
+                        let (first, lines) = running.swap_remove(pick.index(running.len()));
+                        order.fill(first, lines);
+                    }
+                }
+                release(&mut order);
+            }
+            running.extend(std::iter::from_fn(|| submit(&mut order, 9, now)).map(|run| (run.span.first, run.frames)));
+            running.sort_by_key(|(first, _)| (first.0 ^ finish).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            for (first, lines) in running {
+                order.fill(first, lines);
+                release(&mut order);
+            }
+            prop_assert_eq!(got, expected);
+            prop_assert!(order.is_empty());
+        }
+    }
+}

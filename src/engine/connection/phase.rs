@@ -1,0 +1,95 @@
+//! Where a connection is in its life, and the only place where that changes.
+//!
+//! Knows no requests and no bytes beyond their number.
+//!
+//! Rule: a connection only moves down this table.
+//!
+//! | phase | what it means | event | next |
+//! |---|---|---|---|
+//! | `Serving` | requests may come | `Stop` or `Farewell` | `Closing` |
+//! | `Closing` | nothing more is read; what is pending is written | `Shut` | `Lingering` |
+//! | `Lingering` | the sending side is shut; what comes is discarded | `Discarded` | `Lingering` |
+//! | any | | `GiveUp` | `Over` |
+//! | `Over` | the socket is to be closed at once | any | `Over` |
+//!
+//! A connection whose client finishes first is closed from `Serving`.
+
+use std::time::Instant;
+
+/// What a connection discards after its sending side was shut. No honest client has more under way
+/// than the buffers of two hosts; what comes beyond waits in the socket, and slows its sender.
+pub(super) const LINGER_LIMIT_BYTES: usize = 64 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Phase {
+    Serving,
+    Closing {
+        /// When to give up writing; none where the drain timeout sees to it.
+        by: Option<Instant>,
+    },
+    Lingering {
+        /// The server drains: a client that still takes its responses is waited for, and the drain
+        /// timeout sees to the end of that.
+        is_draining: bool,
+        /// How much more may be discarded.
+        left_bytes: usize,
+    },
+    Over {
+        /// What the log says of it.
+        why: &'static str,
+    },
+}
+
+/// What moves a connection from one phase to the next.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) enum Event {
+    /// The server stops.
+    Stop,
+    /// The connection is told why it closes, and has until then to take it.
+    Farewell { by: Instant },
+    /// Its sending side was shut.
+    Shut,
+    /// So many bytes came and were thrown away.
+    Discarded(usize),
+    /// Its time is over.
+    GiveUp(&'static str),
+}
+
+impl Phase {
+    pub(super) fn after(self, event: Event) -> Phase {
+        match (self, event) {
+            (Phase::Over { .. }, _) => self,
+            (_, Event::GiveUp(why)) => Phase::Over { why },
+            (Phase::Serving, Event::Stop) => Phase::Closing { by: None },
+            (Phase::Serving, Event::Farewell { by }) => Phase::Closing { by: Some(by) },
+            (Phase::Closing { by }, Event::Shut) => Phase::Lingering {
+                is_draining: by.is_none(),
+                left_bytes: LINGER_LIMIT_BYTES,
+            },
+            (
+                Phase::Lingering {
+                    is_draining,
+                    left_bytes,
+                },
+                Event::Discarded(count),
+            ) => Phase::Lingering {
+                is_draining,
+                left_bytes: left_bytes.saturating_sub(count),
+            },
+            // A stop changes nothing for a connection that is closing already, and so on.
+            (Phase::Serving | Phase::Closing { .. } | Phase::Lingering { .. }, _) => self,
+        }
+    }
+
+    /// The server drains, and this connection has been cut off from sending.
+    pub(super) fn is_draining(self) -> bool {
+        matches!(
+            self,
+            Phase::Closing { by: None }
+                | Phase::Lingering {
+                    is_draining: true,
+                    ..
+                }
+        )
+    }
+}
