@@ -8,8 +8,9 @@ use crate::codec::{Codec, Lines};
 use crate::config::Config;
 use crate::handler::{Handler, catch};
 use crate::log::{debug, warn};
-use crate::pool::{Pool, WorkQueue};
-use crate::reactor::{Bound, Reactor, StopReason, Stopper};
+use crate::net::{Bound, MioNet};
+use crate::pool::{Pool, ResponseQueue, WorkQueue};
+use crate::reactor::{Reactor, StopReason, Stopper};
 use crate::stats::{QueueStats, Stats};
 use crate::task::Task;
 use std::fmt;
@@ -46,7 +47,7 @@ use tracing::{Level, enabled};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Server {
-    reactor: Reactor,
+    reactor: Reactor<MioNet>,
     pool: Pool,
     queue: Arc<WorkQueue<Task>>,
     /// At least one.
@@ -99,16 +100,26 @@ impl Server {
             let handler = Arc::clone(&handler);
             Box::new(move |request: &[u8]| catch(|| handler.is_quick(request)).unwrap_or(false))
         };
-        let mut reactor = Reactor::new(&config, Arc::clone(&codec), is_quick, Arc::clone(&queue))?;
+        let net = MioNet::new(config.stop_signals)?;
+        let completions = Arc::new(ResponseQueue::new(net.waker()?));
         let pool = Pool::start(
             config.workers,
             config.batch_workers,
             &handler,
             &codec,
             &queue,
-            reactor.completions(),
+            &completions,
         )?;
-        reactor.listen(bound)?;
+        let mut reactor = Reactor::new(
+            &config,
+            net,
+            codec,
+            is_quick,
+            Arc::clone(&queue),
+            completions,
+        );
+        let listeners = reactor.net_mut().listen(bound)?;
+        reactor.start_accepting(listeners);
         for addr in addresses.iter().filter(|addr| !addr.ip().is_loopback()) {
             warn!(%addr, "reachable from other hosts, without encryption or passwords");
         }

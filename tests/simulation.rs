@@ -1,5 +1,5 @@
-//! The seeded simulation: the engine lives through millions of random steps, and an oracle written
-//! from docs/protocol.md compares each.
+//! The seeded simulation: the reactor of production lives through millions of random steps on a
+//! simulated network, and an oracle written from docs/protocol.md compares each.
 //!
 //! Knows the library's public parts and the command's operations; no sockets, no threads, no real time.
 //!
@@ -33,7 +33,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Instant;
-use world::{Summary, Trace, World};
+use world::{Life, Summary, Trace};
 
 const SEEDS: u64 = 1500;
 const STEPS: u64 = 700;
@@ -46,7 +46,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// One run; a failed one is repeated to print its last steps.
 fn run(seed: u64, steps: u64, steps_before: u64) -> Summary {
-    let live = |trace: Trace| catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run(steps)));
+    let live = |trace: Trace| catch_unwind(AssertUnwindSafe(|| Life::new(seed, trace).run(steps)));
     let failure = match live(None) {
         Ok(summary) => return summary,
         Err(failure) => failure,
@@ -94,7 +94,7 @@ fn every_promise_holds_at_every_step_of_random_lives() {
 fn the_same_seed_gives_the_same_run() {
     let lives = || {
         let lines = Rc::new(RefCell::new(VecDeque::new()));
-        World::new(7, Some(Rc::clone(&lines))).run(2000);
+        Life::new(7, Some(Rc::clone(&lines))).run(2000);
         lines.take()
     };
     assert_eq!(lives(), lives());

@@ -81,14 +81,14 @@ pub struct Unfinished {
     pub bytes: usize,
 }
 
-/// What the kernel holds of one socket, which nobody announces.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SocketQueues {
+/// What the kernel holds of the sockets, which nobody announces.
+pub trait Kernel {
     /// Bytes that have come and have not been read.
-    pub unread: usize,
+    fn unread(&mut self, id: ConnectionId) -> usize;
+
     /// Bytes that were written and that the other side has not acknowledged, a shut sending side
     /// counted as one; zero where the system does not tell.
-    pub unacknowledged: usize,
+    fn unacknowledged(&mut self, id: ConnectionId) -> usize;
 }
 
 /// The state of all connections. Methods take O(1) or O(log n) in the connections, but for what says
@@ -469,11 +469,7 @@ impl Engine {
 
     /// Refuses and closes what is due; says how many requests it refused as busy. Asks `kernel` about
     /// the sockets of those whose clock runs. O(log n) for each connection that is looked at.
-    pub fn expire(
-        &mut self,
-        now: Instant,
-        mut kernel: impl FnMut(ConnectionId) -> SocketQueues,
-    ) -> usize {
+    pub fn expire(&mut self, now: Instant, kernel: &mut impl Kernel) -> usize {
         self.stats.waiting.note_peak();
         // Requests that got their slots in the tick in which they were framed never get here: only
         // those left over are worth a timer.
@@ -491,7 +487,7 @@ impl Engine {
         let is_budget_spent = self.read_gate.is_budget_spent();
         let mut refused = 0;
         for id in due {
-            refused += self.expire_one(id, is_budget_spent, now, &mut kernel);
+            refused += self.expire_one(id, is_budget_spent, now, kernel);
             self.arm(id, now);
         }
         refused
@@ -502,7 +498,7 @@ impl Engine {
         id: ConnectionId,
         is_budget_spent: bool,
         now: Instant,
-        kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
+        kernel: &mut impl Kernel,
     ) -> usize {
         let connection = &mut self.connections[id.slot()];
         let ticket = connection.ticket;
@@ -572,13 +568,13 @@ impl Engine {
     }
 
     /// What would be lost if the server ended now. Linear in the connections.
-    pub fn unfinished(&self, mut kernel: impl FnMut(ConnectionId) -> SocketQueues) -> Unfinished {
+    pub fn unfinished(&self, kernel: &mut impl Kernel) -> Unfinished {
         let mut unfinished = Unfinished::default();
         for (_, connection) in &self.connections {
             unfinished.requests += connection.order.len();
             unfinished.bytes += connection.outbox.unsent().len();
             if !connection.is_taken() {
-                let unacknowledged = kernel(connection.id).unacknowledged;
+                let unacknowledged = kernel.unacknowledged(connection.id);
                 unfinished.bytes += connection.without_end(unacknowledged);
             }
         }

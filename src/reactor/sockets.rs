@@ -2,38 +2,25 @@
 //!
 //! Knows no requests and no limits: bytes go in and out.
 //!
-//! Rule: readiness is state. Edge-triggered events set it, "would block" clears it, and nothing
-//! else is believed.
+//! Rule: readiness is state. Edges set it, "would block" clears it, and nothing else is believed.
 
+use crate::net::{Net, Readiness};
 use crate::task::ConnectionId;
-use mio::event::Event;
-use mio::net::TcpStream;
-use rustix::io::{Errno, ioctl_fionread};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io::{self, ErrorKind};
-use std::net::Shutdown;
-
-/// A peer that has gone is an error, not a signal.
-#[cfg(not(target_vendor = "apple"))]
-const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-const SEND_FLAGS: SendFlags = SendFlags::empty();
 
 /// By slot of the connection's id.
-#[derive(Debug, Default)]
-pub(super) struct Sockets(Vec<Option<Socket>>);
+#[derive(Debug)]
+pub(super) struct Sockets<S>(Vec<Option<Socket<S>>>);
 
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct Socket<S> {
     id: ConnectionId,
-    stream: TcpStream,
-    readable: bool,
-    writable: bool,
-    /// A short read says nothing here: the end of the stream has been announced, or urgent data, at
-    /// whose mark a read stops although there is more (tcp(7)).
+    stream: S,
+    is_readable: bool,
+    is_writable: bool,
+    /// [`Readiness::short_reads_mislead`].
     short_reads_mislead: bool,
-    /// The poll announced an error, which waits in the socket.
-    failed: bool,
+    has_failed: bool,
 }
 
 /// What a read found.
@@ -45,8 +32,12 @@ pub(super) enum ReadOutcome {
     Blocked,
 }
 
-impl Sockets {
-    pub(super) fn insert(&mut self, id: ConnectionId, stream: TcpStream) {
+impl<S> Sockets<S> {
+    pub(super) fn new() -> Sockets<S> {
+        Sockets(Vec::new())
+    }
+
+    pub(super) fn insert(&mut self, id: ConnectionId, stream: S) {
         if id.slot() >= self.0.len() {
             self.0.resize_with(id.slot() + 1, || None);
         }
@@ -54,111 +45,109 @@ impl Sockets {
         let socket = Socket {
             id,
             stream,
-            readable: false,
-            writable: true,
+            is_readable: false,
+            is_writable: true,
             short_reads_mislead: false,
-            failed: false,
+            has_failed: false,
         };
         let before = self.0[id.slot()].replace(socket);
         debug_assert!(before.is_none(), "a slot is free before it is used again");
     }
 
     /// The socket of exactly this connection: not that of a later one in the same slot.
-    pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Socket> {
+    pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Socket<S>> {
         self.0
             .get_mut(id.slot())?
             .as_mut()
             .filter(|socket| socket.id == id)
     }
 
-    /// Closes the socket.
-    pub(super) fn remove(&mut self, id: ConnectionId) {
-        if self.get(id).is_some() {
-            self.0[id.slot()] = None;
-        }
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<S> {
+        self.get(id)?;
+        self.0[id.slot()].take().map(|socket| socket.stream)
     }
 }
 
-impl Socket {
+impl<S> Socket<S> {
     /// Takes note of what the poll says.
-    pub(super) fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_read_closed();
-        self.writable |= event.is_writable();
-        self.short_reads_mislead |= event.is_read_closed() || event.is_priority();
-        self.failed |= event.is_error();
+    pub(super) fn note(&mut self, readiness: Readiness) {
+        self.is_readable |= readiness.readable;
+        self.is_writable |= readiness.writable;
+        self.short_reads_mislead |= readiness.short_reads_mislead;
+        self.has_failed |= readiness.failed;
+    }
+
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
     }
 
     pub(super) fn is_readable(&self) -> bool {
-        self.readable
+        self.is_readable
     }
 
     /// There may be something to read, whatever the poll has said.
     pub(super) fn set_readable(&mut self) {
-        self.readable = true;
-    }
-
-    /// Bytes that have come and have not been read; none where the system does not tell.
-    pub(super) fn unread_bytes(&self) -> usize {
-        ioctl_fionread(&self.stream).map_or(0, |bytes| bytes as usize)
-    }
-
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.is_readable = true;
     }
 
     /// Fails when the poll announced an error: also when the engine does not want to read now, for
     /// the requests of a connection that was reset need not be run.
-    pub(super) fn check(&self) -> io::Result<()> {
-        if !self.failed {
-            return Ok(());
+    pub(super) fn check(&mut self, net: &mut impl Net<Stream = S>) -> io::Result<()> {
+        match self.has_failed {
+            false => Ok(()),
+            true => Err(net.take_error(&mut self.stream)),
         }
-        Err(self
-            .stream
-            .take_error()?
-            .unwrap_or_else(|| ErrorKind::ConnectionReset.into()))
     }
 
-    // The system calls themselves: those of a libc are points at which a thread may be cancelled, and in a
-    // program of several threads they pay for that. On epoll and kqueue mio has no part in them; where it polls
-    // with poll(2), it would have to be told of "would block" (`TcpStream::try_io`).
-
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
+    pub(super) fn read(
+        &mut self,
+        net: &mut impl Net<Stream = S>,
+        buffer: &mut [u8],
+    ) -> io::Result<ReadOutcome> {
         loop {
-            match recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) => {
-                    self.readable = false;
+            match net.receive(&mut self.stream, buffer) {
+                Ok(0) => {
+                    self.is_readable = false;
                     return Ok(ReadOutcome::End);
                 }
-                Ok((count, _)) => {
+                Ok(count) => {
                     // A short read has emptied the socket: what comes next is a new edge (epoll(7),
                     // question 9), so the read that would only say so is saved.
-                    self.readable = count == buffer.len() || self.short_reads_mislead;
+                    self.is_readable = count == buffer.len() || self.short_reads_mislead;
                     return Ok(ReadOutcome::Bytes(count));
                 }
-                Err(Errno::WOULDBLOCK) => {
-                    self.readable = false;
-                    return Ok(ReadOutcome::Blocked);
-                }
-                Err(Errno::INTR) => {}
-                Err(cause) => return Err(cause.into()),
+                Err(cause) => match cause.kind() {
+                    ErrorKind::WouldBlock => {
+                        self.is_readable = false;
+                        return Ok(ReadOutcome::Blocked);
+                    }
+                    ErrorKind::Interrupted => {}
+                    _ => return Err(cause),
+                },
             }
         }
     }
 
     /// Writes what the socket takes of `bytes`; nothing while it is known to be full.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        while self.writable {
-            match send(&self.stream, bytes, SEND_FLAGS) {
+    pub(super) fn write(
+        &mut self,
+        net: &mut impl Net<Stream = S>,
+        bytes: &[u8],
+    ) -> io::Result<usize> {
+        while self.is_writable {
+            match net.send(&mut self.stream, bytes) {
                 Ok(count) => return Ok(count),
-                Err(Errno::WOULDBLOCK) => self.writable = false,
-                Err(Errno::INTR) => {}
-                Err(cause) => return Err(cause.into()),
+                Err(cause) => match cause.kind() {
+                    ErrorKind::WouldBlock => self.is_writable = false,
+                    ErrorKind::Interrupted => {}
+                    _ => return Err(cause),
+                },
             }
         }
         Ok(0)
     }
 
-    pub(super) fn shut_down_writing(&self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+    pub(super) fn shut(&mut self, net: &mut impl Net<Stream = S>) -> io::Result<()> {
+        net.shut(&mut self.stream)
     }
 }

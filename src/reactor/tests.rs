@@ -1,30 +1,39 @@
-//! The loop turn by turn, on real sockets, where a promise is about one turn or about an error that no
+//! The loop tick by tick, on real sockets, where a promise is about one tick or about an error that no
 //! client can bring about.
 //!
 //! Knows the reactor's fields; has no workers.
 //!
-//! Rule: the tests run the turns themselves, in their own thread.
+//! Rule: the tests run the ticks themselves, in their own thread.
 
+use super::serve::READS_PER_TICK;
+use super::shutdown::{CATCH_UP, LATE};
 use super::*;
 use crate::codec::Lines;
 use crate::config::QueueOrder;
-use mio::unix::SourceFd;
+use crate::net::{Bound, MioNet};
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream as StdStream;
-use std::os::fd::AsRawFd as _;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A loop that listens, and where.
-fn reactor(config: Config) -> (Reactor, SocketAddr) {
+fn reactor(config: Config) -> (Reactor<MioNet>, SocketAddr) {
     let queue = Arc::new(WorkQueue::new(config.queue, QueueOrder::Fair));
+    let net = MioNet::new(config.stop_signals).expect("descriptors");
+    let completions = Arc::new(ResponseQueue::new(net.waker().expect("descriptors")));
     let codec = Arc::new(Lines::new(config.max_line));
-    let reactor = Reactor::new(&config, codec, Box::new(|_| false), queue);
-    let mut reactor = reactor.expect("descriptors");
+    let is_quick = Box::new(|_: &[u8]| false);
+    let mut reactor = Reactor::new(&config, net, codec, is_quick, queue, completions);
     let bound = Bound::bind("127.0.0.1", 0, config.socket_buffer).expect("a free port");
     let address = bound.addresses()[0];
-    reactor.listen(bound).expect("nobody else listens there");
+    let listeners = reactor.net_mut().listen(bound);
+    reactor.start_accepting(listeners.expect("nobody else listens there"));
     (reactor, address)
+}
+
+fn tick(reactor: &mut Reactor<MioNet>) {
+    let wait = reactor.fall_asleep();
+    reactor.tick(wait).expect("polling does not fail");
 }
 
 /// A client that has sent all that the sockets take, and how much that is.
@@ -42,8 +51,8 @@ fn flood(address: SocketAddr) -> (StdStream, usize) {
 }
 
 #[test]
-fn a_turn_reads_a_bounded_share_of_each_connection() {
-    const SHARE_BYTES: u64 = (READS_PER_TURN * READ_CHUNK_BYTES) as u64;
+fn a_tick_reads_a_bounded_share_of_each_connection() {
+    const SHARE_BYTES: u64 = (READS_PER_TICK * READ_CHUNK_BYTES) as u64;
     let (mut reactor, address) = reactor(Config {
         max_line: 16 << 20,
         // As much as a machine grants that has not been configured.
@@ -55,13 +64,13 @@ fn a_turn_reads_a_bounded_share_of_each_connection() {
     let deadline = Instant::now() + DEADLINE;
     let (mut before, mut largest) = (0, 0);
     while before < sent as u64 {
-        // Each of them in its turn: what a turn brings is at most a share of both.
-        reactor.turn().expect("polling does not fail");
+        // what a tick brings is at most a share of both.
+        tick(&mut reactor);
         let bytes_in = reactor.engine.stats().bytes_in;
         largest = largest.max(bytes_in - before);
         assert!(
             bytes_in - before <= 2 * SHARE_BYTES,
-            "{largest} bytes in one turn"
+            "{largest} bytes in one tick"
         );
         before = bytes_in;
         assert!(
@@ -79,18 +88,15 @@ fn a_turn_reads_a_bounded_share_of_each_connection() {
 fn a_connection_that_cannot_be_registered_is_closed_and_forgotten() {
     let (mut reactor, address) = reactor(Config::default());
     let client = StdStream::connect(address).expect("it listens");
-    let accepted = loop {
-        reactor.listeners[0].set_ready();
-        match reactor.listeners[0].accept(Instant::now()) {
-            Accepted::Connection(accepted) => break accepted,
-            Accepted::Nothing | Accepted::Exhausted => std::thread::yield_now(),
+    let (mut stream, peer) = loop {
+        let accepted = reactor.net.accept(0).expect("there are descriptors");
+        match accepted {
+            Some(accepted) => break accepted,
+            None => std::thread::yield_now(),
         }
     };
-    let (stream, peer) = accepted;
     // Registered already, it cannot be registered again.
-    let descriptor = stream.as_raw_fd();
-    let registry = reactor.poll.registry();
-    let registered = registry.register(&mut SourceFd(&descriptor), WAKER, Interest::READABLE);
+    let registered = reactor.net.register(&mut stream, ConnectionId::new(1, 0));
     registered.expect("it is new");
     reactor.open(stream, peer, Instant::now());
     assert!(reactor.engine.is_empty());
@@ -114,7 +120,7 @@ fn a_drain_that_is_noticed_late_gets_time_once_and_then_ends() {
     let (mut reactor, address) = reactor(Config::default());
     let _client = StdStream::connect(address).expect("it listens");
     while reactor.engine.is_empty() {
-        reactor.turn().expect("polling does not fail");
+        tick(&mut reactor);
     }
     let now = Instant::now();
     reactor.stop("asked", now);

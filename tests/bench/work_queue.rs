@@ -37,10 +37,11 @@ impl Slotted for Job {
 /// Passes all tasks through the queue, a queue's worth at a time, as the loop does.
 fn pass(queue: &WorkQueue<Job>, done: &AtomicU64) {
     let target = done.load(Ordering::Acquire) + TASKS;
-    let mut jobs = (0..TASKS).map(Job);
-    let mut room = queue.push(Instant::now(), []).room;
-    while jobs.len() > 0 {
-        room = queue.push(Instant::now(), jobs.by_ref().take(room)).room;
+    let (mut next, mut room) = (0, queue.push(Instant::now(), []).room as u64);
+    while next < TASKS {
+        let end = TASKS.min(next + room);
+        room = queue.push(Instant::now(), (next..end).map(Job)).room as u64;
+        next = end;
         thread::yield_now();
     }
     while done.load(Ordering::Acquire) < target {
@@ -53,7 +54,7 @@ fn work_queue(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(TASKS));
     for (name, order) in [("fair", QueueOrder::Fair), ("fifo", QueueOrder::Fifo)] {
         for workers in [1, 2, 4, 8] {
-            let queue = Arc::new(WorkQueue::new(CAPACITY, order));
+            let queue: Arc<WorkQueue<Job>> = Arc::new(WorkQueue::new(CAPACITY, order));
             let done = Arc::new(AtomicU64::new(0));
             let threads: Vec<_> = (0..workers)
                 .map(|_| {

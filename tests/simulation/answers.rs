@@ -6,6 +6,7 @@
 
 use crate::operations::Operations;
 use reactor_pool::{Handler, Response};
+use std::collections::VecDeque;
 
 /// What the bytes of a client amount to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub(crate) struct Cutter {
     partial: Vec<u8>,
     /// It was too long already, and that was said.
     said: bool,
+    /// Bytes that have come.
+    bytes: usize,
+    /// Where the last line ended that was too long before what ended it came.
+    skipped_until: usize,
 }
 
 impl Cutter {
@@ -33,16 +38,27 @@ impl Cutter {
             max_line,
             partial: Vec::new(),
             said: false,
+            bytes: 0,
+            skipped_until: 0,
         }
     }
 
-    pub(crate) fn add(&mut self, bytes: &[u8], cuts: &mut impl Extend<Cut>) {
+    /// Adds what bytes amount to, with where in the stream each ends: a line that is too long, at its
+    /// LF, if that has come.
+    pub(crate) fn add(&mut self, bytes: &[u8], cuts: &mut VecDeque<(Cut, usize)>) {
+        let mut too_long = None;
         for &byte in bytes {
+            self.bytes += 1;
             if byte == b'\n' {
                 let line = std::mem::take(&mut self.partial);
                 let line = line.strip_suffix(b"\r").unwrap_or(&line);
                 if !std::mem::take(&mut self.said) {
-                    cuts.extend([Cut::Line(line.to_vec())]);
+                    cuts.push_back((Cut::Line(line.to_vec()), self.bytes));
+                } else if let Some(at) = too_long.take() {
+                    let (_, end): &mut (Cut, usize) = &mut cuts[at];
+                    *end = self.bytes;
+                } else {
+                    self.skipped_until = self.bytes;
                 }
                 continue;
             }
@@ -54,20 +70,33 @@ impl Cutter {
             if sure.len() > self.max_line {
                 self.partial.clear();
                 self.said = true;
-                cuts.extend([Cut::TooLong]);
+                too_long = Some(cuts.len());
+                cuts.push_back((Cut::TooLong, self.bytes));
             }
+        }
+        if let Some(at) = too_long {
+            cuts[at].1 = self.bytes;
         }
     }
 
-    pub(crate) fn end(&mut self, cuts: &mut impl Extend<Cut>) {
+    pub(crate) fn end(&mut self, cuts: &mut VecDeque<(Cut, usize)>) {
         if !self.partial.is_empty() {
-            cuts.extend([Cut::Incomplete]);
+            cuts.push_back((Cut::Incomplete, self.bytes));
         }
         self.forget();
     }
 
     pub(crate) fn forget(&mut self) {
         self.partial.clear();
+    }
+
+    /// Bytes that have come.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn skipped_until(&self) -> usize {
+        self.skipped_until
     }
 
     /// Bytes that have to be remembered.

@@ -5,8 +5,10 @@
 //! Rule: what the reactor would sleep over has been lost; so at each sleep everything is looked for
 //! that somebody still waits for.
 
+use super::life::Life;
+use super::net::compare;
 use super::{Oracle, Run, TRACE_STEPS, Worker, World};
-use reactor_pool::engine::{Action, SocketQueues};
+use reactor_pool::engine::{Action, Engine, Kernel, Unfinished};
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
 use std::sync::atomic::Ordering;
@@ -17,48 +19,77 @@ const ENDING_ROUNDS: usize = 20_000;
 /// Promise 7: no queued request waits for longer while a worker is idle.
 const OVERDUE: Duration = Duration::from_millis(1);
 
-impl World {
+/// A kernel whose clients have taken all that was written.
+struct TakesAll;
+
+impl Kernel for TakesAll {
+    fn unread(&mut self, _: ConnectionId) -> usize {
+        0
+    }
+
+    fn unacknowledged(&mut self, _: ConnectionId) -> usize {
+        0
+    }
+}
+
+impl Life {
     /// Everything that must hold between any two steps.
     pub(super) fn check(&mut self) {
-        self.engine.check_invariants();
-        self.check_connections();
-        self.check_numbers();
-        if !self.is_turn_due() {
-            self.check_asleep();
+        let (is_tick_due, next_due) = (self.is_tick_due(), self.next_due());
+        let (engine, mut world) = (self.reactor.engine(), self.world());
+        engine.check_invariants();
+        world.check_connections(engine);
+        world.check_numbers(engine);
+        if !is_tick_due && self.reactor.stop_reason().is_none() {
+            let deadline = engine.next_deadline();
+            world.check_asleep(next_due, deadline);
         }
     }
 
-    pub(super) fn check_connections(&self) {
-        for at in 0..self.peers.len() {
-            self.check_connection(at);
-        }
-    }
-
-    /// Promises 1, 2 and 6, byte for byte.
-    pub(super) fn check_connection(&self, at: usize) {
-        if let Some((id, oracle)) = &self.peers[at].accepted {
-            let (unsent, expected) = (self.engine.unsent(*id), oracle.unsent());
-            if unsent != expected {
-                let end = |bytes: &[u8]| {
-                    bytes[bytes.len().saturating_sub(200)..]
-                        .escape_ascii()
-                        .to_string()
-                };
-                panic!(
-                    "promises 1, 2, 6: {id:?} has {} bytes unsent that end with {:?}, not {} that end with {:?}",
-                    unsent.len(),
-                    end(unsent),
-                    expected.len(),
-                    end(expected)
-                );
+    /// The clients behave, the workers work, time passes: everything is answered, and everybody goes.
+    pub(super) fn end(&mut self) {
+        self.world().begin_the_end();
+        for _ in 0..ENDING_ROUNDS {
+            let is_over = self.world().peers.is_empty() && !self.world().is_working();
+            if is_over && !self.is_tick_due() {
+                break;
+            }
+            let before = self.world().steps;
+            self.world().everybody_acts();
+            if self.is_tick_due() {
+                self.tick();
+            }
+            self.check();
+            let is_stuck = self.world().steps == before && !self.world().is_working();
+            if is_stuck && !self.world().peers.is_empty() {
+                let next = self.next_due();
+                let next =
+                    next.expect("promise 1: the reactor sleeps forever, and somebody is left");
+                let mut world = self.world();
+                let at = next.max(world.now);
+                world.set_clock(at);
             }
         }
+        assert!(self.world().peers.is_empty(), "it does not come to an end");
+        assert!(self.reactor.engine().is_empty());
+        assert_eq!(self.reactor.engine().stats().buffered.now, 0);
+        self.check_stop_reason();
+    }
+}
+
+impl World {
+    /// Promises 1, 2 and 6, byte for byte.
+    fn check_connections(&self, engine: &Engine) {
+        for (id, oracle) in self.peers.iter().filter_map(|peer| peer.accepted.as_ref()) {
+            compare(*id, engine.unsent(*id), oracle.unsent());
+        }
     }
 
-    fn check_numbers(&self) {
+    /// What the engine counts is what the oracles do.
+    fn check_numbers(&self, engine: &Engine) {
         let mut all = self.gone;
         self.oracles().for_each(|oracle| all.add(&oracle.counts));
-        let stats = self.engine.stats();
+        let stats = engine.stats();
         let framed = (stats.framed, stats.too_long, stats.incomplete);
         assert_eq!(
             framed,
@@ -75,7 +106,7 @@ impl World {
         assert_eq!(stats.connections.now as usize, self.oracles().count());
         assert_eq!(stats.waiting.now as usize, self.waiting());
         let running: usize = self.workers.iter().map(Worker::running).sum();
-        let undrained: usize = self.undrained.iter().map(Vec::len).sum();
+        let undrained: usize = self.undrained.iter().map(|one| one.panicked.len()).sum();
         assert_eq!(
             stats.submitted.now as usize,
             self.queued_requests() + running + undrained
@@ -121,48 +152,33 @@ impl World {
             ],
             "each request has its times"
         );
-        let owed = self.engine.unfinished(|_| SocketQueues::default());
         assert_eq!(
-            owed.requests,
-            self.oracles().map(Oracle::unanswered).sum::<usize>()
+            engine.unfinished(&mut TakesAll),
+            Unfinished {
+                requests: self.oracles().map(Oracle::unanswered).sum(),
+                bytes: self.oracles().map(|oracle| oracle.unsent().len()).sum(),
+            }
         );
-        assert_eq!(
-            owed.bytes,
-            self.oracles()
-                .map(|oracle| oracle.unsent().len())
-                .sum::<usize>()
-        );
-
-        let buffered = stats.buffered.now as usize;
-        let least: usize = self.oracles().map(Oracle::least_bytes).sum();
+        let kept = self.kept_bytes();
+        assert_eq!(stats.buffered.now as usize, kept, "promise 5: what is kept");
+        let bound = Oracle::memory_bound(&self.settings.config);
         assert!(
-            least <= buffered,
-            "promise 5: {least} bytes are kept, {buffered} counted"
-        );
-        let most: Option<usize> = self.oracles().map(Oracle::most_bytes).sum();
-        assert!(
-            most.is_none_or(|most| buffered <= most),
-            "promise 5: {buffered} bytes are counted, {most:?} needed"
-        );
-        let bound = Oracle::memory_bound(&self.settings.config, self.settings.chunk);
-        assert!(
-            buffered <= bound * self.oracles().count(),
-            "promise 5: {buffered} bytes are buffered"
+            kept <= bound * self.oracles().count(),
+            "promise 5: {kept} bytes are buffered"
         );
     }
 
-    /// Nothing that has happened is left lying: the reactor would sleep until something new does.
-    fn check_asleep(&mut self) {
+    /// Nothing that has happened is left lying: the reactor would sleep until `next_due`, or until
+    /// something new happens; the next deadline of a connection is `armed`.
+    fn check_asleep(&mut self, next_due: Option<Instant>, armed: Option<Instant>) {
         self.gone.sleeps += 1;
         let budget_spent = self.is_budget_spent();
         for peer in &mut self.peers {
             let Some((id, oracle)) = &mut peer.accepted else {
                 continue;
             };
-            let mut counts = oracle.counts;
-            let step = oracle.step(peer.socket.readable, budget_spent);
-            std::mem::swap(&mut oracle.counts, &mut counts);
-            assert_eq!(step, Action::Wait, "{id:?} is forgotten");
+            let action = oracle.next_action(peer.socket.readable, budget_spent);
+            assert_eq!(action, Action::Wait, "{id:?} is forgotten");
             let can_write = peer.socket.writable && !oracle.unsent().is_empty();
             assert!(
                 !can_write,
@@ -177,7 +193,7 @@ impl World {
         );
         self.gone.unannounced += u64::from(!self.undrained.is_empty());
         assert!(
-            !self.stop_asked,
+            !self.stop_asked || self.stopping,
             "promise 9: a stop was asked for, and nobody was woken"
         );
         let is_full = self.queued_requests() == self.settings.config.queue;
@@ -193,53 +209,50 @@ impl World {
             "promise 7: {overdue} tasks wait beside parked workers: {parking:?}"
         );
         let due = self.oracles().filter_map(Oracle::deadline).min();
-        let armed = self.engine.next_deadline();
         assert!(
             due.is_none() || armed.is_some_and(|armed| Some(armed) <= due),
             "promises 4, 8: a deadline is missed: {armed:?}, not {due:?}"
         );
+        let mut backlog = self.peers.iter().filter(|peer| peer.accepted.is_none());
+        if self.listener_ready && !self.stopping && backlog.next().is_some() {
+            if !self.may_accept() {
+                self.gone.refusals_exhausted += 1;
+            } else {
+                let pause = self.accept_paused_until;
+                assert!(
+                    pause.is_some() && next_due <= pause,
+                    "a connection waits in the backlog, and is forgotten"
+                );
+            }
+        }
     }
 
-    /// The clients behave, the workers work, time passes: everything is answered, and everybody goes.
-    pub(super) fn end(&mut self) {
+    fn begin_the_end(&mut self) {
         self.ending = true;
         self.peers.iter_mut().for_each(|peer| peer.socket.widen());
         self.note(|| "the end begins".to_owned());
-        if self.settings.ends_with_stop {
+        if self.settings.ends_with_stop && !self.stop_asked {
             self.ask_for_stop();
         }
-        for _ in 0..ENDING_ROUNDS {
-            if self.peers.is_empty() {
-                break;
-            }
-            let before = self.steps;
-            for at in 0..self.peers.len() {
-                self.peer_acts(at);
-            }
-            for _ in 0..2 * self.workers.len() {
-                self.worker_acts();
-            }
-            if self.is_turn_due() {
-                self.turn();
-            }
-            self.check();
-            let is_working = !self.queued.is_empty() || !self.workers.iter().all(Worker::is_parked);
-            if self.steps == before && !is_working {
-                let next = self.next_due();
-                let next =
-                    next.expect("promise 1: the reactor sleeps forever, and somebody is left");
-                self.set_clock(next.max(self.now));
-            }
+    }
+
+    fn everybody_acts(&mut self) {
+        for at in 0..self.peers.len() {
+            self.peer_acts(at);
         }
-        assert!(self.peers.is_empty(), "it does not come to an end");
-        assert!(self.engine.is_empty());
-        assert_eq!(self.engine.stats().buffered.now, 0);
+        for _ in 0..2 * self.workers.len() {
+            self.worker_acts();
+        }
+    }
+
+    fn is_working(&self) -> bool {
+        !self.queued.is_empty() || !self.workers.iter().all(Worker::is_parked)
     }
 
     pub(super) fn ask_for_stop(&mut self) {
         self.gone.stops += 1;
         self.stop_asked = true;
-        self.responses.announce();
+        self.completions.ask_to_stop();
         self.note(|| "stop asked".to_owned());
     }
 
@@ -278,8 +291,12 @@ impl World {
         self.queued.iter().map(|(run, _)| run.requests).sum()
     }
 
+    fn kept_bytes(&self) -> usize {
+        self.oracles().map(Oracle::kept_bytes).sum()
+    }
+
     pub(super) fn is_budget_spent(&self) -> bool {
-        self.engine.stats().buffered.now as usize > self.settings.config.max_buffered
+        self.kept_bytes() > self.settings.config.max_buffered
     }
 
     /// Writes down what happened, if anybody will read it.
@@ -293,7 +310,7 @@ impl World {
         trace.push_back(format!("{at:10.1} ms  {}", text()));
     }
 
-    pub(super) fn woken(&self) -> bool {
+    pub(super) fn is_woken(&self) -> bool {
         self.woken.load(Ordering::Relaxed)
     }
 }

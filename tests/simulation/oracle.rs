@@ -27,6 +27,9 @@ const LOOKS_PER_TIMEOUT: u32 = 8;
 /// numbers, when that was, and where they end.
 const NOTE_BYTES: usize = size_of::<(u64, u64, Instant, u64)>();
 
+/// One read takes at most so much.
+const CHUNK_BYTES: usize = 65_536;
+
 /// What the log says of a close is not looked at.
 pub(crate) const CLOSE: Action = Action::Close { why: "" };
 
@@ -70,8 +73,10 @@ pub(crate) struct Oracle {
     stream: Vec<u8>,
     end_read: bool,
     cutter: Cutter,
-    /// Cut, but not framed for want of room.
-    unframed: VecDeque<Cut>,
+    /// Cut, but not framed for want of room; with where each ends in the stream.
+    unframed: VecDeque<(Cut, usize)>,
+    /// Where in the stream the last framed one ends.
+    framed_until: usize,
     places: VecDeque<Place>,
     /// Places that have left: the sequence number of the first place is one more.
     left: u64,
@@ -116,6 +121,7 @@ impl Oracle {
             end_read: false,
             cutter: Cutter::new(config.max_line),
             unframed: VecDeque::new(),
+            framed_until: 0,
             places: VecDeque::new(),
             left: 0,
             output: Vec::new(),
@@ -134,11 +140,11 @@ impl Oracle {
         }
     }
 
-    /// Bytes that one connection may hold at most, when one read takes `chunk_bytes`: the beginning of
-    /// a line; the rest of a read; the requests in flight; their responses; unsent output.
-    pub(crate) fn memory_bound(config: &Config, chunk_bytes: usize) -> usize {
+    /// Bytes that one connection may hold at most: the beginning of a line; the rest of a read; the
+    /// requests in flight; their responses; unsent output.
+    pub(crate) fn memory_bound(config: &Config) -> usize {
         let responses = config.max_inflight * (answers::MAX_RESPONSE_BYTES + NOTE_BYTES);
-        (config.max_line + 1) + chunk_bytes + 2 * config.max_line + responses + UNSENT_LIMIT_BYTES
+        (config.max_line + 1) + CHUNK_BYTES + 2 * config.max_line + responses + UNSENT_LIMIT_BYTES
     }
 
     // What happened.
@@ -364,9 +370,10 @@ impl Oracle {
             }
             let before = self.places.len();
             while self.has_room() {
-                let Some(cut) = self.unframed.pop_front() else {
+                let Some((cut, end)) = self.unframed.pop_front() else {
                     break;
                 };
+                self.framed_until = end;
                 self.open(cut, now);
             }
             if self.places.len() == before {
@@ -376,7 +383,7 @@ impl Oracle {
     }
 
     fn has_room(&self) -> bool {
-        let next_bytes = self.unframed.front().map_or(0, line_bytes);
+        let next_bytes = self.unframed.front().map_or(0, |(cut, _)| line_bytes(cut));
         self.places.len() < self.max_inflight
             && self.unsent_weight() <= UNSENT_LIMIT_BYTES
             && self.request_bytes() + next_bytes <= 2 * self.max_line
@@ -445,7 +452,7 @@ impl Oracle {
     // What is so.
 
     /// What the reactor has to do next, once the unsent bytes have been offered to the socket.
-    pub(crate) fn step(&mut self, readable: bool, budget_spent: bool) -> Action {
+    pub(crate) fn next_action(&mut self, readable: bool, budget_spent: bool) -> Action {
         match self.phase {
             Phase::Over => return CLOSE,
             Phase::Lingering { .. } if self.end_read => return CLOSE,
@@ -537,29 +544,19 @@ impl Oracle {
         self.places.iter().map(|place| line_bytes(&place.cut)).sum()
     }
 
-    /// Bytes that cannot but be kept for this connection.
-    pub(crate) fn least_bytes(&self) -> usize {
-        let in_places = self.places.iter().map(|place| match &place.state {
-            State::Answered(line) => line.len(),
-            State::Waiting | State::Queued | State::Running => line_bytes(&place.cut),
-        });
-        let unframed =
-            self.unframed.iter().map(line_bytes).sum::<usize>() + self.cutter.kept_bytes();
-        in_places.sum::<usize>() + unframed + self.unsent_weight()
-    }
-
-    /// Bytes that may be kept for this connection, unless a bound holds up what it has sent: then its
-    /// whole last read may be.
-    pub(crate) fn most_bytes(&self) -> Option<usize> {
-        if !self.unframed.is_empty() || !self.has_room() {
-            return None;
-        }
+    /// Bytes that are kept for this connection: of what has come and is not framed; of the requests
+    /// in flight, until their response leaves; of the responses that wait for an earlier one; and of
+    /// what is unsent.
+    pub(crate) fn kept_bytes(&self) -> usize {
         let answers = self.places.iter().map(|place| match &place.state {
             State::Answered(line) => line.len(),
             State::Waiting | State::Queued | State::Running => 0,
         });
-        let in_places = self.request_bytes() + answers.sum::<usize>();
-        Some(self.cutter.kept_bytes() + in_places + self.unsent_weight())
+        let unframed = match self.unframed.front() {
+            Some(_) => self.cutter.bytes() - self.framed_until.max(self.cutter.skipped_until()),
+            None => self.cutter.kept_bytes(),
+        };
+        unframed + self.request_bytes() + answers.sum::<usize>() + self.unsent_weight()
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
@@ -579,10 +576,6 @@ impl Oracle {
     /// Requests that a removal takes out of the queue.
     pub(crate) fn queued(&self) -> usize {
         self.count(&State::Queued)
-    }
-
-    pub(crate) fn running(&self) -> usize {
-        self.count(&State::Running)
     }
 
     pub(crate) fn unanswered(&self) -> usize {

@@ -15,7 +15,7 @@ pub(crate) struct Weights {
     pub(crate) clients: usize,
     pub(crate) workers: usize,
     pub(crate) clock: usize,
-    pub(crate) turns: usize,
+    pub(crate) ticks: usize,
 }
 
 #[derive(Debug)]
@@ -31,7 +31,8 @@ pub(crate) struct Settings {
     pub(crate) outgoing: usize,
     /// Bytes that one read takes at most.
     pub(crate) chunk: usize,
-    pub(crate) reads_per_turn: usize,
+    /// Percent of the accepts for which the system has no descriptor.
+    pub(crate) exhausted: usize,
     /// The longest request that is quick, if it does not begin with an s.
     pub(crate) quick_bytes: usize,
     /// Percent of the requests whose handler panics.
@@ -75,6 +76,8 @@ impl Settings {
             max_connections,
             max_buffered: random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]),
             idle_timeout: ms(random.pick(&[0, 0, 10, 300, 1000, 3000])),
+            // Who does not end by then never will.
+            drain_timeout: Duration::from_secs(86_400),
             ..Config::default()
         };
         let is_storm = random.percent(2);
@@ -89,7 +92,7 @@ impl Settings {
                 clients: random.pick(&[20, 40, 60]),
                 workers: random.pick(&[2, 6, 20, 60]),
                 clock: random.pick(&[1, 2, 5, 15]),
-                turns: if is_deep {
+                ticks: if is_deep {
                     2
                 } else {
                     random.pick(&[10, 20, 40])
@@ -106,7 +109,7 @@ impl Settings {
                 true => 60_000,
                 false => random.pick(&[1, 5, 50, 500, 500]),
             },
-            reads_per_turn: random.between(1, 4),
+            exhausted: random.pick(&[0, 0, 0, 30]),
             quick_bytes: random.pick(&[0, 8, 1024, usize::MAX, usize::MAX]),
             panics: random.pick(&[0, 0, 5, 50]),
             withheld: random.pick(&[0, 20, 60]),
@@ -179,6 +182,8 @@ counts! {
     /// Connections closed because they did not take the error line that said goodbye.
     farewell_timeouts,
     /// Times at which not even one more connection could be refused.
+    refusals_exhausted,
+    /// Times at which accepting paused for want of descriptors.
     accept_pauses,
     /// Responses of which the last byte was written.
     written,

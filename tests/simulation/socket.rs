@@ -5,17 +5,8 @@
 //! Rule: as with epoll, an edge comes when something changes and never again; the reactor's side
 //! keeps what it was told until it meets "would block".
 
-use reactor_pool::engine::SocketQueues;
+use reactor_pool::net::Readiness;
 use std::collections::VecDeque;
-
-/// What changed and the poll has not said yet.
-#[derive(Debug, Clone, Copy, Default)]
-struct Edges {
-    readable: bool,
-    writable: bool,
-    read_closed: bool,
-    failed: bool,
-}
 
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -33,22 +24,20 @@ pub(crate) struct Socket {
     server_shut: bool,
     /// The server has met a full buffer: room is worth an edge.
     blocked: bool,
-    edges: Edges,
+    /// What has changed and the poll has not said yet.
+    edges: Readiness,
+    /// Urgent data has come: short reads mislead.
+    pub(crate) is_urgent: bool,
 
     // What the reactor knows, as in src/reactor/sockets.rs.
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    read_closed: bool,
+    short_reads_mislead: bool,
     pub(crate) failed: bool,
 }
 
-/// What a firehose delivers with each read.
-const FIREHOSE_BYTES: usize = 9 << 20;
-
 pub(crate) enum Read {
-    Bytes(Vec<u8>),
-    /// So many, of a firehose: nobody looks at them.
-    Count(usize),
+    Bytes(usize),
     End,
     Blocked,
     Reset,
@@ -66,10 +55,11 @@ impl Socket {
             reset: false,
             server_shut: false,
             blocked: false,
-            edges: Edges::default(),
+            edges: Readiness::default(),
+            is_urgent: false,
             readable: false,
             writable: true,
-            read_closed: false,
+            short_reads_mislead: false,
             failed: false,
         }
     }
@@ -92,7 +82,7 @@ impl Socket {
     pub(crate) fn client_finishes(&mut self) {
         self.finished = true;
         self.edges.readable = true;
-        self.edges.read_closed = true;
+        self.edges.short_reads_mislead = true;
     }
 
     pub(crate) fn client_resets(&mut self) {
@@ -132,56 +122,60 @@ impl Socket {
     // The poll.
 
     pub(crate) fn has_edges(&self) -> bool {
-        let Edges {
-            readable,
-            writable,
-            read_closed,
-            failed,
-        } = self.edges;
-        readable || writable || read_closed || failed
+        self.edges != Readiness::default()
     }
 
-    /// Passes the edges on to the reactor's side.
-    pub(crate) fn note_edges(&mut self) {
-        let edges = std::mem::take(&mut self.edges);
-        self.readable |= edges.readable || edges.read_closed;
+    /// Tells the reactor's side what has changed.
+    pub(crate) fn tell_edges(&mut self) -> Readiness {
+        let mut edges = std::mem::take(&mut self.edges);
+        edges.short_reads_mislead |= self.is_urgent;
+        self.readable |= edges.readable;
         self.writable |= edges.writable;
-        self.read_closed |= edges.read_closed;
+        self.short_reads_mislead |= edges.short_reads_mislead;
         self.failed |= edges.failed;
+        edges
     }
 
     // The kernel's side.
 
-    pub(crate) fn queues(&self) -> SocketQueues {
+    pub(crate) fn unread(&self) -> usize {
+        self.incoming.len()
+    }
+
+    /// The end of the stream is acknowledged with the last byte.
+    pub(crate) fn unacknowledged(&self) -> usize {
         let outgoing = self.outgoing.len();
-        SocketQueues {
-            unread: self.incoming.len(),
-            // The end of the stream is acknowledged with the last byte.
-            unacknowledged: outgoing + usize::from(self.server_shut && outgoing > 0),
-        }
+        outgoing + usize::from(self.server_shut && outgoing > 0)
     }
 
     // The reactor's side.
 
-    pub(crate) fn read(&mut self, buffer_bytes: usize, discard: bool) -> Read {
+    /// Reads at most `at_most` bytes. What there is beyond them comes later, with an edge of its own,
+    /// unless the reactor goes on reading anyway.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], at_most: usize, discard: bool) -> Read {
         if self.reset {
             return Read::Reset;
         }
         if self.incoming.is_empty() {
             if discard && self.is_firehose && self.server_shut && !self.finished {
-                return Read::Count(FIREHOSE_BYTES);
+                // Nobody looks at these.
+                self.readable = true;
+                return Read::Bytes(buffer.len());
             }
             self.readable = false;
-            return if self.finished {
-                Read::End
-            } else {
-                Read::Blocked
+            return match self.finished {
+                true => Read::End,
+                false => Read::Blocked,
             };
         }
-        let count = buffer_bytes.min(self.incoming.len());
-        let bytes = self.incoming.drain(..count).collect();
-        self.readable = count == buffer_bytes || self.read_closed || self.is_firehose;
-        Read::Bytes(bytes)
+        let count = at_most.min(self.incoming.len());
+        for (place, byte) in buffer.iter_mut().zip(self.incoming.drain(..count)) {
+            *place = byte;
+        }
+        self.readable = count == buffer.len() || self.short_reads_mislead;
+        let has_more = !self.incoming.is_empty() || self.is_firehose && self.server_shut;
+        self.edges.readable |= !self.readable && has_more;
+        Read::Bytes(count)
     }
 
     /// How many bytes it takes now; none once it is known to be full.

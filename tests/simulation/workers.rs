@@ -4,7 +4,7 @@
 //!
 //! Rule: a step is what a worker does between two points at which the loop could come in between.
 
-use super::World;
+use super::{Undrained, World};
 use crate::answers;
 use reactor_pool::pool::{Popped, Taker, WorkQueue};
 use reactor_pool::task::{Completion, Outcomes, Task};
@@ -74,7 +74,7 @@ impl World {
             State::Running { task, started_at } => self.worker_finishes(at, task, started_at),
             State::Announcing => {
                 self.steps += 1;
-                self.responses.announce();
+                self.completions.announce();
                 self.workers[at].state = State::Looking;
             }
         }
@@ -89,7 +89,7 @@ impl World {
             return;
         };
         if made_room {
-            self.responses.announce();
+            self.completions.announce();
         }
         self.started(&task);
         self.note(|| {
@@ -128,9 +128,14 @@ impl World {
     }
 
     fn worker_finishes(&mut self, at: usize, task: Task, started_at: Instant) {
-        let (response, panicked) = self.answer(task, started_at);
-        self.responses.push(response);
-        self.undrained.push_back(panicked);
+        let (completion, panicked) = self.answer(task, started_at);
+        self.undrained.push(Undrained {
+            id: completion.connection,
+            first: completion.span.first.0,
+            outcomes: completion.outcomes,
+            panicked,
+        });
+        self.completions.push(completion);
         self.steps += 1;
         self.workers[at].state = State::Announcing;
     }
@@ -158,7 +163,7 @@ impl World {
             lines.push(b'\n');
         }
         self.note(|| format!("{:?} {} is done", task.connection, task.run.span.first));
-        let response = Completion {
+        let completion = Completion {
             connection: task.connection,
             span: task.run.span,
             responses: lines,
@@ -167,6 +172,6 @@ impl World {
             finished_at: self.now,
             overrun: None,
         };
-        (response, panicked)
+        (completion, panicked)
     }
 }

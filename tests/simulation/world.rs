@@ -1,23 +1,21 @@
-//! One run: the engine under test with the production queues, a stand-in for the reactor, workers,
-//! clients and a clock that a seed moves.
+//! The world around the reactor of production: the queues, stand-ins for the workers, clients with
+//! models of their sockets, and a clock that a seed moves.
 //!
-//! Knows what src/reactor/mod.rs does with sockets and does the same with models of them.
+//! Knows what happened, and of each connection what its oracle foretells.
 //!
-//! Rule: after each step everything is compared with the oracle; and whenever the reactor would
-//! sleep, nothing may be left that it should have done.
+//! Rule: whoever acts, one seed decides it.
 
 mod checks;
-mod reactor;
+mod life;
+mod net;
 mod workers;
 
-use crate::answers;
 use crate::client::{Act, Client};
 use crate::oracle::{Oracle, Run};
 use crate::random::Random;
 use crate::settings::{Counts, Settings};
 use crate::socket::Socket;
-use reactor_pool::codec::Lines;
-use reactor_pool::engine::Engine;
+pub(crate) use life::Life;
 use reactor_pool::pool::{ResponseQueue, WorkQueue};
 use reactor_pool::task::{Completion, ConnectionId, Outcomes, Task};
 use std::cell::RefCell;
@@ -37,6 +35,8 @@ struct Peer {
     client: Client,
     socket: Socket,
     accepted: Option<(ConnectionId, Oracle)>,
+    /// The reactor has been told that the client has reset the connection.
+    is_lost: bool,
 }
 
 /// What a run did.
@@ -46,27 +46,32 @@ pub(crate) struct Summary {
     pub(crate) counts: Counts,
 }
 
+/// What a worker has pushed and the reactor has not drained.
+struct Undrained {
+    id: ConnectionId,
+    first: u64,
+    outcomes: Outcomes,
+    /// Of each request, whether its handler panicked.
+    panicked: Vec<bool>,
+}
+
+/// Everything but the reactor.
 pub(crate) struct World {
     random: Random,
     settings: Settings,
     base: Instant,
     now: Instant,
-    engine: Engine,
     queue: Arc<WorkQueue<Task>>,
     /// Tasks in the queue, in the order in which they were pushed, and when that was.
     queued: VecDeque<(Run, Instant)>,
-    /// When the loop looks whether they wait beside parked workers.
-    look_at: Option<Instant>,
     /// The most requests that were queued at a time.
     queued_peak: usize,
-    responses: ResponseQueue<Completion>,
+    completions: Arc<ResponseQueue<Completion>>,
     /// The poll's waker has been used and the poll has not returned since.
     woken: Arc<AtomicBool>,
-    /// The poll waits for something to happen.
-    asleep: bool,
-    /// Responses that have not been drained, in their order: of each request whether it panicked.
-    undrained: VecDeque<Vec<bool>>,
-    /// Of all responses that have been drained.
+    /// In their order.
+    undrained: Vec<Undrained>,
+    /// Of all completions that have been drained.
     outcomes: Outcomes,
     /// Requests that got a slot.
     slots_given: u64,
@@ -75,7 +80,16 @@ pub(crate) struct World {
     connects: u32,
     /// Connections of the backlog that the poll has not announced.
     listener_edge: bool,
+    /// It has been announced, and not been found empty since.
     listener_ready: bool,
+    accept_paused_until: Option<Instant>,
+    /// The reactor is in a tick, and has queued something in it.
+    is_ticking: bool,
+    has_pushed: bool,
+    /// When that began, from when on it has read the time.
+    tick_at: Option<Instant>,
+    /// Whose unacknowledged bytes this tick has asked for, and how many they were.
+    looked_at: Vec<(net::Stream, usize)>,
     stop_asked: bool,
     stopping: bool,
     /// The clients behave, and readiness is not withheld any more.
@@ -87,73 +101,55 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, trace: Trace) -> World {
+    fn new(seed: u64, trace: Trace) -> World {
         let mut random = Random::new(seed);
         let settings = Settings::draw(&mut random);
         let base = Instant::now();
         let woken = Arc::new(AtomicBool::new(false));
         let waker = Arc::clone(&woken);
-        let config = settings.config.clone();
-        let quick_bytes = settings.quick_bytes;
-        let is_quick = Box::new(move |line: &[u8]| answers::is_quick(line, quick_bytes));
+        let wake = move || waker.store(true, Ordering::Relaxed);
+        let config = &settings.config;
         let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
-        let mut world = World {
+        let world = World {
             random,
             base,
             now: base,
             workers: (0..config.workers).map(|_| Worker::new(&queue)).collect(),
             queue,
             queued: VecDeque::new(),
-            look_at: None,
             queued_peak: 0,
-            responses: ResponseQueue::new(move || waker.store(true, Ordering::Relaxed)),
+            completions: Arc::new(ResponseQueue::new(wake)),
             woken,
-            asleep: false,
-            undrained: VecDeque::new(),
+            undrained: Vec::new(),
             outcomes: Outcomes::default(),
             slots_given: 0,
             peers: Vec::new(),
             connects: 0,
             listener_edge: false,
             listener_ready: false,
+            accept_paused_until: None,
+            is_ticking: false,
+            has_pushed: false,
+            tick_at: None,
+            looked_at: Vec::new(),
             stop_asked: false,
             stopping: false,
             ending: false,
             gone: Counts::default(),
             steps: 0,
             trace,
-            engine: Engine::new(
-                config.clone(),
-                Arc::new(Lines::new(config.max_line)),
-                is_quick,
-            ),
             settings,
         };
-        world.fall_asleep();
         world.note(|| format!("{:?}", world.settings));
         world
     }
 
-    /// Lives through `steps` random steps, then sees that everything comes to its end.
-    pub(crate) fn run(mut self, steps: u64) -> Summary {
-        while self.steps < steps {
-            let before = self.steps;
-            self.random_step();
-            if self.steps > before {
-                self.check();
-            }
-        }
-        self.end();
-        Summary {
-            steps: self.steps,
-            counts: self.gone,
-        }
-    }
-
-    fn random_step(&mut self) {
+    /// A client, a worker or the clock does something.
+    fn acts(&mut self, next_due: Option<Instant>) {
         let weights = self.settings.weights;
-        let all = weights.clients + weights.workers + weights.clock + weights.turns;
-        let mut dice = self.random.below(all);
+        let mut dice = self
+            .random
+            .below(weights.clients + weights.workers + weights.clock);
         if dice < weights.clients {
             return self.client_acts();
         }
@@ -161,17 +157,10 @@ impl World {
         if dice < weights.workers {
             return self.worker_acts();
         }
-        dice -= weights.workers;
-        if dice < weights.clock {
-            return self.time_passes();
-        }
-        // A poll may return for nothing, but seldom does.
-        if self.is_turn_due() || self.random.percent(1) {
-            self.turn();
-        }
+        self.time_passes(next_due);
     }
 
-    // The world around the reactor.
+    // The clients.
 
     fn client_acts(&mut self) {
         let settings = &self.settings;
@@ -195,10 +184,12 @@ impl World {
         let (incoming, outgoing) = (self.settings.incoming, self.settings.outgoing);
         let mut socket = Socket::new(incoming, outgoing);
         socket.is_firehose = self.random.percent(3);
+        socket.is_urgent = self.random.percent(5);
         self.peers.push(Peer {
             client: Client::new(self.connects, &mut self.random),
             socket,
             accepted: None,
+            is_lost: false,
         });
         self.listener_edge = true;
         self.steps += 1;
@@ -223,20 +214,20 @@ impl World {
         did
     }
 
-    fn time_passes(&mut self) {
+    fn time_passes(&mut self, next_due: Option<Instant>) {
         let ms = Duration::from_millis;
         let by = match self.random.below(100) {
             0 => ms(700),
             1..=5 => ms(40),
-            6..=15 => return self.jump_to_deadline(),
+            6..=15 => return self.jump_to(next_due),
             _ => ms(self.random.below(4) as u64),
         };
         self.set_clock(self.now + by);
     }
 
     /// To the very moment of the next deadline, or just before it.
-    fn jump_to_deadline(&mut self) {
-        let Some(deadline) = self.next_due() else {
+    fn jump_to(&mut self, next_due: Option<Instant>) {
+        let Some(deadline) = next_due else {
             return;
         };
         let early = Duration::from_millis(self.random.below(2) as u64);

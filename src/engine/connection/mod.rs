@@ -14,7 +14,7 @@ use super::read_gate::Pause;
 use super::ready_list::Listed;
 use super::timers::Armed;
 use super::trace::trace_each;
-use super::{IsQuick, SocketQueues};
+use super::{IsQuick, Kernel};
 use crate::codec::{Codec, Refusal};
 use crate::config::Config;
 use crate::task::{ConnectionId, Sequence, Span};
@@ -360,10 +360,10 @@ impl Connection {
         rules: &Rules,
         is_budget_spent: bool,
         now: Instant,
-        kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
+        kernel: &mut impl Kernel,
     ) -> (Expired, Framed) {
         if self.may_be_taking() {
-            self.note_unacknowledged(kernel(self.id).unacknowledged, now);
+            self.note_unacknowledged(kernel.unacknowledged(self.id), now);
         }
         let mut framed = Framed::default();
         let gives_up_at = match self.phase {
@@ -409,7 +409,7 @@ impl Connection {
         rules: &Rules,
         is_budget_spent: bool,
         now: Instant,
-        kernel: &mut impl FnMut(ConnectionId) -> SocketQueues,
+        kernel: &mut impl Kernel,
     ) -> Expired {
         let timeout = rules.config.idle_timeout;
         let is_idle = self.order.is_empty() && self.progress.last + timeout <= now;
@@ -422,7 +422,7 @@ impl Connection {
             && (self.outbox.is_empty() || !is_budget_spent);
         // Also with nothing unread, for the end of the stream may have come.
         if may_bring_a_request && self.progress.idle_unless != Some(0) {
-            let unread = || kernel(self.id).unread;
+            let unread = || kernel.unread(self.id);
             self.progress.idle_unless.get_or_insert_with(unread);
             return Expired::ReadFirst;
         }

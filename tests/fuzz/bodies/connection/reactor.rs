@@ -8,14 +8,33 @@ use super::super::reference::{Cut, cut};
 use super::super::{is_quick, lines_of};
 use super::served::{Client, Served, State};
 use super::{Life, TOO_MANY};
-use reactor_pool::engine::{Action, Engine, SocketQueues, UNSENT_LIMIT_BYTES};
-use reactor_pool::task::Task;
+use reactor_pool::engine::{Action, Engine, Kernel, UNSENT_LIMIT_BYTES};
+use reactor_pool::task::{ConnectionId, Task};
 use std::time::Instant;
 
 /// Reads of one connection in one turn.
 const READS_PER_TURN: usize = 4;
 /// What a run of several requests may be at most.
 const RUN_BYTES: usize = 16_384;
+
+/// A kernel of which the clients have taken all that was written.
+struct Asked<'a> {
+    clients: Vec<&'a Client>,
+    /// Whom it was asked about.
+    of: Vec<ConnectionId>,
+}
+
+impl Kernel for Asked<'_> {
+    fn unread(&mut self, id: ConnectionId) -> usize {
+        let client = self.clients.iter().find(|client| client.id == id);
+        client.map_or(0, |client| client.network.len())
+    }
+
+    fn unacknowledged(&mut self, id: ConnectionId) -> usize {
+        self.of.push(id);
+        0
+    }
+}
 
 impl Life {
     pub(super) fn turn(&mut self) {
@@ -197,15 +216,12 @@ impl Life {
     fn look_at_time(&mut self) {
         let clients = self.served.iter().map(|served| &served.client);
         let clients: Vec<&Client> = clients.chain(&self.refused).collect();
-        let mut asked = Vec::new();
-        self.engine.expire(self.now, |id| {
-            asked.push(id);
-            let client = clients.iter().find(|client| client.id == id);
-            SocketQueues {
-                unread: client.map_or(0, |client| client.network.len()),
-                unacknowledged: 0,
-            }
-        });
+        let mut kernel = Asked {
+            clients,
+            of: Vec::new(),
+        };
+        self.engine.expire(self.now, &mut kernel);
+        let asked = kernel.of;
         // Promise 8: that it has taken more is progress.
         if let Some(served) = &mut self.served
             && asked.contains(&served.client.id)

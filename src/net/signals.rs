@@ -5,30 +5,29 @@
 //! Rule: what is taken over is unblocked, what was ignored when the program started stays ignored
 //! where that is its meaning (SIGHUP), and what is given back does again what it did before.
 
+use super::Signal;
 use crate::config::StopSignals;
 use mio::{Interest, Registry, Token};
 use nix::sys::signal::SigSet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag::register_conditional_default;
 use signal_hook_mio::v1_0::Signals;
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signal {
-    /// To stop; the name is for the log.
-    Stop(&'static str),
-    /// To write the counters to the log.
-    Report,
-}
 
 /// The signals that one server has taken over; dropped, it gives them back.
 pub(super) struct SignalSource {
     // The claim goes first: what comes while both go must not be swallowed.
     _claim: Option<Claim>,
     signals: Signals,
+}
+
+impl fmt::Debug for SignalSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignalSource").finish_non_exhaustive()
+    }
 }
 
 impl SignalSource {

@@ -20,6 +20,7 @@ fn left(due: Instant) -> Duration {
 /// set when something is due earlier than it would ring, and a loop whose first deadline is minutes away does not touch it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timer {
+    use super::super::Wait;
     use super::left;
     use mio::unix::SourceFd;
     use mio::{Interest, Registry, Token};
@@ -32,14 +33,14 @@ mod timer {
     use std::time::{Duration, Instant};
 
     #[derive(Debug)]
-    pub(in crate::reactor) struct Alarm {
+    pub(in crate::net) struct Alarm {
         timer: OwnedFd,
         /// When it rings; none if it has rung.
         rings_at: Option<Instant>,
     }
 
     impl Alarm {
-        pub(in crate::reactor) fn register(registry: &Registry, token: Token) -> io::Result<Alarm> {
+        pub(in crate::net) fn register(registry: &Registry, token: Token) -> io::Result<Alarm> {
             // The clock of `Instant`.
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -50,13 +51,12 @@ mod timer {
             })
         }
 
-        /// Sees to it that a poll with the returned timeout ends when something is `due`.
-        pub(in crate::reactor) fn set(
-            &mut self,
-            due: Option<Instant>,
-        ) -> io::Result<Option<Duration>> {
-            let Some(due) = due.filter(|due| self.rings_at.is_none_or(|at| *due < at)) else {
-                return Ok(None);
+        /// Sees to it that a poll with the returned timeout sleeps no longer than it may.
+        pub(in crate::net) fn set(&mut self, wait: Wait) -> io::Result<Option<Duration>> {
+            let due = match wait {
+                Wait::Not => return Ok(Some(Duration::ZERO)),
+                Wait::Until(due) if self.rings_at.is_none_or(|at| due < at) => due,
+                Wait::Until(_) | Wait::Forever => return Ok(None),
             };
             let left = left(due);
             if left.is_zero() {
@@ -80,7 +80,7 @@ mod timer {
         }
 
         /// The poll said that it rings. Nothing need be read: setting it anew ends that, and each time it rings is a new edge.
-        pub(in crate::reactor) fn note_ring(&mut self) {
+        pub(in crate::net) fn note_ring(&mut self) {
             self.rings_at = None;
         }
     }
@@ -89,33 +89,36 @@ mod timer {
 /// The timeout of the poll.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod timeout {
+    use super::super::Wait;
     use super::left;
     use mio::{Registry, Token};
     use std::io;
     use std::time::{Duration, Instant};
 
     #[derive(Debug)]
-    pub(in crate::reactor) struct Alarm;
+    pub(in crate::net) struct Alarm;
 
     impl Alarm {
-        pub(in crate::reactor) fn register(_: &Registry, _: Token) -> io::Result<Alarm> {
+        pub(in crate::net) fn register(_: &Registry, _: Token) -> io::Result<Alarm> {
             Ok(Alarm)
         }
 
-        /// Sees to it that a poll with the returned timeout ends when something is `due`.
-        pub(in crate::reactor) fn set(
-            &mut self,
-            due: Option<Instant>,
-        ) -> io::Result<Option<Duration>> {
-            Ok(due.map(left))
+        /// Sees to it that a poll with the returned timeout sleeps no longer than it may.
+        pub(in crate::net) fn set(&mut self, wait: Wait) -> io::Result<Option<Duration>> {
+            Ok(match wait {
+                Wait::Not => Some(Duration::ZERO),
+                Wait::Until(due) => Some(left(due)),
+                Wait::Forever => None,
+            })
         }
 
-        pub(in crate::reactor) fn note_ring(&mut self) {}
+        pub(in crate::net) fn note_ring(&mut self) {}
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Wait;
     use super::*;
     use mio::{Events, Poll, Token};
 
@@ -138,7 +141,10 @@ mod tests {
         /// Sleeps once; says for how long, and whether the alarm rang.
         fn sleep(&mut self, due: Duration) -> (Duration, bool) {
             let from = Instant::now();
-            let timeout = self.alarm.set(Some(from + due)).expect("it can be set");
+            let timeout = self
+                .alarm
+                .set(Wait::Until(from + due))
+                .expect("it can be set");
             let timeout = timeout.or(Some(LATE));
             let mut events = Events::with_capacity(8);
             self.poll
@@ -163,14 +169,14 @@ mod tests {
 
     #[test]
     fn what_is_due_already_is_not_slept_for() {
-        let timeout = Sleeper::new().alarm.set(Some(Instant::now()));
+        let timeout = Sleeper::new().alarm.set(Wait::Until(Instant::now()));
         assert_eq!(timeout.expect("it can be set"), Some(Duration::ZERO));
     }
 
     #[test]
     fn it_can_be_set_to_an_earlier_time() {
         let mut sleeper = Sleeper::new();
-        let set = sleeper.alarm.set(Some(Instant::now() + 2 * LATE));
+        let set = sleeper.alarm.set(Wait::Until(Instant::now() + 2 * LATE));
         set.expect("it can be set");
         let (slept, _) = sleeper.sleep(SOON);
         assert!(slept >= SOON && slept < LATE, "{slept:?}");
@@ -180,7 +186,7 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn it_stays_set_when_something_is_due_later() {
         let mut sleeper = Sleeper::new();
-        let set = sleeper.alarm.set(Some(Instant::now() + SOON));
+        let set = sleeper.alarm.set(Wait::Until(Instant::now() + SOON));
         set.expect("it can be set");
         let (slept, rang) = sleeper.sleep(2 * LATE);
         assert!(rang && slept < LATE, "{slept:?}");

@@ -36,7 +36,7 @@ mod netlink {
     const WQUEUE_AT: usize = HEADER_BYTES + 4 + 48 + 8;
 
     #[derive(Debug)]
-    pub(in crate::reactor) struct SocketDiag {
+    pub(in crate::net) struct SocketDiag {
         netlink: OwnedFd,
         /// Number of the last question, by which its answer is known.
         sequence: u32,
@@ -44,7 +44,7 @@ mod netlink {
 
     impl SocketDiag {
         /// Makes sure that the kernel answers, with the `listener` that it should know.
-        pub(in crate::reactor) fn open(listener: SocketAddr) -> Option<SocketDiag> {
+        pub(in crate::net) fn open(listener: SocketAddr) -> Option<SocketDiag> {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let protocol = Some(netlink::SOCK_DIAG);
             let netlink =
@@ -65,7 +65,7 @@ mod netlink {
 
         /// Bytes that were written and that the other side has not acknowledged; a shut sending side
         /// counts as one.
-        pub(in crate::reactor) fn unacknowledged(&mut self, stream: &TcpStream) -> Option<usize> {
+        pub(in crate::net) fn unacknowledged(&mut self, stream: &TcpStream) -> Option<usize> {
             let (ours, theirs) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
             let (state, bytes) = self.ask(ours, theirs).ok().flatten()?;
             // Where there is no such connection, the kernel may answer for the listener.
@@ -215,14 +215,14 @@ mod missing {
     use std::net::SocketAddr;
 
     #[derive(Debug)]
-    pub(in crate::reactor) struct SocketDiag;
+    pub(in crate::net) struct SocketDiag;
 
     impl SocketDiag {
-        pub(in crate::reactor) fn open(_: SocketAddr) -> Option<SocketDiag> {
+        pub(in crate::net) fn open(_: SocketAddr) -> Option<SocketDiag> {
             None
         }
 
-        pub(in crate::reactor) fn unacknowledged(&mut self, _: &TcpStream) -> Option<usize> {
+        pub(in crate::net) fn unacknowledged(&mut self, _: &TcpStream) -> Option<usize> {
             None
         }
     }

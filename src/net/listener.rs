@@ -1,12 +1,9 @@
-//! Listening sockets: bound to every address of a name, with a deep backlog, accepting until told otherwise.
+//! Listening sockets: bound to every address of a name, with a deep backlog.
 //!
 //! Knows no connections; the limit on them is the engine's.
 //!
-//! Rule: an address in use is an error, and nothing that accept can say is one. A connection that broke
-//! on the way is skipped; want of descriptors or memory pauses, for edge-triggered readiness is not
-//! announced twice.
+//! Rule: an address in use is an error, and a connection that broke before it was accepted is none.
 
-use super::warn_limit::WarnLimit;
 use crate::log::warn;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -14,36 +11,16 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::time::{Duration, Instant};
 
 /// Connections that the kernel completes ahead of us. The 128 that std and mio use overflow when a
 /// few hundred clients connect at once, and then each retransmitted SYN costs a second.
-pub(super) const BACKLOG: i32 = 4096;
-
-/// Nobody announces that descriptors are free again, so we look.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// How often a free port is looked for that all addresses of a name have.
 const PORT_TRIES: usize = 20;
 
 #[derive(Debug)]
-pub(super) struct Listener {
-    socket: TcpListener,
-    /// There may be connections to accept: set by an event, cleared by "would block".
-    ready: bool,
-    paused_until: Option<Instant>,
-    warnings: WarnLimit,
-}
-
-/// What [`Listener::accept`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Accepted<T> {
-    Connection(T),
-    /// None now; it will be tried again.
-    Nothing,
-    /// Out of descriptors or memory; it will be tried again later.
-    Exhausted,
-}
+pub(super) struct Listener(TcpListener);
 
 /// Sockets that have their addresses and do not listen yet: nobody can connect.
 #[derive(Debug)]
@@ -203,55 +180,23 @@ impl Listener {
     ) -> io::Result<Listener> {
         let mut socket = TcpListener::from_std(listener);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Listener {
-            socket,
-            ready: false,
-            paused_until: None,
-            warnings: WarnLimit::default(),
-        })
+        Ok(Listener(socket))
     }
 
-    pub(super) fn set_ready(&mut self) {
-        self.ready = true;
-    }
-
-    /// When to try again: now, at the end of a pause, or when an event says so.
-    pub(super) fn next_try(&self) -> Option<Instant> {
-        self.ready
-            .then(|| self.paused_until.unwrap_or_else(Instant::now))
-    }
-
-    pub(super) fn accept(&mut self, now: Instant) -> Accepted<(TcpStream, SocketAddr)> {
-        if !self.ready || self.paused_until.is_some_and(|until| now < until) {
-            return Accepted::Nothing;
-        }
-        self.paused_until = None;
-        let accepted = accept_one(|| self.socket.accept());
-        match accepted {
-            Ok(accepted @ Accepted::Connection(_)) => accepted,
-            Ok(nothing) => {
-                self.ready = false;
-                nothing
-            }
-            Err(cause) => {
-                self.paused_until = Some(now + PAUSE);
-                if self.warnings.allows(now) {
-                    warn!(%cause, "accepting pauses; new connections wait in the backlog");
-                }
-                Accepted::Exhausted
-            }
-        }
+    /// The next connection; none once accept would block.
+    pub(super) fn accept(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        accept_one(|| self.0.accept())
     }
 }
 
-/// One connection, or nothing once accept would block. What broke before it was ours is passed over:
-/// others may stand behind it, and nobody announces them again. accept(2) lists these errors.
-fn accept_one<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<Accepted<T>> {
+/// What broke before it was ours is passed over: others may stand behind it, and nobody announces them
+/// again. accept(2) lists these errors.
+fn accept_one<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
     loop {
         match accept() {
-            Ok(connection) => return Ok(Accepted::Connection(connection)),
+            Ok(connection) => return Ok(Some(connection)),
             Err(cause) => match cause.kind() {
-                io::ErrorKind::WouldBlock => return Ok(Accepted::Nothing),
+                io::ErrorKind::WouldBlock => return Ok(None),
                 io::ErrorKind::Interrupted
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::ConnectionReset
@@ -271,7 +216,7 @@ mod tests {
     use std::collections::VecDeque;
 
     /// What comes of accepts that fare one after the other as `outcomes` say.
-    fn accepts(outcomes: Vec<Result<u8, io::Error>>) -> (io::Result<Accepted<u8>>, usize) {
+    fn accepts(outcomes: Vec<Result<u8, io::Error>>) -> (io::Result<Option<u8>>, usize) {
         let mut outcomes = VecDeque::from(outcomes);
         let accepted = accept_one(|| outcomes.pop_front().expect("no further accept"));
         (accepted, outcomes.len())
@@ -290,7 +235,7 @@ mod tests {
         for kind in broken {
             let (accepted, _) = accepts(vec![Err(kind.into()), Err(kind.into()), Ok(7)]);
             let accepted = accepted.expect("no error of ours");
-            assert_eq!(accepted, Accepted::Connection(7), "{kind:?}");
+            assert_eq!(accepted, Some(7), "{kind:?}");
         }
     }
 
@@ -298,7 +243,7 @@ mod tests {
     fn accepting_ends_when_it_would_block_or_the_system_has_no_more() {
         let blocked = io::Error::from(io::ErrorKind::WouldBlock);
         let (accepted, left) = accepts(vec![Err(blocked), Ok(7)]);
-        assert_eq!((accepted.expect("no error"), left), (Accepted::Nothing, 1));
+        assert_eq!((accepted.expect("no error"), left), (None, 1));
         let (accepted, left) = accepts(vec![Err(io::Error::from(Errno::MFILE)), Ok(7)]);
         assert!(accepted.is_err() && left == 1);
     }

@@ -1,0 +1,211 @@
+//! [`Net`] on mio: one poll for the listeners, the streams, the waker, the timer and the signals.
+//!
+//! Knows no requests: bytes go in and out.
+//!
+//! Rule: a token is either one of the few below or a whole connection id.
+
+use super::alarm::Alarm;
+use super::listener::{Bound, Listener};
+use super::signals::SignalSource;
+use super::socket_diag::SocketDiag;
+use super::{Event, Net, Readiness, Wait, cannot};
+use crate::config::StopSignals;
+use crate::log::{debug, info};
+use crate::task::ConnectionId;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::io::ioctl_fionread;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Instant;
+
+const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const ALARM: Token = Token(2);
+/// The first listener; the others follow.
+const LISTENERS: Token = Token(3);
+/// Of the connection with the serial number 1: all tokens of connections are above it.
+const FIRST_CONNECTION: usize = ConnectionId::SLOTS;
+
+/// Events that one poll takes; more wait in the kernel.
+const EVENTS_PER_POLL: usize = 256;
+
+/// Urgent data too, for what it does to reads ([`Readiness::short_reads_mislead`]).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const INTERESTS: Interest = Interest::READABLE
+    .add(Interest::WRITABLE)
+    .add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const INTERESTS: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// A peer that has gone is an error, not a signal.
+#[cfg(not(target_vendor = "apple"))]
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: SendFlags = SendFlags::empty();
+
+// A token holds a whole connection id.
+const _: () = assert!(usize::BITS >= 64, "64-bit targets only");
+
+/// The sockets of one server.
+#[derive(Debug)]
+pub(crate) struct MioNet {
+    poll: Poll,
+    events: Events,
+    alarm: Alarm,
+    /// None before [`MioNet::listen`], and once the server drains.
+    listeners: Vec<Listener>,
+    signals: Option<SignalSource>,
+    diag: Option<SocketDiag>,
+}
+
+impl MioNet {
+    /// Takes over the signals, and listens nowhere yet.
+    pub(crate) fn new(stop_signals: StopSignals) -> io::Result<MioNet> {
+        let poll = Poll::new().map_err(cannot("create the event loop's poll"))?;
+        let registry = poll.registry();
+        let signals = match stop_signals {
+            StopSignals::None => None,
+            wanted => {
+                let source = SignalSource::take_over(wanted, registry, SIGNALS);
+                Some(source.map_err(cannot("take over the signals"))?)
+            }
+        };
+        let alarm = Alarm::register(registry, ALARM);
+        let alarm = alarm.map_err(cannot("create the event loop's timer"))?;
+        Ok(MioNet {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_POLL),
+            alarm,
+            listeners: Vec::new(),
+            signals,
+            diag: None,
+        })
+    }
+
+    /// What ends a sleep of the poll from another thread.
+    pub(crate) fn waker(&self) -> io::Result<impl Fn() + Send + Sync + use<>> {
+        let waker = Waker::new(self.poll.registry(), WAKER);
+        let waker = waker.map_err(cannot("create the event loop's waker"))?;
+        Ok(move || waker.wake().expect("an eventfd takes every wake"))
+    }
+
+    /// From here on clients can connect: the last thing of a start. Says how many listeners there are.
+    pub(crate) fn listen(&mut self, bound: Bound) -> io::Result<usize> {
+        let first = bound.addresses()[0];
+        self.listeners = bound.listen(self.poll.registry(), LISTENERS)?;
+        self.diag = SocketDiag::open(first);
+        if self.diag.is_none() {
+            info!(
+                "the system does not tell what clients have acknowledged: what their sockets take counts as taken"
+            );
+        }
+        Ok(self.listeners.len())
+    }
+}
+
+impl Net for MioNet {
+    type Stream = TcpStream;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn poll(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = self.alarm.set(wait)?;
+        self.events.clear();
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        for event in &self.events {
+            match event.token() {
+                // What it announces is looked for in every tick.
+                WAKER => {}
+                SIGNALS => {
+                    let pending = self.signals.as_mut().map(SignalSource::pending);
+                    events.extend(pending.into_iter().flatten().map(Event::Signal));
+                }
+                ALARM => self.alarm.note_ring(),
+                Token(below @ ..FIRST_CONNECTION) => {
+                    events.push(Event::Connect(below - LISTENERS.0));
+                }
+                Token(bits) => {
+                    let readiness = Readiness {
+                        readable: event.is_readable() || event.is_read_closed(),
+                        writable: event.is_writable(),
+                        short_reads_mislead: event.is_read_closed() || event.is_priority(),
+                        failed: event.is_error(),
+                    };
+                    let id = ConnectionId::from_bits(bits as u64);
+                    events.push(Event::Stream(id, readiness));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: usize) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        match self.listeners.get(listener) {
+            Some(listener) => listener.accept(),
+            None => Ok(None),
+        }
+    }
+
+    fn register(&mut self, stream: &mut TcpStream, id: ConnectionId) -> io::Result<()> {
+        if let Err(cause) = set_options(stream) {
+            // The peer may have gone already; the first read will tell.
+            debug!(conn = %id, %cause, "socket options not set");
+        }
+        let token = Token(id.bits() as usize);
+        self.poll.registry().register(stream, token, INTERESTS)
+    }
+
+    // The system calls themselves: those of a libc are points at which a thread may be cancelled, and
+    // in a program of several threads they pay for that. On epoll and kqueue mio has no part in them;
+    // where it polls with poll(2), it would have to be told of "would block" (`TcpStream::try_io`).
+
+    fn receive(&mut self, stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        let (count, _) = recv(&*stream, buffer, RecvFlags::empty())?;
+        Ok(count)
+    }
+
+    fn send(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(&*stream, bytes, SEND_FLAGS)?)
+    }
+
+    fn shut(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        stream.shutdown(Shutdown::Write)
+    }
+
+    fn take_error(&mut self, stream: &mut TcpStream) -> io::Error {
+        let error = stream.take_error().unwrap_or_else(Some);
+        error.unwrap_or_else(|| ErrorKind::ConnectionReset.into())
+    }
+
+    fn unread(&mut self, stream: &TcpStream) -> usize {
+        ioctl_fionread(stream).map_or(0, |bytes| bytes as usize)
+    }
+
+    fn unacknowledged(&mut self, stream: &TcpStream) -> usize {
+        let diag = self.diag.as_mut();
+        let bytes = diag.and_then(|diag| diag.unacknowledged(stream));
+        bytes.unwrap_or_default()
+    }
+
+    fn close(&mut self, stream: TcpStream) {
+        drop(stream);
+    }
+
+    fn stop_listening(&mut self) {
+        self.listeners.clear();
+    }
+}
+
+/// A response goes out when it is there, not when the last one has been acknowledged; a peer that
+/// has vanished is found out in the end.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_keepalive(true)
+}

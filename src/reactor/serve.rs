@@ -1,0 +1,142 @@
+//! What one connection gets in a tick.
+//!
+//! Knows what the engine says of it, and does that.
+//!
+//! Rule: a connection has a bounded share of a tick; what is left waits for the next one.
+
+use super::sockets::{ReadOutcome, Socket};
+use super::{Reactor, SUBMIT_REQUESTS};
+use crate::engine::{Action, Engine};
+use crate::net::Net;
+use crate::task::ConnectionId;
+use std::io;
+use std::time::Instant;
+
+/// Reads of one connection in one tick, before the others have theirs.
+pub(super) const READS_PER_TICK: usize = 4;
+
+impl<N: Net> Reactor<N> {
+    /// Serves each connection on the ready list once; what comes up meanwhile waits for the next
+    /// tick. What they ask goes to the workers as soon as [`SUBMIT_REQUESTS`] wait.
+    pub(super) fn serve_ready(&mut self, now: Instant) {
+        for _ in 0..self.engine.ready_len() {
+            let Some(id) = self.engine.next_ready() else {
+                return;
+            };
+            self.serve(id, now);
+            if self.engine.waiting() >= SUBMIT_REQUESTS {
+                self.submit(now);
+            }
+        }
+    }
+
+    /// Serves one connection; one whose socket reports an error is lost. Says how many bytes came
+    /// that may be requests.
+    pub(super) fn serve(&mut self, id: ConnectionId, now: Instant) -> usize {
+        match self.try_serve(id, now) {
+            Ok(read) => read,
+            Err(cause) => {
+                self.engine.stats_mut().lost += 1;
+                self.close(id, &cause.to_string(), now);
+                0
+            }
+        }
+    }
+
+    /// Writes, reads and closes as the engine says, until there is nothing to do or the connection has
+    /// had its share of the tick.
+    fn try_serve(&mut self, id: ConnectionId, now: Instant) -> io::Result<usize> {
+        let (net, engine) = (&mut self.net, &mut self.engine);
+        let Some(socket) = self.sockets.get(id) else {
+            return Ok(0);
+        };
+        socket.check(net)?;
+        let mut read = 0;
+        for _ in 0..READS_PER_TICK {
+            flush(net, socket, engine, id, now)?;
+            match engine.next_action(id, socket.is_readable()) {
+                Action::Wait => return Ok(read),
+                Action::Read => match socket.read(net, &mut self.buffer)? {
+                    ReadOutcome::Bytes(count) => {
+                        read += count;
+                        engine.received(id, &self.buffer[..count], now);
+                        if !socket.is_readable() {
+                            // What follows from it is on the ready list.
+                            return Ok(read);
+                        }
+                    }
+                    ReadOutcome::End => engine.received_end(id, now),
+                    ReadOutcome::Blocked => return Ok(read),
+                },
+                Action::Discard => match socket.read(net, &mut self.buffer)? {
+                    ReadOutcome::Bytes(count) => engine.discarded(id, count),
+                    ReadOutcome::End => engine.received_end(id, now),
+                    ReadOutcome::Blocked => return Ok(read),
+                },
+                Action::ShutDown => {
+                    socket.shut(net)?;
+                    engine.shut_down(id, now);
+                }
+                Action::Close { why } => {
+                    self.close(id, why, now);
+                    return Ok(read);
+                }
+            }
+        }
+        engine.mark_ready(id);
+        Ok(read)
+    }
+
+    fn close(&mut self, id: ConnectionId, why: &str, now: Instant) {
+        if let Some(stream) = self.sockets.remove(id) {
+            self.net.close(stream);
+        }
+        let removed = self.engine.remove(id, now, why);
+        if removed.is_some_and(|removed| removed.has_submitted) {
+            let withdrawn = self.queue.discard(id.slot(), |task| task.connection == id);
+            let requests = withdrawn.iter().map(|task| task.run.span.requests).sum();
+            self.engine.withdrawn(requests);
+        }
+    }
+
+    /// Reads what lies in the sockets once, as far as the bounds allow. Linear in the connections.
+    pub(super) fn read_what_has_arrived(&mut self, now: Instant) {
+        for id in self.engine.ids() {
+            let Some(socket) = self.sockets.get(id) else {
+                continue;
+            };
+            let mut unread = self.net.unread(socket.stream());
+            if unread > 0 {
+                socket.set_readable();
+            }
+            while unread > 0 {
+                let read = self.serve(id, now);
+                unread = unread.saturating_sub(read);
+                if read == 0 {
+                    break;
+                }
+                // What waits for slots keeps its connection from being read.
+                self.submit(now);
+            }
+        }
+    }
+}
+
+fn flush<N: Net>(
+    net: &mut N,
+    socket: &mut Socket<N::Stream>,
+    engine: &mut Engine,
+    id: ConnectionId,
+    now: Instant,
+) -> io::Result<()> {
+    loop {
+        let unsent = engine.unsent(id);
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        match socket.write(net, unsent)? {
+            0 => return Ok(()),
+            count => engine.sent(id, count, now),
+        }
+    }
+}

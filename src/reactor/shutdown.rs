@@ -1,0 +1,173 @@
+//! How a server ends: what a signal starts, step by step.
+//!
+//! Knows no sockets; what is pending, the engine says.
+//!
+//! Rule: the stage only moves down this table.
+//!
+//! | stage | what moves it | next |
+//! |---|---|---|
+//! | `Running` | a first signal, or [`Stopper::stop`]: what has arrived is accepted and read once, then the listeners close and no input is framed any more | `Draining` |
+//! | `Draining` | every connection is closed, and no request runs | `Ended`, drained |
+//! | `Draining` | the drain timeout passes | `Ended`, timed out if something is unfinished |
+//! | any | a second signal | `Ended`, forced if something is unfinished |
+
+use super::{Reactor, SocketKernel};
+use crate::engine::Unfinished;
+use crate::log::{info, warn};
+use crate::net::{BACKLOG, Net, Signal};
+use crate::pool::ResponseQueue;
+use crate::task::Completion;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A loop that wakes so long after the drain timeout has not just slept; then the timeout is moved,
+/// once, by so much.
+pub(super) const LATE: Duration = Duration::from_millis(100);
+pub(super) const CATCH_UP: Duration = Duration::from_millis(500);
+
+/// Asks a running server to stop, from any thread.
+#[derive(Debug, Clone)]
+pub struct Stopper(Arc<ResponseQueue<Completion>>);
+
+impl Stopper {
+    pub(super) fn new(completions: &Arc<ResponseQueue<Completion>>) -> Stopper {
+        Stopper(Arc::clone(completions))
+    }
+
+    /// Does what SIGTERM does: the server answers what has arrived, then ends.
+    pub fn stop(&self) {
+        self.0.ask_to_stop();
+    }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Nothing was unfinished: all that was framed has been answered, and each answer was taken or
+    /// its client has gone.
+    Drained,
+    /// The drain timeout passed first; so much was abandoned.
+    TimedOut(Unfinished),
+    /// A second signal came first; so much was abandoned.
+    Forced(Unfinished),
+}
+
+/// Where the server is in its life.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stage {
+    Running,
+    /// Nothing is accepted or read any more; what was framed is answered.
+    Draining {
+        by: Instant,
+        /// `by` has been moved, because the loop came late to it.
+        was_late: bool,
+        /// All is answered and written: clients are waited for that have not closed.
+        is_written: bool,
+    },
+    Ended(StopReason),
+}
+
+impl Stage {
+    pub(super) fn drain_by(self) -> Option<Instant> {
+        match self {
+            Stage::Draining { by, .. } => Some(by),
+            Stage::Running | Stage::Ended(_) => None,
+        }
+    }
+}
+
+impl<N: Net> Reactor<N> {
+    /// How it ended, if it has.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        match self.stage {
+            Stage::Ended(reason) => Some(reason),
+            Stage::Running | Stage::Draining { .. } => None,
+        }
+    }
+
+    /// After the drain in `collect`, see [`ResponseQueue::is_stop_asked`].
+    pub(super) fn note_stop(&mut self, now: Instant) {
+        if self.completions.is_stop_asked() && matches!(self.stage, Stage::Running) {
+            self.stop("asked", now);
+        }
+        for signal in std::mem::take(&mut self.signals) {
+            match (signal, self.stage) {
+                (Signal::Report, _) => self.report(now),
+                (Signal::Stop(why), Stage::Running) => self.stop(why, now),
+                (Signal::Stop(why), _) => {
+                    warn!(signal = why, "second signal: ending at once");
+                    self.end(StopReason::Forced);
+                }
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self, why: &str, now: Instant) {
+        for backlog in &mut self.backlogs {
+            backlog.set_ready();
+        }
+        self.accept(now, BACKLOG as usize);
+        self.read_what_has_arrived(now);
+        self.engine.stop(now);
+        let Unfinished { requests, bytes } = self.unfinished();
+        info!(why, unanswered = requests, unsent_bytes = bytes, "stopping");
+        self.backlogs.clear();
+        self.net.stop_listening();
+        self.stage = Stage::Draining {
+            by: now + self.drain_timeout,
+            was_late: false,
+            is_written: false,
+        };
+    }
+
+    fn unfinished(&mut self) -> Unfinished {
+        self.engine.unfinished(&mut SocketKernel {
+            net: &mut self.net,
+            sockets: &mut self.sockets,
+        })
+    }
+
+    pub(super) fn check_drained(&mut self, now: Instant) {
+        let Stage::Draining {
+            by,
+            was_late,
+            is_written,
+        } = self.stage
+        else {
+            return;
+        };
+        // A request may still run for a client that has gone: time for it, while signals are heard.
+        let connections = self.engine.len();
+        if connections == 0 && !self.engine.has_submitted() {
+            self.stage = Stage::Ended(StopReason::Drained);
+        } else if now >= by + LATE && !was_late {
+            // The process was stopped, or had no processor: what has happened meanwhile comes first.
+            self.stage = Stage::Draining {
+                by: now + CATCH_UP,
+                was_late: true,
+                is_written,
+            };
+        } else if now >= by {
+            self.end(StopReason::TimedOut);
+        } else if !is_written && connections > 0 && self.engine.is_written() {
+            info!(
+                connections,
+                "all is answered; waiting for clients to take it and close"
+            );
+            self.stage = Stage::Draining {
+                by,
+                was_late,
+                is_written: true,
+            };
+        }
+    }
+
+    /// Ends the server, as `abandoned` if that loses something.
+    fn end(&mut self, abandoned: fn(Unfinished) -> StopReason) {
+        let unfinished = self.unfinished();
+        self.stage = Stage::Ended(match unfinished == Unfinished::default() {
+            true => StopReason::Drained,
+            false => abandoned(unfinished),
+        });
+    }
+}

@@ -1,0 +1,129 @@
+//! One run: the reactor of production lives in a [`World`] through random steps.
+//!
+//! Knows when a reactor that sleeps would be woken.
+//!
+//! Rule: after each step everything is compared with the oracles; and whenever the reactor would
+//! sleep, nothing may be left that it should have done.
+
+use super::net::SimNet;
+use super::{Summary, Trace, World};
+use crate::answers;
+use reactor_pool::codec::Lines;
+use reactor_pool::net::Wait;
+use reactor_pool::reactor::{Reactor, StopReason};
+use std::cell::{RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(crate) struct Life {
+    pub(super) reactor: Reactor<SimNet>,
+    world: Rc<RefCell<World>>,
+    /// How long the poll sleeps.
+    wait: Wait,
+}
+
+impl Life {
+    pub(crate) fn new(seed: u64, trace: Trace) -> Life {
+        let world = World::new(seed, trace);
+        let (settings, queue) = (&world.settings, Arc::clone(&world.queue));
+        let (config, quick_bytes) = (settings.config.clone(), settings.quick_bytes);
+        let is_quick = Box::new(move |line: &[u8]| answers::is_quick(line, quick_bytes));
+        let completions = Arc::clone(&world.completions);
+        let world = Rc::new(RefCell::new(world));
+        let codec = Arc::new(Lines::new(config.max_line));
+        let net = SimNet(Rc::clone(&world));
+        let mut reactor = Reactor::new(&config, net, codec, is_quick, queue, completions);
+        reactor.start_accepting(1);
+        let wait = reactor.fall_asleep();
+        Life {
+            reactor,
+            world,
+            wait,
+        }
+    }
+
+    pub(super) fn world(&self) -> RefMut<'_, World> {
+        self.world.borrow_mut()
+    }
+
+    /// Lives through `steps` random steps, then sees that everything comes to its end.
+    pub(crate) fn run(mut self, steps: u64) -> Summary {
+        while self.world().steps < steps && self.reactor.stop_reason().is_none() {
+            let before = self.world().steps;
+            self.random_step();
+            if self.world().steps > before {
+                self.check();
+            }
+        }
+        self.end();
+        let world = self.world();
+        Summary {
+            steps: world.steps,
+            counts: world.gone,
+        }
+    }
+
+    fn random_step(&mut self) {
+        let weights = self.world().settings.weights;
+        let others = weights.clients + weights.workers + weights.clock;
+        if self.world().random.below(others + weights.ticks) < others {
+            let next_due = self.next_due();
+            return self.world().acts(next_due);
+        }
+        // A poll may return for nothing, but seldom does.
+        if self.is_tick_due() || self.world().random.percent(1) {
+            self.tick();
+        }
+    }
+
+    /// When the poll ends though nothing happens. Nobody waits here for the drain timeout.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let world = self.world();
+        let far = world.now + world.settings.config.drain_timeout / 2;
+        match self.wait {
+            Wait::Until(at) if at < far => Some(at),
+            Wait::Not | Wait::Until(_) | Wait::Forever => None,
+        }
+    }
+
+    pub(super) fn is_tick_due(&self) -> bool {
+        if self.reactor.stop_reason().is_some() {
+            return false;
+        }
+        let next_due = self.next_due();
+        let world = self.world();
+        let mut accepted = world.peers.iter().filter(|peer| peer.accepted.is_some());
+        self.wait == Wait::Not
+            || world.is_woken()
+            || accepted.any(|peer| peer.socket.has_edges())
+            || (!world.stopping && world.listener_edge)
+            || next_due.is_some_and(|at| at <= world.now)
+    }
+
+    pub(super) fn tick(&mut self) {
+        let called = {
+            let mut world = self.world();
+            world.is_ticking = true;
+            world.has_pushed = false;
+            world.queue.parking().called()
+        };
+        self.reactor.tick(Wait::Not).expect("no poll fails here");
+        {
+            let mut world = self.world();
+            world.is_ticking = false;
+            world.end_tick();
+            let called_now = world.queue.parking().called();
+            if !world.has_pushed {
+                world.gone.called_in_time += called_now.saturating_sub(called) as u64;
+            }
+        }
+        self.wait = self.reactor.fall_asleep();
+    }
+
+    /// How the server ended, which it does once it is stopped.
+    pub(super) fn check_stop_reason(&self) {
+        let expected = self.world().stopping.then_some(StopReason::Drained);
+        assert_eq!(self.reactor.stop_reason(), expected, "promise 9");
+    }
+}

@@ -1,0 +1,429 @@
+//! The simulated network: [`Net`] on models of the sockets, for the reactor of production.
+//!
+//! Knows what the reactor asks for and what happens around it; not what the engine thinks.
+//!
+//! Rule: whatever the reactor does, the oracle has foretold: each call is compared with it, and then
+//! passed on to it. Workers, clients and time do not wait for the end of a tick, so they go on between
+//! any two calls.
+
+use super::{Oracle, Peer, Run, Undrained, World};
+use crate::oracle::CLOSE;
+use crate::socket::Read;
+use reactor_pool::engine::{Action, REFUSAL_RESERVE};
+use reactor_pool::net::{Event, Net, Wait};
+use reactor_pool::task::{ConnectionId, Task};
+use std::cell::{RefCell, RefMut};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long accepting pauses for want of descriptors.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The number of a client names its stream.
+pub(super) type Stream = u32;
+
+#[derive(Clone)]
+pub(super) struct SimNet(pub(super) Rc<RefCell<World>>);
+
+impl SimNet {
+    fn world(&self) -> RefMut<'_, World> {
+        self.0.borrow_mut()
+    }
+}
+
+impl Net for SimNet {
+    type Stream = Stream;
+
+    fn now(&self) -> Instant {
+        self.world().time_is_read()
+    }
+
+    fn poll(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        assert_eq!(wait, Wait::Not, "who simulates the sleep has ended it");
+        self.world().tell_events(events);
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: usize) -> io::Result<Option<(Stream, SocketAddr)>> {
+        assert_eq!(listener, 0, "there is one listener");
+        let mut world = self.world();
+        world.meanwhile();
+        world.accept()
+    }
+
+    fn register(&mut self, stream: &mut Stream, id: ConnectionId) -> io::Result<()> {
+        self.world().register(*stream, id);
+        Ok(())
+    }
+
+    fn receive(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut world = self.world();
+        world.meanwhile();
+        world.receive(*stream, buffer)
+    }
+
+    fn send(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+        let mut world = self.world();
+        world.meanwhile();
+        world.send(*stream, bytes)
+    }
+
+    fn shut(&mut self, stream: &mut Stream) -> io::Result<()> {
+        self.world().shut(*stream)
+    }
+
+    fn take_error(&mut self, stream: &mut Stream) -> io::Error {
+        let mut world = self.world();
+        let peer = world.peer(*stream);
+        assert!(peer.socket.failed, "no error was announced");
+        peer.lose()
+    }
+
+    fn unread(&mut self, stream: &Stream) -> usize {
+        let mut world = self.world();
+        let is_stop_pass = world.is_stop_pass();
+        let socket = &mut world.peer(*stream).socket;
+        // The last pass believes this, and no edges.
+        socket.readable |= is_stop_pass && socket.unread() > 0;
+        socket.unread()
+    }
+
+    fn unacknowledged(&mut self, stream: &Stream) -> usize {
+        let mut world = self.world();
+        let bytes = world.peer(*stream).socket.unacknowledged();
+        world.looked_at.push((*stream, bytes));
+        bytes
+    }
+
+    fn close(&mut self, stream: Stream) {
+        self.world().close(stream);
+    }
+
+    fn stop_listening(&mut self) {
+        self.world().stop();
+    }
+
+    fn note_tasks(&mut self, tasks: &[Task]) {
+        self.world().queue_tasks(tasks);
+    }
+}
+
+impl Peer {
+    /// The reactor is told that the client has reset the connection.
+    fn lose(&mut self) -> io::Error {
+        self.is_lost = true;
+        ErrorKind::ConnectionReset.into()
+    }
+
+    fn accepted(&mut self) -> (ConnectionId, &mut Oracle) {
+        let (id, oracle) = self.accepted.as_mut().expect("it was accepted");
+        (*id, oracle)
+    }
+}
+
+impl World {
+    fn peer(&mut self, stream: Stream) -> &mut Peer {
+        let mut peers = self.peers.iter_mut();
+        let peer = peers.find(|peer| peer.client.number() == stream);
+        peer.expect("a stream is there until it is closed")
+    }
+
+    /// A poll ends: what has happened since the last one, or a part of it.
+    fn tell_events(&mut self, events: &mut Vec<Event>) {
+        self.steps += 1;
+        self.note(|| "tick".to_owned());
+        self.woken.store(false, Ordering::Relaxed);
+        self.tick_at = None;
+        if std::mem::take(&mut self.listener_edge) {
+            self.listener_ready = true;
+            events.push(Event::Connect(0));
+        }
+        let withheld = if self.ending {
+            0
+        } else {
+            self.settings.withheld
+        };
+        for peer in &mut self.peers {
+            let Some((id, _)) = peer.accepted else {
+                continue;
+            };
+            if peer.socket.has_edges() && !self.random.percent(withheld) {
+                events.push(Event::Stream(id, peer.socket.tell_edges()));
+            }
+        }
+    }
+
+    /// The first time that a tick reads is its own, and all that was announced before is drained then.
+    fn time_is_read(&mut self) -> Instant {
+        if self.tick_at.is_none() && self.is_ticking {
+            self.tick_at = Some(self.now);
+            self.completions_are_drained();
+        }
+        self.now
+    }
+
+    /// The reactor reads for the last time, unless it has not heard of the stop yet.
+    fn is_stop_pass(&self) -> bool {
+        self.stop_asked && !self.stopping
+    }
+
+    /// When the tick began, as the engine is told.
+    pub(super) fn tick_at(&self) -> Instant {
+        self.tick_at.expect("a tick reads the time first")
+    }
+
+    fn completions_are_drained(&mut self) {
+        let now = self.tick_at();
+        for Undrained {
+            id,
+            first,
+            outcomes,
+            panicked,
+        } in std::mem::take(&mut self.undrained)
+        {
+            self.outcomes.ok += outcomes.ok;
+            self.outcomes.error += outcomes.error;
+            self.outcomes.internal += outcomes.internal;
+            match self.oracle(id) {
+                Some(oracle) => oracle.completed(first, &panicked, now),
+                None => self.gone.dropped += panicked.len() as u64,
+            }
+        }
+    }
+
+    /// Workers and clients do not wait for the end of a tick, and time does not either.
+    fn meanwhile(&mut self) {
+        if self.ending {
+            return;
+        }
+        if self.settings.stops && !self.stop_asked && self.random.below(300) == 0 {
+            return self.ask_for_stop();
+        }
+        match self.random.below(16) {
+            0 => self.client_acts(),
+            1 | 2 => self.worker_acts(),
+            3 => self.set_clock(self.now + Duration::from_micros(300)),
+            _ => {}
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
+        assert!(!self.stopping, "accepted after the stop");
+        assert!(self.may_accept(), "one connection too many");
+        assert!(
+            self.accept_paused_until
+                .is_none_or(|until| until <= self.tick_at()),
+            "accepting did not pause"
+        );
+        if !self.ending && self.random.percent(self.settings.exhausted) {
+            self.accept_paused_until = Some(self.tick_at() + ACCEPT_PAUSE);
+            self.gone.accept_pauses += 1;
+            return Err(io::Error::other("out of descriptors"));
+        }
+        self.accept_paused_until = None;
+        let mut waiting = self.peers.iter().filter(|peer| peer.accepted.is_none());
+        let Some(peer) = waiting.next() else {
+            self.listener_ready = false;
+            return Ok(None);
+        };
+        Ok(Some((peer.client.number(), ([192, 0, 2, 1], 1).into())))
+    }
+
+    /// Whether the connection limit, and what is left for refusals, allows one more.
+    pub(super) fn may_accept(&self) -> bool {
+        self.oracles().count() < self.settings.config.max_connections + REFUSAL_RESERVE
+    }
+
+    fn register(&mut self, stream: Stream, id: ConnectionId) {
+        let now = self.tick_at();
+        let served = self.oracles().filter(|oracle| !oracle.is_refused).count();
+        let mut oracle = Oracle::new(&self.settings, now);
+        if served >= self.settings.config.max_connections {
+            oracle.refuse_connection(now);
+            self.gone.too_many += 1;
+        }
+        self.note(|| format!("client {stream} is {id:?}, {served} are served"));
+        self.peer(stream).accepted = Some((id, oracle));
+    }
+
+    fn receive(&mut self, stream: Stream, buffer: &mut [u8]) -> io::Result<usize> {
+        let (now, budget_spent) = (self.tick_at(), self.is_budget_spent());
+        let at_most = self
+            .random
+            .between(1, self.settings.chunk)
+            .min(buffer.len());
+        let is_stop_pass = self.is_stop_pass();
+        let peer = self.peer(stream);
+        let readable = peer.socket.readable;
+        let (id, oracle) = peer.accepted.as_mut().expect("it was accepted");
+        let action = oracle.next_action(readable, budget_spent);
+        assert!(
+            matches!(action, Action::Read | Action::Discard),
+            "{id:?} is read, and should not be: {action:?} is right"
+        );
+        let is_discarded = action == Action::Discard;
+        let count = match peer.socket.read(buffer, at_most, is_discarded) {
+            Read::Bytes(count) if is_discarded => {
+                oracle.discarded(count);
+                count
+            }
+            Read::Bytes(count) => {
+                oracle.received(&buffer[..count], now);
+                count
+            }
+            Read::End => {
+                oracle.received_end(now);
+                0
+            }
+            Read::Blocked => return Err(ErrorKind::WouldBlock.into()),
+            Read::Reset => return Err(peer.lose()),
+        };
+        let id = *id;
+        self.gone.read_at_stop += if is_stop_pass { count as u64 } else { 0 };
+        self.note(|| format!("{id:?}: {action:?} {count}"));
+        Ok(count)
+    }
+
+    fn send(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize> {
+        let (now, is_whole, part) = (
+            self.tick_at(),
+            self.random.percent(70),
+            self.random.below(bytes.len().max(1)),
+        );
+        let peer = self.peer(stream);
+        let (id, oracle) = peer.accepted.as_mut().expect("it was accepted");
+        compare(*id, bytes, oracle.unsent());
+        let room = match peer.socket.write_room() {
+            Err(()) => return Err(peer.lose()),
+            Ok(0) => return Err(ErrorKind::WouldBlock.into()),
+            Ok(room) => room.min(bytes.len()),
+        };
+        let count = if is_whole { room } else { room.min(1 + part) };
+        peer.socket.write(&bytes[..count]);
+        oracle.sent(count, now);
+        let id = *id;
+        self.note(|| format!("{id:?}: sent {count}"));
+        Ok(count)
+    }
+
+    fn shut(&mut self, stream: Stream) -> io::Result<()> {
+        let (now, budget_spent) = (self.tick_at(), self.is_budget_spent());
+        let peer = self.peer(stream);
+        let readable = peer.socket.readable;
+        let (id, oracle) = peer.accepted();
+        let action = oracle.next_action(readable, budget_spent);
+        assert_eq!(
+            action,
+            Action::ShutDown,
+            "{id:?} is shut, and should not be"
+        );
+        let Ok(()) = peer.socket.shut_down_writing() else {
+            return Err(peer.lose());
+        };
+        peer.accepted().1.shut_down(now);
+        Ok(())
+    }
+
+    fn close(&mut self, stream: Stream) {
+        let budget_spent = self.is_budget_spent();
+        let at = self
+            .peers
+            .iter()
+            .position(|peer| peer.client.number() == stream);
+        let mut peer = self.peers.swap_remove(at.expect("it is closed once"));
+        let (id, mut oracle) = peer.accepted.take().expect("it was accepted");
+        self.note(|| format!("{id:?} is closed, lost: {}", peer.is_lost));
+        if peer.is_lost {
+            self.gone.lost += 1;
+        } else {
+            let action = oracle.next_action(peer.socket.readable, budget_spent);
+            assert_eq!(action, CLOSE, "{id:?} is closed, and should not be");
+        }
+        // The reactor takes back what no worker has started.
+        let unwanted = self.queued.iter().filter(|(run, _)| run.id == id);
+        let has_run = unwanted.clone().any(|(run, _)| run.requests > 1);
+        self.gone.runs_discarded += u64::from(has_run);
+        self.queued.retain(|(run, _)| run.id != id);
+        self.gone.discarded += (oracle.queued() + oracle.waiting()) as u64;
+        self.gone.add(&oracle.counts);
+        if !peer.is_lost {
+            let all = peer.socket.takeable();
+            peer.client.received.extend(peer.socket.client_takes(all));
+            let is_whole = oracle.check_whole(&peer.client.received);
+            self.gone.closed_whole += u64::from(is_whole);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.note(|| "stop".to_owned());
+        let now = self.tick_at();
+        self.stopping = true;
+        self.looked_at.clear();
+        self.peers.retain(|peer| peer.accepted.is_some());
+        self.oracles_mut().for_each(|(_, oracle)| oracle.stop(now));
+    }
+
+    /// Slots are given, in this order.
+    fn queue_tasks(&mut self, tasks: &[Task]) {
+        let now = self.tick_at();
+        self.has_pushed = true;
+        let pushed: Vec<_> = tasks.iter().map(Run::of).collect();
+        for (turn, run) in pushed.iter().enumerate() {
+            let (id, first, more) = (run.id, run.first, run.requests - 1);
+            self.note(|| format!("{id:?} {first} and {more} more are queued"));
+            for (_, other) in self.oracles_mut().filter(|(other, _)| *other != id) {
+                other.passed_by_turn_of(id);
+            }
+            let oracle = self.oracle(id);
+            let oracle = oracle.expect("promise 6: slots for a connection that has gone");
+            oracle.check_run(run);
+            for sequence in run.sequences() {
+                oracle.slot_given(sequence, now);
+            }
+            self.slots_given += run.requests as u64;
+            let had_one = pushed[..turn].iter().any(|before| before.id == id);
+            self.gone.later_turns += u64::from(had_one && id != pushed[0].id);
+        }
+        let pushed_at = self.now;
+        self.queued
+            .extend(pushed.into_iter().map(|run| (run, pushed_at)));
+        let (taken, capacity) = (self.queued_requests(), self.settings.config.queue);
+        self.queued_peak = self.queued_peak.max(taken);
+        assert!(taken <= capacity, "promise 5: more slots than there are");
+    }
+
+    /// A tick is over; the last that it did was to judge deadlines.
+    pub(super) fn end_tick(&mut self) {
+        let (now, budget_spent) = (self.tick_at(), self.is_budget_spent());
+        for (stream, unacknowledged) in std::mem::take(&mut self.looked_at) {
+            self.peer(stream).accepted().1.looked(unacknowledged, now);
+        }
+        for peer in &mut self.peers {
+            let unread = peer.socket.unread();
+            if let Some((_, oracle)) = &mut peer.accepted {
+                oracle.expire(unread, budget_spent, now);
+            }
+        }
+    }
+}
+
+/// Promises 1, 2 and 6, byte for byte.
+#[track_caller]
+pub(super) fn compare(id: ConnectionId, unsent: &[u8], expected: &[u8]) {
+    if unsent != expected {
+        let end = |bytes: &[u8]| {
+            let end = &bytes[bytes.len().saturating_sub(200)..];
+            end.escape_ascii().to_string()
+        };
+        panic!(
+            "promises 1, 2, 6: {id:?} has {} bytes unsent that end with {:?}, not {} that end with {:?}",
+            unsent.len(),
+            end(unsent),
+            expected.len(),
+            end(expected)
+        );
+    }
+}
