@@ -19,13 +19,13 @@ use crate::plan::Limits;
 /// The answer (counted from 0 on each connection) at which faults of one answer happen.
 pub(crate) const FAULTY_ANSWER: usize = 5;
 /// How long [`Fault::Stall`] lasts.
-pub(crate) const STALL: Duration = Duration::from_millis(300);
+pub const STALL: Duration = Duration::from_millis(300);
 /// Two connections that exchange answers wait this long for each other.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is wrong. Unless it says otherwise, it happens once, on the first connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Nothing.
     None,
     /// An answer and the next one change places.
@@ -64,7 +64,7 @@ pub(crate) enum Fault {
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
-pub(crate) struct FaultyServer {
+pub struct FaultyServer {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -84,7 +84,7 @@ struct Shared {
 
 impl FaultyServer {
     /// Listens on a free port of 127.0.0.1.
-    pub(crate) fn start(fault: Fault, limits: Limits) -> io::Result<Self> {
+    pub fn start(fault: Fault, limits: Limits) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -101,12 +101,12 @@ impl FaultyServer {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// How many answers it has given so far.
-    pub(crate) fn answered(&self) -> u64 {
+    pub fn answered(&self) -> u64 {
         // A plain counter: nothing else is read because of it.
         self.shared.answered.load(Ordering::Relaxed)
     }

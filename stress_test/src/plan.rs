@@ -90,11 +90,11 @@ impl fmt::Display for Span {
 
 /// The limits of the server under test, which its error texts name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// The most bytes of a request line, its ending not counted.
-    pub(crate) max_line_bytes: usize,
+    pub max_line_bytes: usize,
     /// The longest SLEEP in milliseconds.
-    pub(crate) max_sleep_ms: u32,
+    pub max_sleep_ms: u32,
 }
 
 /// When requests are due in an open loop.

@@ -4,7 +4,8 @@
 //!
 //! Rule: one fault, one server, one run; the count of failures is asserted with the words.
 
-use crate::faulty_server::Fault;
+use stress_test::Fault;
+
 use crate::support::{Report, against, run, server};
 
 /// Payloads that always carry their frame.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as BlockedSignal};
 use rustix::process::{Pid, Signal, kill_process};
+use stress_test::Fault;
 
-use crate::faulty_server::Fault;
 use crate::support::{DEADLINE, Report, against, program, run, run_while, server, stress_test};
 
 #[test]

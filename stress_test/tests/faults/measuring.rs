@@ -5,8 +5,8 @@
 //! Rule: no tight times; what is asserted holds on a machine that has other things to do.
 
 use serde_json::Value;
+use stress_test::{Fault, FaultyServer, STALL};
 
-use crate::faulty_server::{Fault, FaultyServer, STALL};
 use crate::schema;
 use crate::support::{Report, against, run, server, stress_test};
 

@@ -8,9 +8,9 @@ use std::fs;
 use std::time::Instant;
 
 use serde_json::Value;
+use stress_test::{Fault, FaultyServer};
 
 use crate::command::{folder_with_server, interrupt};
-use crate::faulty_server::{Fault, FaultyServer};
 use crate::measuring::assert_valid;
 use crate::support::{Report, program, run, run_while, server, stress_test};
 

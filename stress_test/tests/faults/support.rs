@@ -9,8 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::faulty_server::{Fault, FaultyServer};
-use crate::plan::Limits;
+use stress_test::{Fault, FaultyServer, Limits};
 
 /// Far more than any run here takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);

@@ -9,8 +9,8 @@ use std::net::TcpListener;
 use std::thread;
 
 use serde_json::Value;
+use stress_test::Fault;
 
-use crate::faulty_server::Fault;
 use crate::measuring::assert_valid;
 use crate::support::{Report, against, run, server, stress_test};
 
