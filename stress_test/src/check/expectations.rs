@@ -1,0 +1,275 @@
+//! The right answer to any frame of the run, and the frame that a stray answer belongs to.
+//!
+//! Joins the workload (what is asked) and the oracle (what is right); knows no connection's state.
+//!
+//! Rule: nothing is stored per request: both sides are written anew, into the same two buffers.
+
+use std::mem;
+
+use crate::check::failure::Sender;
+use crate::check::oracle::{self, Ending};
+use crate::load::plan::{Limits, Plan, Requests};
+use crate::load::template::{Exchange, Framing};
+use crate::load::workload::{Frame, Workload, tagged_frame};
+
+/// An untagged answer (a digest) is looked for among so many of the last frames of each client.
+const SEARCHED_FRAMES: u32 = 256;
+/// So many frames are looked through in one run; after that, untagged strays stay unnamed.
+const SEARCH_BUDGET: u32 = 4_000_000;
+/// An OK of so many bytes has enough of its frame in it to be told from the answers to others.
+const DISTINCTIVE_BYTES: usize = 12;
+
+/// Whatever the longest request is, errors have no more bytes than this.
+const LONGEST_ERROR_BYTES: usize = 128;
+
+/// Every request and every right answer of a run.
+#[derive(Debug)]
+pub(crate) struct Expectations {
+    source: Source,
+    clients: u32,
+    /// How many frames each client has sent so far, hogs last.
+    sent: Vec<u32>,
+    search_budget: u32,
+    /// Scratch: the answer that was written last.
+    answer: Vec<u8>,
+}
+
+/// Where requests and their right answers come from.
+#[derive(Debug)]
+enum Source {
+    /// The workloads ask, and the oracle knows what is right.
+    Protocol(Protocol),
+    /// Both are spelled out, for every client alike.
+    Template(Exchange),
+}
+
+#[derive(Debug)]
+struct Protocol {
+    of_clients: Workload,
+    of_hogs: Workload,
+    clients: u32,
+    limits: Limits,
+    /// Scratch: the request line that was written last.
+    request: Vec<u8>,
+}
+
+impl Protocol {
+    fn workload(&self, client: u32) -> &Workload {
+        if client < self.clients {
+            &self.of_clients
+        } else {
+            &self.of_hogs
+        }
+    }
+
+    fn append_answer(&mut self, frame: Frame, answer: &mut Vec<u8>) {
+        let mut request = mem::take(&mut self.request);
+        request.clear();
+        let workload = self.workload(frame.client);
+        let ending = workload.append_request(frame, &mut request);
+        oracle::append_answer(self.limits, &request, ending, answer);
+        self.request = request;
+    }
+}
+
+impl Expectations {
+    /// The expectations of `plan`.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let source = match &plan.requests {
+            Requests::Mixes { clients, hogs } => Source::Protocol(Protocol {
+                of_clients: Workload::of_clients(plan, *clients),
+                of_hogs: Workload::of_hogs(plan, *hogs),
+                clients: plan.clients,
+                limits: plan.limits,
+                request: Vec::new(),
+            }),
+            Requests::Template(exchange) => Source::Template(exchange.clone()),
+        };
+        Self {
+            source,
+            clients: plan.clients,
+            sent: vec![0; (plan.clients + plan.hogs) as usize],
+            search_budget: SEARCH_BUDGET,
+            answer: Vec::new(),
+        }
+    }
+
+    /// Whose number `client` is.
+    pub(crate) fn sender(&self, client: u32) -> Sender {
+        match client.checked_sub(self.clients) {
+            Some(hog) => Sender::Hog(hog),
+            None => Sender::Client(client),
+        }
+    }
+
+    /// Whether the last frame of `client` may have to be sent alone.
+    pub(crate) fn last_frame_may_end_the_stream(&self, client: u32) -> bool {
+        match &self.source {
+            Source::Protocol(protocol) => {
+                let workload = protocol.workload(client);
+                workload.last_frame_may_end_the_stream()
+            }
+            Source::Template(_) => false,
+        }
+    }
+
+    /// Appends `frame` to what will be sent. Returns whether it ends the stream: its sender shuts
+    /// the sending side down behind it.
+    pub(crate) fn append_request(&mut self, frame: Frame, outbox: &mut Vec<u8>) -> bool {
+        let sent = &mut self.sent[frame.client as usize];
+        *sent = (*sent).max(frame.sequence + 1);
+        match &self.source {
+            Source::Protocol(protocol) => {
+                let workload = protocol.workload(frame.client);
+                let ending = workload.append_request(frame, outbox);
+                outbox.extend_from_slice(ending.bytes());
+                ending == Ending::Eof
+            }
+            Source::Template(exchange) => {
+                let Frame { client, sequence } = frame;
+                exchange.send().append(client, sequence, outbox);
+                false
+            }
+        }
+    }
+
+    /// How answers are told apart.
+    pub(crate) fn framing(&self) -> Framing {
+        match &self.source {
+            Source::Protocol(_) => Framing::Lines,
+            Source::Template(exchange) => exchange.framing(),
+        }
+    }
+
+    /// No right answer has more bytes than this.
+    pub(crate) fn longest_answer_bytes(&self) -> usize {
+        match &self.source {
+            // An OK is no longer than its request; an error may be, where lines are short.
+            Source::Protocol(protocol) => protocol.limits.max_line_bytes + LONGEST_ERROR_BYTES,
+            Source::Template(exchange) => exchange.expect().longest_bytes(),
+        }
+    }
+
+    /// The right answer to `frame`, without the LF that ends a line.
+    pub(crate) fn answer(&mut self, frame: Frame) -> &[u8] {
+        self.answer.clear();
+        match &mut self.source {
+            Source::Protocol(protocol) => protocol.append_answer(frame, &mut self.answer),
+            Source::Template(exchange) => {
+                let Frame { client, sequence } = frame;
+                exchange.expect().append(client, sequence, &mut self.answer);
+            }
+        }
+        &self.answer
+    }
+
+    /// Whether `line` is the right answer to `frame`.
+    pub(crate) fn is_answer(&mut self, frame: Frame, line: &[u8]) -> bool {
+        self.answer(frame) == line
+    }
+
+    /// Whether `line` can be told from the answers to other frames.
+    pub(crate) fn is_distinctive(&self, line: &[u8]) -> bool {
+        match &self.source {
+            Source::Protocol(_) => line.len() >= DISTINCTIVE_BYTES && line.starts_with(b"OK "),
+            Source::Template(exchange) => exchange.expect().varies(),
+        }
+    }
+
+    /// The frame that has been sent, by whichever client, and that `line` is the answer to; clients
+    /// are searched from `nearest` on.
+    pub(crate) fn whose(&mut self, line: &[u8], nearest: u32) -> Option<Frame> {
+        if !self.is_distinctive(line) {
+            return None;
+        }
+        if let Some(frame) = line.strip_prefix(b"OK ").and_then(tagged_frame)
+            && self
+                .sent
+                .get(frame.client as usize)
+                .is_some_and(|&sent| frame.sequence < sent)
+            && self.is_answer(frame, line)
+        {
+            return Some(frame);
+        }
+        self.search(line, nearest)
+    }
+
+    fn search(&mut self, line: &[u8], nearest: u32) -> Option<Frame> {
+        let clients = self.sent.len() as u32;
+        for client in (nearest..clients).chain(0..nearest) {
+            let sent = self.sent[client as usize];
+            for sequence in (sent.saturating_sub(SEARCHED_FRAMES)..sent).rev() {
+                self.search_budget = self.search_budget.checked_sub(1)?;
+                let frame = Frame { client, sequence };
+                if self.is_answer(frame, line) {
+                    return Some(frame);
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::Mix;
+    use crate::load::workload::tests::plan;
+
+    fn sent(mix: Mix, frames: u32) -> Expectations {
+        let mut expectations = Expectations::new(&plan(mix));
+        for client in 0..4 {
+            for sequence in 0..frames {
+                expectations.append_request(Frame { client, sequence }, &mut Vec::new());
+            }
+        }
+        expectations
+    }
+
+    #[test]
+    fn a_stray_answer_is_traced_to_its_frame() {
+        for mix in [Mix::Echo, Mix::Hash] {
+            let mut expectations = sent(mix, 50);
+            let mut traced = 0;
+            for client in 0..4 {
+                for sequence in 0..50 {
+                    let frame = Frame { client, sequence };
+                    let line = expectations.answer(frame).to_vec();
+                    if expectations.is_distinctive(&line) {
+                        assert_eq!(expectations.whose(&line, 1), Some(frame));
+                        traced += 1;
+                    }
+                }
+            }
+            assert!(traced > 150, "{traced} of 200");
+        }
+    }
+
+    #[test]
+    fn what_was_not_sent_or_not_like_this_is_nobodys() {
+        let mut expectations = sent(Mix::Echo, 50);
+        let unsent = Frame {
+            client: 1,
+            sequence: 50,
+        };
+        let line = expectations.answer(unsent).to_vec();
+        assert_eq!(expectations.whose(&line, 0), None);
+        assert_eq!(expectations.whose(b"OK c1.f3.nothing like it", 0), None);
+        assert_eq!(expectations.whose(b"OK c9999.f3.nothing like it", 0), None);
+    }
+
+    #[test]
+    fn the_search_ends_when_its_budget_is_spent() {
+        let mut expectations = sent(Mix::Hash, 50);
+        expectations.search_budget = 100;
+        assert_eq!(expectations.whose(b"OK 0123456789abcdef", 0), None);
+        assert_eq!(expectations.search_budget, 0);
+    }
+
+    #[test]
+    fn hogs_are_numbered_after_the_clients() {
+        let expectations = sent(Mix::Echo, 1);
+        assert_eq!(expectations.sender(2), Sender::Client(2));
+        assert_eq!(expectations.sender(3), Sender::Hog(0));
+    }
+}

@@ -1,0 +1,262 @@
+//! What a right server answers to a request line, written from docs/protocol.md.
+//!
+//! Shares no code with the server and knows nothing of what is being sent or why: bytes in, the one
+//! right answer out. Only `ERR server busy`, which depends on load, is not its business.
+//!
+//! Rule: it errs on no side; whatever line it is given, it knows the answer to the byte.
+
+use sha2::{Digest, Sha256};
+
+use crate::load::plan::Limits;
+
+/// The answer to a request that found no queue slot in time.
+pub(crate) const BUSY: &[u8] = b"ERR server busy";
+/// What a connection is told that the server will not have; then it closes.
+pub(crate) const TOO_MANY_CONNECTIONS: &[u8] = b"ERR too many connections";
+
+/// Of an unknown operation, the answer names so many bytes at most.
+const SHOWN_NAME_BYTES: usize = 32;
+
+/// How a request line ends on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// LF.
+    Lf,
+    /// CR LF.
+    CrLf,
+    /// Nothing: the client shuts its sending side down inside the line.
+    Eof,
+}
+
+impl Ending {
+    /// The bytes that end the line.
+    pub(crate) fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Lf => b"\n",
+            Self::CrLf => b"\r\n",
+            Self::Eof => b"",
+        }
+    }
+}
+
+/// Appends the right answer to `line`, without the LF that ends it on the wire.
+///
+/// `line` holds no ending. With [`Ending::Lf`] it must not end in CR, as that CR would be part of
+/// the ending.
+pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: Ending, answer: &mut Vec<u8>) {
+    debug_assert!(ending != Ending::Lf || !line.ends_with(b"\r"));
+    if is_too_long(limits, line, ending) {
+        append_text(answer, "ERR line too long (limit ");
+        append_decimal(answer, limits.max_line_bytes as u64);
+        append_text(answer, " bytes)");
+        return;
+    }
+    if ending == Ending::Eof {
+        return append_text(answer, "ERR incomplete line");
+    }
+    if line.is_empty() {
+        return append_text(answer, "ERR empty request");
+    }
+    let (op, argument) = match memchr::memchr(b' ', line) {
+        Some(space) => (&line[..space], &line[space + 1..]),
+        None => (line, &[][..]),
+    };
+    if op.eq_ignore_ascii_case(b"ECHO") {
+        append_text(answer, "OK ");
+        answer.extend_from_slice(argument);
+    } else if op.eq_ignore_ascii_case(b"SLEEP") {
+        append_sleep(limits, argument, answer);
+    } else if op.eq_ignore_ascii_case(b"HASH") {
+        append_text(answer, "OK ");
+        append_hex(answer, &Sha256::digest(argument));
+    } else {
+        append_unknown_op(op, answer);
+    }
+}
+
+/// Whether the limit is passed before the line ends. At the end of the stream a CR after exactly
+/// the most bytes has passed no limit: the server is still waiting for the LF.
+fn is_too_long(limits: Limits, line: &[u8], ending: Ending) -> bool {
+    let limit = limits.max_line_bytes;
+    let waits_for_lf = ending == Ending::Eof && line.len() == limit + 1 && line.ends_with(b"\r");
+    line.len() > limit && !waits_for_lf
+}
+
+fn append_sleep(limits: Limits, argument: &[u8], answer: &mut Vec<u8>) {
+    match sleep_ms(argument).filter(|&ms| ms <= u64::from(limits.max_sleep_ms)) {
+        Some(ms) => {
+            append_text(answer, "OK ");
+            append_decimal(answer, ms);
+        }
+        None => {
+            append_text(answer, "ERR SLEEP needs an integer from 0 to ");
+            append_decimal(answer, u64::from(limits.max_sleep_ms));
+        }
+    }
+}
+
+/// The number in a SLEEP argument; numbers beyond a `u64` stop at its largest value, which is out
+/// of every range.
+fn sleep_ms(argument: &[u8]) -> Option<u64> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let first = argument.iter().position(|byte| !is_blank(byte))?;
+    let last = argument.iter().rposition(|byte| !is_blank(byte))?;
+    argument[first..=last].iter().try_fold(0u64, |sum, byte| {
+        byte.is_ascii_digit().then(|| {
+            sum.saturating_mul(10)
+                .saturating_add(u64::from(byte - b'0'))
+        })
+    })
+}
+
+fn append_unknown_op(op: &[u8], answer: &mut Vec<u8>) {
+    append_text(answer, "ERR unknown op ");
+    let shown = op.iter().take(SHOWN_NAME_BYTES);
+    answer.extend(shown.map(|&byte| match byte {
+        0x21..=0x7e => byte.to_ascii_uppercase(),
+        _ => b'?',
+    }));
+}
+
+fn append_text(answer: &mut Vec<u8>, text: &str) {
+    answer.extend_from_slice(text.as_bytes());
+}
+
+fn append_hex(answer: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        answer.push(DIGITS[usize::from(byte >> 4)]);
+        answer.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// Appends `number` in plain decimal.
+pub(crate) fn append_decimal(text: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[first..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        max_line_bytes: 64,
+        max_sleep_ms: 10_000,
+    };
+
+    fn answer_with(line: &[u8], ending: Ending) -> Vec<u8> {
+        let mut answer = Vec::new();
+        append_answer(LIMITS, line, ending, &mut answer);
+        answer
+    }
+
+    #[track_caller]
+    fn check(line: &[u8], expected: &[u8]) {
+        let answer = answer_with(line, Ending::CrLf);
+        assert_eq!(
+            answer.escape_ascii().to_string(),
+            expected.escape_ascii().to_string(),
+            "for {:?}",
+            line.escape_ascii().to_string()
+        );
+    }
+
+    #[test]
+    fn echo_returns_its_argument_byte_for_byte() {
+        check(b"ECHO abc", b"OK abc");
+        check(b"eChO abc", b"OK abc");
+        check(b"ECHO", b"OK ");
+        check(b"ECHO ", b"OK ");
+        check(b"ECHO  a \t", b"OK  a \t");
+        check(b"ECHO \0\xff\r", b"OK \0\xff\r");
+    }
+
+    #[test]
+    fn sleep_answers_its_number_without_leading_zeros() {
+        check(b"SLEEP 0", b"OK 0");
+        check(b"sleep 10000", b"OK 10000");
+        check(b"SLEEP \t 007\t ", b"OK 7");
+        check(
+            b"SLEEP 00000000000000000000000000000000000000000000000012",
+            b"OK 12",
+        );
+    }
+
+    #[test]
+    fn sleep_without_such_an_integer_names_the_limit() {
+        let arguments: [&[u8]; 12] = [
+            b"",
+            b" ",
+            b" 10001",
+            b" -1",
+            b" +5",
+            b" 1.5",
+            b" 1 2",
+            b" abc",
+            b" 5\r",
+            b" \x0b5",
+            b" 99999999999999999999999999999999",
+            b" \xd9\xa3",
+        ];
+        for argument in arguments {
+            let line = [b"SLEEP", argument].concat();
+            check(&line, b"ERR SLEEP needs an integer from 0 to 10000");
+        }
+    }
+
+    #[test]
+    fn hash_is_sha_256_in_lowercase_hex() {
+        let of_nothing = b"OK e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let of_abc = b"OK ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        check(b"HASH", of_nothing);
+        check(b"HASH ", of_nothing);
+        check(b"hash abc", of_abc);
+    }
+
+    #[test]
+    fn unknown_op_is_upper_cased_shortened_and_made_printable() {
+        check(b"nope x", b"ERR unknown op NOPE");
+        check(b" ECHO x", b"ERR unknown op ");
+        check(b"ECHO\tx y", b"ERR unknown op ECHO?X");
+        check(b"a\0\xffz~\x7f", b"ERR unknown op A??Z~?");
+        check(
+            &[b'x'; 40],
+            &[&b"ERR unknown op "[..], &[b'X'; 32]].concat(),
+        );
+    }
+
+    #[test]
+    fn empty_line_is_an_error() {
+        check(b"", b"ERR empty request");
+    }
+
+    #[test]
+    fn the_limit_counts_the_line_without_its_ending() {
+        let too_long = b"ERR line too long (limit 64 bytes)";
+        check(&[b'x'; 65], too_long);
+        check(&[&[b'x'; 64][..], b"\r"].concat(), too_long);
+        let longest = [b"ECHO ", &[b'y'; 59][..]].concat();
+        check(&longest, &[&b"OK "[..], &[b'y'; 59]].concat());
+    }
+
+    #[test]
+    fn a_stream_that_ends_inside_a_line_is_told_so_once() {
+        let incomplete = b"ERR incomplete line";
+        assert_eq!(answer_with(b"\r", Ending::Eof), incomplete);
+        assert_eq!(answer_with(b"ECHO x", Ending::Eof), incomplete);
+        let waiting = [&[b'x'; 64][..], b"\r"].concat();
+        assert_eq!(answer_with(&waiting, Ending::Eof), incomplete);
+        let too_long = b"ERR line too long (limit 64 bytes)";
+        assert_eq!(answer_with(&[b'x'; 65], Ending::Eof), too_long);
+    }
+}

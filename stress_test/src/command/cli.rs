@@ -1,0 +1,303 @@
+//! The command line: flags and environment variables to a [`Plan`] and the way to its server.
+//!
+//! Knows clap and the ranges; does nothing.
+//!
+//! Rule: what is wrong is said in one line that names the flag and what it allows.
+
+mod series;
+mod shared;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::series::check_warmup;
+pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
+pub(crate) use self::shared::{LoadArguments, OutputArguments, RequestArguments, TargetArguments};
+use self::values::{file, length, rate, seconds_or_none, threshold, whole};
+pub(crate) use self::values::{is_asked_for, one_line};
+use crate::figures::threshold::Threshold;
+use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan};
+
+/// How long an open loop lasts unless it is told.
+const OPEN_LOOP_DURATION: Duration = Duration::from_secs(10);
+/// How often a refused request is sent again in a closed loop unless it is told.
+const CLOSED_LOOP_RETRIES: u32 = 5;
+
+const AFTER_HELP: &str = "\
+Every answer is compared byte for byte, in order, with the one right answer. A wrong one is named:
+swapped, foreign (another client's), repeated, altered, missing, unexpected (nothing asked for it).
+Clients and frames are counted from 0. Payloads carry both, as far as they are long enough (some 10
+characters); answers of SLEEP and errors carry neither, so a stray one can be noticed but not traced.
+
+Each request has three times: intended, written, answered. Latency counts from the intended time,
+service time from the written one, send lag is what lies between. With --rate the intended time is
+the timetable's, so waits that a slow server causes are in the latency; without, it is when the
+client had room. Requests without an answer stay in the latencies as at least their age. A
+percentile is n/a when fewer than 10 of the sample lie above it: p99 takes 1000 requests.
+
+--send and --expect drive any server that answers each request with known bytes, here redis, where
+the length of an argument stands before it:
+
+    stress_test --port 6379 --send '*2\\r\\n$4\\r\\nECHO\\r\\n$8\\r\\n{n:8}\\r\\n' --expect '$8\\r\\n{n:8}\\r\\n'
+
+stdout is the report, its last line the verdict; everything else goes to stderr.
+
+Exit codes:
+    0  PASS
+    1  FAIL, or interrupted after something had failed
+    2  a flag is wrong
+    3  nothing is listening, or there is no server to spawn
+    4  every answer was right, but a --fail-if condition was met, or could not be judged
+    5  every answer was right, but the figures show the limit of this program, not the server's
+       (with --rate or --fail-if; otherwise it is a line in the report)
+  130  interrupted by Ctrl-C, nothing had failed until then";
+
+/// Loads a server of the reactor-pool protocol (with --send any other) with many clients, verifies
+/// every answer, and measures latency, throughput and fairness.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true,
+    args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    /// The run that it is without a command.
+    #[command(flatten)]
+    pub(crate) run: RunArguments,
+
+    /// What else it can do.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Everything but a run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows that each check fires: runs against a built-in server with one fault at a time
+    Selftest,
+    /// Measures every combination of pool sizes, workloads, clients and queues: starts the server
+    /// anew for each, in several rounds of shuffled order
+    Sweep(Box<SweepArguments>),
+    /// Raises the rate of an open loop until the service level breaks, and reports the highest
+    /// rate that holds
+    Ramp(Box<RampArguments>),
+    /// Makes one self-contained HTML page of the JSON files of runs, sweeps and ramps
+    Report(ReportArguments),
+}
+
+/// The flags of a run.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Clients, each on a connection of its own, 1 to 50000
+    #[arg(long, env = "STRESS_TEST_CLIENTS", default_value = "50", value_parser = whole::<1, 50_000>)]
+    clients: u32,
+
+    /// Requests of each client in a closed loop (one that sends when it has room), 1 to 1000000000
+    #[arg(long, env = "STRESS_TEST_FRAMES", visible_alias = "requests",
+        conflicts_with_all = ["rate", "duration"], default_value = "100", value_parser = whole::<1, 1_000_000_000>)]
+    frames: u32,
+
+    /// Open loop: so many requests a second are due (1k is 1000, 0.1 to 10M), of all clients
+    /// together, whether or not the server keeps up; each goes to the next client with room
+    #[arg(long, env = "STRESS_TEST_RATE", value_name = "RATE", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// How requests are spread in time with --rate
+    #[arg(
+        long,
+        env = "STRESS_TEST_ARRIVALS",
+        default_value = "poisson",
+        value_enum
+    )]
+    arrivals: Arrivals,
+
+    /// Seconds for which requests are due, 0.1 to 86400 [default: 10 with --rate; otherwise --frames
+    /// ends the load]. With --rate, what is due at the end may still be sent for a second, and is
+    /// a failure (unsent) after that
+    #[arg(long, env = "STRESS_TEST_DURATION", value_name = "SECONDS", value_parser = length)]
+    duration: Option<Duration>,
+
+    /// Seconds at the beginning that are verified but not measured, 0 to 86400
+    #[arg(long, env = "STRESS_TEST_WARMUP", default_value = "0", value_name = "SECONDS",
+        value_parser = seconds_or_none)]
+    warmup: Duration,
+
+    #[command(flatten)]
+    requests: RequestArguments,
+
+    /// How often a request answered ERR server busy is sent again, 0 to 100, after 10 ms doubling
+    /// to 1 s, with jitter; refused once more, it is a failure. 0 counts refusals instead: they
+    /// are reported and no failures [default: 5, with --rate 0]
+    #[arg(long, env = "STRESS_TEST_RETRIES", value_parser = whole::<0, 100>)]
+    retries: Option<u32>,
+
+    /// Extra clients that keep --hog-inflight requests under way for as long as the others run, 0
+    /// to 1000; reported apart, verified as well, never retrying what is refused
+    #[arg(long, env = "STRESS_TEST_HOGS", default_value = "0", value_parser = whole::<0, 1000>)]
+    hogs: u32,
+
+    /// Requests that a hog keeps under way, 1 to 100000
+    #[arg(long, env = "STRESS_TEST_HOG_INFLIGHT", default_value = "128", value_name = "REQUESTS",
+        value_parser = whole::<1, 100_000>)]
+    hog_inflight: u32,
+
+    /// What the hogs ask for [default: as --mix]
+    #[arg(
+        long,
+        env = "STRESS_TEST_HOG_MIX",
+        value_name = "MIX",
+        value_enum,
+        conflicts_with = "send"
+    )]
+    hog_mix: Option<Mix>,
+
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+
+    /// Fails the run (exit 4) when a condition is met, such as 'p99>5ms', 'service.p99.9>=20ms',
+    /// 'busy>0.1%', 'rate<20k', 'unsent>0'; several are separated by commas. A percentile that the
+    /// sample is too small for fails too
+    #[arg(
+        long,
+        env = "STRESS_TEST_FAIL_IF",
+        value_name = "CONDITION",
+        value_delimiter = ',',
+        value_parser = threshold,
+        help_heading = "Output"
+    )]
+    pub(crate) fail_if: Vec<Threshold>,
+
+    /// Writes every figure into this file, in the format of docs/stress_test.schema.json
+    #[arg(long, env = "STRESS_TEST_JSON", value_name = "FILE", value_parser = file,
+        help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+impl RunArguments {
+    /// What to run. An error is one line that names the flag.
+    pub(crate) fn plan(&self) -> Result<Plan, String> {
+        let load = match (self.rate, self.duration) {
+            (Some(rate), duration) => Load::Rate(OpenLoop {
+                rate,
+                arrivals: self.arrivals,
+                duration: duration.unwrap_or(OPEN_LOOP_DURATION),
+            }),
+            (None, Some(duration)) => Load::Duration(duration),
+            (None, None) => Load::Frames(self.frames),
+        };
+        if let Some(duration) = load.duration() {
+            check_warmup(self.warmup, duration)?;
+        }
+        let default_retries = match load {
+            Load::Rate(_) => 0,
+            Load::Frames(_) | Load::Duration(_) => CLOSED_LOOP_RETRIES,
+        };
+        let requests = self.requests.requests(self.hog_mix)?;
+        let plan = self.load.plan(self.clients, load, requests)?;
+        Ok(Plan {
+            warmup: self.warmup,
+            retries: self.retries.unwrap_or(default_retries),
+            hogs: self.hogs,
+            hog_inflight: self.hog_inflight as usize,
+            ..plan
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::Requests;
+    use clap::CommandFactory;
+
+    fn parse(flags: &[&str]) -> Result<Plan, String> {
+        let arguments = [&["stress_test"], flags].concat();
+        let cli = Cli::try_parse_from(arguments);
+        cli.map_err(|error| one_line(&error))?.run.plan()
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_shows_templates_as_they_have_to_be_typed() {
+        let help = Cli::command().render_long_help().to_string();
+        let example = r"--send '*2\r\n$4\r\nECHO\r\n$8\r\n{n:8}\r\n' --expect '$8\r\n{n:8}\r\n'";
+        assert!(help.contains(example), "{help}");
+    }
+
+    #[test]
+    fn every_flag_is_an_environment_variable_too() {
+        for argument in Cli::command().get_arguments() {
+            let Some(flag) = argument.get_long() else {
+                continue;
+            };
+            let expected = format!("STRESS_TEST_{}", flag.to_uppercase().replace('-', "_"));
+            let variable = argument.get_env().expect(flag);
+            assert_eq!(variable.to_str(), Some(expected.as_str()));
+        }
+    }
+
+    #[test]
+    fn the_longest_payload_depends_on_the_longest_line() {
+        let plan = parse(&["--max-line", "20", "--payload", "15"]).expect("it fits");
+        assert_eq!(plan.payload.max, 15);
+        let error = parse(&["--max-line", "20", "--payload", "16"]).expect_err("it does not fit");
+        assert!(
+            error.contains("--payload") && error.contains("15"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn hogs_ask_for_the_same_unless_told_otherwise() {
+        let mixes = |flags: &[&str]| match parse(flags).expect("flags").requests {
+            Requests::Mixes { clients, hogs } => (clients, hogs),
+            Requests::Template(exchange) => panic!("{exchange:?}"),
+        };
+        assert_eq!(mixes(&["--mix", "hash"]), (Mix::Hash, Mix::Hash));
+        assert_eq!(mixes(&["--hog-mix", "sleep"]), (Mix::Echo, Mix::Sleep));
+    }
+
+    #[test]
+    fn a_rate_makes_it_an_open_loop() {
+        let plan = parse(&["--rate", "2k", "--duration", "3", "--warmup", "1"]).expect("flags");
+        let Load::Rate(open) = plan.load else {
+            panic!("{plan:?}");
+        };
+        assert_eq!((open.rate, open.duration.as_secs()), (2000.0, 3));
+        assert_eq!(open.arrivals, Arrivals::Poisson);
+        assert_eq!((plan.warmup.as_secs(), plan.retries), (1, 0));
+        let plan = parse(&["--duration", "3"]).expect("flags");
+        assert_eq!(plan.load, Load::Duration(Duration::from_secs(3)));
+        assert_eq!(plan.retries, 5);
+        for flags in [
+            &["--rate", "1k", "--frames", "5"][..],
+            &["--rate", "1k", "--duration", "3", "--warmup", "3"],
+        ] {
+            assert!(parse(flags).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_separated_by_commas() {
+        let flags = [
+            "stress_test",
+            "--fail-if",
+            "p99>5ms,busy>1%",
+            "--fail-if",
+            "max>1s",
+        ];
+        let cli = Cli::try_parse_from(flags).expect("flags");
+        let texts: Vec<String> = cli.run.fail_if.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["p99>5ms", "busy>1%", "max>1s"]);
+    }
+}

@@ -1,0 +1,235 @@
+//! Flags that several commands share.
+//!
+//! Knows clap and the ranges; does nothing.
+//!
+//! Rule: a flag means the same in every command that has it.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
+
+use super::values::{seconds, span, whole};
+use crate::load::plan::{Limits, Load, Mix, Plan, Requests, Span};
+use crate::load::template::Exchange;
+
+/// `ECHO ` and `HASH ` stand before a payload.
+const OP_BYTES: u32 = 5;
+
+/// Where the server is, or how to start one.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct TargetArguments {
+    /// The server's host name or address
+    #[arg(
+        long,
+        env = "STRESS_TEST_HOST",
+        default_value = "127.0.0.1",
+        conflicts_with = "spawn"
+    )]
+    pub(crate) host: String,
+
+    /// The server's port, 1 to 65535
+    #[arg(long, env = "STRESS_TEST_PORT", default_value = "9000", value_parser = whole::<1, 65_535>,
+        conflicts_with = "spawn")]
+    pub(crate) port: u32,
+
+    /// Starts the `server` that lies beside this program on a free port, and stops it at the end
+    #[arg(long, env = "STRESS_TEST_SPAWN", value_parser = FalseyValueParser::new(),
+        action = ArgAction::SetTrue)]
+    pub(crate) spawn: bool,
+
+    /// The spawned server's --workers
+    #[arg(long, env = "STRESS_TEST_WORKERS", requires = "spawn", value_parser = whole::<1, 100_000>)]
+    pub(crate) workers: Option<u32>,
+
+    /// The spawned server's --queue
+    #[arg(long, env = "STRESS_TEST_QUEUE", requires = "spawn", value_parser = whole::<1, 1000>)]
+    pub(crate) queue: Option<u32>,
+
+    /// One more argument for the spawned server, such as --server-arg=--reject-when-full; may be
+    /// given several times
+    #[arg(
+        long,
+        env = "STRESS_TEST_SERVER_ARG",
+        value_name = "ARG",
+        requires = "spawn",
+        allow_hyphen_values = true
+    )]
+    pub(crate) server_arg: Vec<OsString>,
+}
+
+/// What is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
+    /// What to ask for; balanced is half SLEEP, half ECHO; errors provokes every error text
+    #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo", value_enum)]
+    pub(crate) mix: Mix,
+
+    // Help says "n in braces", as clap makes a line break of it without a width.
+    /// Sends this instead of a mix, to any server with one right answer to it. {c} stands for the
+    /// number of the client, n in braces for that of its request, both from 0; {c:4} and {n:8} are the
+    /// same in 4 and 8 digits. {{ and }} are braces, \n \r \t \0 \\ and \xHH bytes
+    #[arg(long, env = "STRESS_TEST_SEND", value_name = "TEMPLATE", requires = "expect",
+        allow_hyphen_values = true, conflicts_with_all = ["mix", "payload", "sleep_ms"])]
+    pub(crate) send: Option<String>,
+
+    /// The right answer to --send, to the byte, spelled in the same way; with numbers in it, swapped
+    /// answers can be found. One that is a line ends at its LF, any other has as many bytes as the
+    /// one that is due, and there a wrong one that is no request's ends the connection
+    #[arg(
+        long,
+        env = "STRESS_TEST_EXPECT",
+        value_name = "TEMPLATE",
+        requires = "send",
+        allow_hyphen_values = true
+    )]
+    pub(crate) expect: Option<String>,
+}
+
+impl RequestArguments {
+    /// The requests; of hogs, those of `hog_mix` if there is one. An error is one line that names
+    /// the flag.
+    pub(crate) fn requests(&self, hog_mix: Option<Mix>) -> Result<Requests, String> {
+        match (&self.send, &self.expect) {
+            (Some(send), Some(expect)) => Exchange::parse(send, expect).map(Requests::Template),
+            _ => Ok(Requests::Mixes {
+                clients: self.mix,
+                hogs: hog_mix.unwrap_or(self.mix),
+            }),
+        }
+    }
+}
+
+/// What each client does.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Load")]
+pub(crate) struct LoadArguments {
+    /// Requests that a client keeps under way at a time (pipelining), 1 to 100000; one that waits
+    /// for its retry counts as under way
+    #[arg(long, env = "STRESS_TEST_MAX_INFLIGHT", default_value = "1",
+        value_parser = whole::<1, 100_000>)]
+    pub(crate) max_inflight: u32,
+
+    /// Characters in an ECHO or HASH argument: MIN..MAX (both included) or one number, up to
+    /// --max-line less 5
+    #[arg(long, env = "STRESS_TEST_PAYLOAD", default_value = "1..100", value_name = "MIN..MAX",
+        value_parser = span)]
+    pub(crate) payload: Span,
+
+    /// Milliseconds of a SLEEP: MIN..MAX (both included) or one number, up to --max-sleep
+    #[arg(long, env = "STRESS_TEST_SLEEP_MS", default_value = "1..10", value_name = "MIN..MAX",
+        value_parser = span)]
+    pub(crate) sleep_ms: Span,
+
+    /// The server's --max-line, which its error texts name, 16 to 16777216
+    #[arg(long, env = "STRESS_TEST_MAX_LINE", default_value = "65536", value_name = "BYTES",
+        value_parser = whole::<16, 16_777_216>)]
+    pub(crate) max_line: u32,
+
+    /// The server's --max-sleep, which its error texts name, 0 to 86400000
+    #[arg(long, env = "STRESS_TEST_MAX_SLEEP", default_value = "10000", value_name = "MS",
+        value_parser = whole::<0, 86_400_000>)]
+    pub(crate) max_sleep: u32,
+
+    /// Repeats the requests of an earlier run, 0 to 4294967295; the report names it [default: random]
+    #[arg(long, env = "STRESS_TEST_SEED", value_parser = whole::<0, { u32::MAX }>)]
+    pub(crate) seed: Option<u32>,
+
+    /// Seconds that a connection may stay without a response while one is due, 0.1 to 3600; then
+    /// those requests are missing, and after two such waits in a row the connection is given up
+    #[arg(long, env = "STRESS_TEST_TIMEOUT", default_value = "10", value_name = "SECONDS",
+        value_parser = seconds)]
+    pub(crate) timeout: Duration,
+
+    /// Connections begun per second, 1 to 1000000; the load starts when all are made
+    #[arg(long, env = "STRESS_TEST_CONNECT_RATE", default_value = "5000", value_name = "RATE",
+        value_parser = whole::<1, 1_000_000>)]
+    pub(crate) connect_rate: u32,
+}
+
+/// What is said while it runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArguments {
+    /// Names each failure on stderr at once, and copies the spawned server's log there
+    #[arg(short, long, env = "STRESS_TEST_VERBOSE", value_parser = FalseyValueParser::new(),
+        action = ArgAction::SetTrue, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+
+    /// Prints failures and the verdict only
+    #[arg(short, long, env = "STRESS_TEST_QUIET", value_parser = FalseyValueParser::new(),
+        action = ArgAction::SetTrue)]
+    pub(crate) quiet: bool,
+}
+
+impl LoadArguments {
+    /// A plan of `clients` that do `load`, without hogs, warmup and retries. An error is one line
+    /// that names the flag.
+    pub(crate) fn plan(
+        &self,
+        clients: u32,
+        load: Load,
+        requests: Requests,
+    ) -> Result<Plan, String> {
+        let longest_payload = self.max_line - OP_BYTES;
+        if self.payload.max > longest_payload {
+            return Err(format!(
+                "invalid value '{}' for '--payload <MIN..MAX>': with --max-line {} it may be up \
+                 to {longest_payload}",
+                self.payload, self.max_line
+            ));
+        }
+        if self.sleep_ms.max > self.max_sleep {
+            return Err(format!(
+                "invalid value '{}' for '--sleep-ms <MIN..MAX>': with --max-sleep {} it may be up \
+                 to {1}",
+                self.sleep_ms, self.max_sleep
+            ));
+        }
+        Ok(Plan {
+            clients,
+            load,
+            warmup: Duration::ZERO,
+            max_inflight: self.max_inflight as usize,
+            requests,
+            hogs: 0,
+            hog_inflight: 1,
+            payload: self.payload,
+            sleep_ms: self.sleep_ms,
+            limits: Limits {
+                max_line_bytes: self.max_line as usize,
+                max_sleep_ms: self.max_sleep,
+            },
+            seed: u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..))),
+            timeout: self.timeout,
+            retries: 0,
+            connect_rate: self.connect_rate,
+        })
+    }
+
+    /// The arguments of a spawned server, without address.
+    pub(crate) fn server_arguments(
+        &self,
+        workers: Option<u32>,
+        queue: Option<u32>,
+        more: &[OsString],
+    ) -> Vec<OsString> {
+        let flags = [
+            ("--workers", workers),
+            ("--queue", queue),
+            ("--max-line", Some(self.max_line)),
+            ("--max-sleep", Some(self.max_sleep)),
+        ];
+        let mut arguments = Vec::new();
+        for (flag, value) in flags {
+            if let Some(value) = value {
+                arguments.push(OsString::from(flag));
+                arguments.push(OsString::from(value.to_string()));
+            }
+        }
+        arguments.extend(more.iter().cloned());
+        arguments
+    }
+}

@@ -1,0 +1,131 @@
+//! How the value of a flag is read, and what is said when it cannot be.
+//!
+//! Knows texts and ranges; not which flag it is.
+//!
+//! Rule: what is wrong is said in one line that names what is allowed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+
+use crate::figures::threshold::Threshold;
+use crate::load::plan::Span;
+
+/// The lowest and the highest rate.
+const RATES: std::ops::RangeInclusive<f64> = 0.1..=10_000_000.0;
+
+/// One line of what clap has to say in several.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first_paragraph = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first_paragraph.split_whitespace().collect();
+    let line = words.join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+/// Whether `error` is the help or the version, asked for.
+pub(crate) fn is_asked_for(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    )
+}
+
+pub(crate) fn whole<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (MIN..=MAX).contains(number));
+    number.ok_or_else(|| format!("a whole number from {MIN} to {MAX} is needed"))
+}
+
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (0.1..=3600.0).contains(number));
+    number
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
+}
+
+pub(crate) fn span(text: &str) -> Result<Span, String> {
+    let (min, max) = text.split_once("..").unwrap_or((text, text));
+    match (min.parse(), max.parse()) {
+        (Ok(min), Ok(max)) if min <= max => Ok(Span { min, max }),
+        _ => Err("a whole number or MIN..MAX, with MIN not above MAX, is needed".to_owned()),
+    }
+}
+
+/// Requests per second, with k or M.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let (number, factor) = match text.as_bytes().last() {
+        Some(b'k') => (&text[..text.len() - 1], 1e3),
+        Some(b'M') => (&text[..text.len() - 1], 1e6),
+        _ => (text, 1.0),
+    };
+    let rate = number.parse().ok().map(|number: f64| number * factor);
+    rate.filter(|rate| RATES.contains(rate))
+        .ok_or_else(|| "a number from 0.1 to 10000000, or with k or M, is needed".to_owned())
+}
+
+/// Seconds, 0 included.
+pub(crate) fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (0.0..=86_400.0).contains(number));
+    number
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds from 0 to 86400 is needed".to_owned())
+}
+
+/// Seconds, not too few to measure something.
+pub(crate) fn length(text: &str) -> Result<Duration, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (0.1..=86_400.0).contains(number));
+    number
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a number of seconds from 0.1 to 86400 is needed".to_owned())
+}
+
+/// A condition.
+pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
+    Threshold::parse(text)
+}
+
+/// A file to write; that it has a name is all that can be said.
+pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("the name of a file is needed".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_a_number_or_two() {
+        assert_eq!(span("5"), Ok(Span { min: 5, max: 5 }));
+        assert_eq!(span("5..9"), Ok(Span { min: 5, max: 9 }));
+        for text in ["", "..", "5..", "..5", "9..5", "-1..5", "5..=9", "a"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_may_be_in_thousands() {
+        assert_eq!(rate("500"), Ok(500.0));
+        assert_eq!(rate("1k"), Ok(1000.0));
+        assert_eq!(rate("2.5k"), Ok(2500.0));
+        assert_eq!(rate("1M"), Ok(1_000_000.0));
+        for text in ["", "k", "0", "-1", "11M", "nan", "1 k", "1K"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+}

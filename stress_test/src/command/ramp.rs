@@ -1,0 +1,317 @@
+//! The ramp: open loops of rising rates, until the service level breaks.
+//!
+//! Knows how one rate is measured and judged; which rate comes next is `search`'s.
+//!
+//! Rule: a rate breaks when two measurements in a row say so, as one may be the machine's bad luck;
+//! where it was the generator that broke, the server is not blamed.
+
+mod search;
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use signal_hook_mio::v1_0::Signals;
+
+use self::search::Search;
+use crate::check::failure::Failures;
+use crate::command::cli::RampArguments;
+use crate::command::exit;
+use crate::command::run::{self, Refusal, Target};
+use crate::drive::driver::Ended;
+use crate::figures::ramp::{RampResult, RampStep};
+use crate::figures::results::{RunResult, SCHEMA, Verdict};
+use crate::figures::threshold::{Finding, Threshold};
+use crate::load::plan::{Load, OpenLoop, Plan};
+use crate::output::progress::Progress;
+use crate::output::report::{Milliseconds, load_in_words};
+
+/// A step is not made longer than this, however large a sample it needs.
+const LONGEST_STEP: Duration = Duration::from_secs(60);
+/// A random number of arrivals may be smaller than its mean; so much more is planned.
+const MARGIN: f64 = 1.2;
+
+/// Runs the ramp, and returns the exit code.
+pub(crate) fn ramp(arguments: &RampArguments) -> anyhow::Result<Result<u8, Refusal>> {
+    let plan = match arguments.plan() {
+        Ok(plan) => plan,
+        Err(text) => return Ok(Err(run::usage(text))),
+    };
+    let series = &arguments.series;
+    let json = match series.json.as_deref().map(run::create).transpose() {
+        Ok(json) => json,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let mut signals = run::catch_signals()?;
+    let (target, load, output) = (&arguments.target, &series.load, &series.output);
+    let target = match run::find(target, load, output.verbose, &mut signals) {
+        Ok(target) => target,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let mut ramp = Ramp {
+        arguments,
+        plan,
+        target,
+        steps: Vec::new(),
+        end: End::Found,
+        wrong: Vec::new(),
+    };
+    if let Err(refusal) = ramp.climb(&mut signals)? {
+        return Ok(Err(refusal));
+    }
+    let result = ramp.into_result()?;
+    let mut out = io::stdout().lock();
+    write_table(&mut out, &result, output.quiet)
+        .and_then(|()| out.flush())
+        .context("cannot write the table")?;
+    if let Some(file) = json {
+        run::write_json(file, &result)?;
+    }
+    Ok(Ok(result.exit_code))
+}
+
+/// How a ramp ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It has its answer.
+    Found,
+    /// An answer of the server was wrong.
+    Wrong,
+    /// By a signal.
+    Interrupted,
+}
+
+struct Ramp<'a> {
+    arguments: &'a RampArguments,
+    plan: Plan,
+    target: Target,
+    steps: Vec<RampStep>,
+    end: End,
+    /// The first failures that are not only a matter of load.
+    wrong: Vec<String>,
+}
+
+impl Ramp<'_> {
+    fn climb(&mut self, signals: &mut Signals) -> anyhow::Result<Result<(), Refusal>> {
+        let RampArguments {
+            start,
+            max_rate,
+            precision,
+            series,
+            ..
+        } = self.arguments;
+        let mut search = Search::new(*start, *max_rate, f64::from(*precision) / 100.0);
+        let mut progress = Progress::new(series.output.quiet);
+        let began = Instant::now();
+        while let Some(rate) = search.next() {
+            let seconds = began.elapsed().as_secs_f64();
+            let text = format!("{seconds:.0} s: trying {rate:.0} requests/s, {search}");
+            progress.step(search.share_done(), text);
+            let step = match self.decide(rate, signals)? {
+                Ok(Some(step)) => step,
+                Ok(None) => break,
+                Err(refusal) => {
+                    progress.finish();
+                    return Ok(Err(refusal));
+                }
+            };
+            search.judged(rate, step.holds);
+            self.steps.push(step);
+            if self.end == End::Wrong {
+                break;
+            }
+        }
+        progress.finish();
+        Ok(Ok(()))
+    }
+
+    /// Measures `rate` until it is decided whether it holds. `None` if it was interrupted.
+    fn decide(
+        &mut self,
+        rate: f64,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Result<Option<RampStep>, Refusal>> {
+        let mut broken = 0;
+        loop {
+            let step = match self.measure(rate, signals)? {
+                Ok(Some(step)) => step,
+                other => return Ok(other),
+            };
+            broken += u32::from(!step.holds);
+            if step.holds || broken == 2 || self.end == End::Wrong {
+                return Ok(Ok(Some(step)));
+            }
+        }
+    }
+
+    fn measure(
+        &mut self,
+        rate: f64,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Result<Option<RampStep>, Refusal>> {
+        let plan = Plan {
+            load: Load::Rate(OpenLoop {
+                rate,
+                arrivals: self.arguments.arrivals,
+                duration: self.length(rate),
+            }),
+            ..self.plan.clone()
+        };
+        let failures = Failures::new(self.arguments.series.output.verbose);
+        let (address, mut quiet) = (self.target.address, Progress::Quiet);
+        let outcome = run::measure(&plan, address, signals, failures, &mut quiet)?;
+        match &outcome.ended {
+            Ended::Interrupted => {
+                self.end = End::Interrupted;
+                return Ok(Ok(None));
+            }
+            Ended::NothingListening(cause) => {
+                return Ok(Err(run::nothing_listening(&self.target.name, cause)));
+            }
+            Ended::Finished => {}
+        }
+        let result = RunResult::of(&plan, &self.target.name, &outcome);
+        // What is late or refused is a matter of load; all else is the server's fault.
+        let by_load = ["unsent", "missing"];
+        let mut kinds = result.failures.by_kind.keys();
+        if kinds.any(|kind| !by_load.contains(&kind.as_str())) || !result.ledger.balances {
+            self.end = End::Wrong;
+            self.wrong.clone_from(&result.failures.first);
+        }
+        Ok(Ok(Some(step(rate, result, &self.arguments.slo))))
+    }
+
+    /// How long a step at `rate` lasts, so that every percentile of the service level is known.
+    fn length(&self, rate: f64) -> Duration {
+        let samples = self.arguments.slo.iter().map(Threshold::sample);
+        let needed_s = MARGIN * samples.fold(0.0, f64::max) / rate;
+        let needed = self.arguments.series.warmup + Duration::from_secs_f64(needed_s);
+        needed.min(LONGEST_STEP).max(self.arguments.duration)
+    }
+
+    fn into_result(self) -> anyhow::Result<RampResult> {
+        let mut steps = self.steps;
+        steps.sort_by(|one, other| one.rate_per_s.total_cmp(&other.rate_per_s));
+        let holding = steps.iter().rev().find(|step| step.holds);
+        let highest = holding.map(|step| step.rate_per_s);
+        let above = |step: &&RampStep| !step.holds && Some(step.rate_per_s) > highest;
+        let broken = steps.iter().find(above);
+        let is_limited = broken.is_some_and(|step| step.limited.is_some());
+        let mut wrong = self.wrong;
+        if let Some(server) = self.target.server {
+            let ended_badly = server.stop(self.end == End::Interrupted);
+            wrong.extend(ended_badly.context("cannot stop the spawned server")?);
+        }
+        let (verdict, exit_code) = match self.end {
+            _ if !wrong.is_empty() => (Verdict::Fail, exit::FAIL),
+            End::Wrong => (Verdict::Fail, exit::FAIL),
+            End::Interrupted => (Verdict::InterruptedClean, exit::INTERRUPTED),
+            End::Found if is_limited => (Verdict::GeneratorLimited, exit::GENERATOR_LIMITED),
+            End::Found if highest.is_none() => (Verdict::Fail, exit::THRESHOLD),
+            End::Found => (Verdict::Pass, exit::PASS),
+        };
+        for text in &wrong {
+            eprintln!("{text}");
+        }
+        Ok(RampResult {
+            schema: SCHEMA.to_owned(),
+            kind: "ramp".to_owned(),
+            verdict,
+            exit_code,
+            target: self.target.name,
+            slo: self.arguments.slo.iter().map(ToString::to_string).collect(),
+            highest_rate_per_s: highest,
+            lowest_broken_per_s: broken.map(|step| step.rate_per_s),
+            load: crate::figures::results::load_figures(&self.plan),
+            steps,
+        })
+    }
+}
+
+/// The figures of one measurement, judged by `slo`.
+fn step(rate: f64, result: RunResult, slo: &[Threshold]) -> RampStep {
+    let mut broken = Vec::new();
+    for threshold in slo {
+        match threshold.judge(&result) {
+            Finding::Met(_) => {}
+            Finding::NotMet(figure) => {
+                broken.push(format!("{threshold}: it is {}", threshold.show(figure)));
+            }
+            Finding::Unknown => broken.push(format!("{threshold}: n/a, the sample is too small")),
+        }
+    }
+    if result.ledger.unsent > 0 {
+        broken.push(format!("{} could not be sent", result.ledger.unsent));
+    }
+    if result.ledger.missing > 0 {
+        broken.push(format!("{} got no answer", result.ledger.missing));
+    }
+    RampStep {
+        rate_per_s: rate,
+        throughput_per_s: result.throughput_per_s,
+        holds: broken.is_empty(),
+        broken,
+        busy_percent: result.busy_percent().unwrap_or_default(),
+        unsent: result.ledger.unsent,
+        limited: result.generator.limited,
+        latency: result.latency,
+        service: result.service,
+    }
+}
+
+fn write_table(out: &mut impl Write, result: &RampResult, brief: bool) -> io::Result<()> {
+    let slo = result.slo.join(", ");
+    if !brief {
+        writeln!(out, "target      {}", result.target)?;
+        writeln!(out, "load        {}, rising", load_in_words(&result.load))?;
+        writeln!(out, "level       {slo}\n")?;
+        writeln!(
+            out,
+            "{:>11} {:>11} {:>9} {:>9} {:>9} {:>9} {:>7}  holds",
+            "offered/s", "answers/s", "p50", "p99", "p99.9", "max", "busy"
+        )?;
+        for step in &result.steps {
+            write_step(out, step)?;
+        }
+    }
+    let rate = |rate: Option<f64>| rate.map(|rate| format!("{rate:.0}"));
+    let highest = rate(result.highest_rate_per_s).unwrap_or_else(|| "no rate".to_owned());
+    let broken = match (result.verdict, rate(result.lowest_broken_per_s)) {
+        (Verdict::GeneratorLimited, Some(broken)) => {
+            format!(" (at {broken} this program was the limit, not the server)")
+        }
+        (_, Some(broken)) => format!(" ({broken} does not)"),
+        (_, None) => String::new(),
+    };
+    writeln!(
+        out,
+        "{}: {highest} requests/s holds {slo}{broken}",
+        result.verdict
+    )
+}
+
+fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {
+    let at = |percent| match step.latency.us(percent) {
+        Some(us) => Milliseconds(us).to_string(),
+        None => "n/a".to_owned(),
+    };
+    let mut holds = if step.holds {
+        "yes".to_owned()
+    } else {
+        format!("no: {}", step.broken.join("; "))
+    };
+    if let (false, Some(why)) = (step.holds, &step.limited) {
+        holds += &format!("; generator-limited: {why}");
+    }
+    writeln!(
+        out,
+        "{:>11.0} {:>11.0} {:>9} {:>9} {:>9} {:>9} {:>7}  {holds}",
+        step.rate_per_s,
+        step.throughput_per_s,
+        at(50.0),
+        at(99.0),
+        at(99.9),
+        Milliseconds::of(step.latency.max_us).to_string(),
+        format!("{:.2} %", step.busy_percent),
+    )
+}

@@ -1,0 +1,363 @@
+//! Shows that each check fires: a built-in server with one fault at a time, and what is found.
+//!
+//! Knows the faults and what has to be found for each; finds nothing itself.
+//!
+//! Rule: a check passes if the fault is found as what it is, in the right number, and nothing else
+//! is: a false alarm is as bad as a blind eye.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use signal_hook_mio::v1_0::Signals;
+
+use crate::check::failure::{Failures, Kind};
+use crate::check::faulty_server::{Fault, FaultyServer, STALL};
+use crate::command::exit;
+use crate::command::run;
+use crate::drive::driver::Ended;
+use crate::figures::results::RunResult;
+use crate::load::plan::{Arrivals, Limits, Load, Mix, OpenLoop, Plan, Requests, Span};
+use crate::load::template::Exchange;
+use crate::output::progress::Progress;
+
+/// The clients of a check.
+const CLIENTS: u32 = 4;
+/// The frames of each.
+const FRAMES: u32 = 50;
+/// Short, because some faults are found by waiting.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One fault, and what is found if all is well.
+struct Check {
+    name: &'static str,
+    fault: Fault,
+    change: fn(&mut Plan),
+    expected: Expected,
+}
+
+enum Expected {
+    /// So many failures of one kind, and no others.
+    Failures(u64, Kind),
+    /// No failure, and a figure that the text tells.
+    Figure(fn(&RunResult) -> bool, &'static str),
+}
+
+fn checks() -> Vec<Check> {
+    use Expected::{Failures, Figure};
+    let as_it_is: fn(&mut Plan) = |_| {};
+    let one_at_a_time: fn(&mut Plan) = |plan| plan.max_inflight = 1;
+    let check = |name, fault, change, expected| Check {
+        name,
+        fault,
+        change,
+        expected,
+    };
+    let right: fn(&RunResult) -> bool = |result| result.ledger.ok == u64::from(CLIENTS * FRAMES);
+    let all = u64::from(FRAMES);
+    vec![
+        check(
+            "no fault",
+            Fault::None,
+            as_it_is,
+            Figure(right, "every answer is right"),
+        ),
+        check(
+            "two answers change places",
+            Fault::Swap,
+            as_it_is,
+            Failures(1, Kind::Swapped),
+        ),
+        check(
+            "the same, of --send and --expect",
+            Fault::Swap,
+            |plan| plan.requests = Requests::Template(template()),
+            Failures(1, Kind::Swapped),
+        ),
+        check(
+            "two clients get each other's answer",
+            Fault::Cross,
+            as_it_is,
+            Failures(2, Kind::Foreign),
+        ),
+        check(
+            "an answer comes twice",
+            Fault::Repeat,
+            as_it_is,
+            Failures(1, Kind::Repeated),
+        ),
+        check(
+            "an answer comes again at the end",
+            Fault::ExtraAtEnd,
+            as_it_is,
+            Failures(1, Kind::Repeated),
+        ),
+        check(
+            "one byte is another one",
+            Fault::Alter,
+            as_it_is,
+            Failures(1, Kind::Altered),
+        ),
+        check(
+            "an answer is left out, others follow",
+            Fault::Drop,
+            as_it_is,
+            Failures(1, Kind::Missing),
+        ),
+        check(
+            "an answer is left out, none follow",
+            Fault::Drop,
+            one_at_a_time,
+            Failures(1, Kind::Missing),
+        ),
+        check(
+            "the connection is cut",
+            Fault::Cut,
+            as_it_is,
+            Failures(all - 5, Kind::Missing),
+        ),
+        check(
+            "it is cut in the middle of a line",
+            Fault::CutInside,
+            as_it_is,
+            Failures(all - 5, Kind::Missing),
+        ),
+        check(
+            "the server falls silent",
+            Fault::FallSilent,
+            as_it_is,
+            Failures(all - 5, Kind::Missing),
+        ),
+        check(
+            "a line that nobody asked for",
+            Fault::Extra,
+            as_it_is,
+            Failures(1, Kind::Unexpected),
+        ),
+        check(
+            "half a line after the last answer",
+            Fault::HalfLineAtEnd,
+            as_it_is,
+            Failures(1, Kind::Unexpected),
+        ),
+        check(
+            "a connection is refused",
+            Fault::TooMany,
+            as_it_is,
+            Failures(all, Kind::Refused),
+        ),
+        check(
+            "a connection is not closed",
+            Fault::StayOpen,
+            as_it_is,
+            Failures(1, Kind::Unclosed),
+        ),
+        check(
+            "each first try is refused as busy",
+            Fault::BusyFirst,
+            as_it_is,
+            Figure(right, "all retried, every answer is right"),
+        ),
+        check(
+            "every try is refused as busy",
+            Fault::BusyAlways,
+            |plan| plan.retries = 1,
+            Failures(all * u64::from(CLIENTS), Kind::Busy),
+        ),
+        check(
+            "the server stalls under a closed loop",
+            Fault::Stall,
+            one_at_a_time,
+            Figure(
+                |result| result.service.max_us >= Some(STALL.as_micros() as f64),
+                "the longest service time shows it",
+            ),
+        ),
+        check(
+            "the server stalls under an open loop",
+            Fault::Stall,
+            |plan| open(plan, 500.0),
+            Figure(
+                |result| {
+                    let (latency, service) = (result.latency.us(90.0), result.service.us(90.0));
+                    latency > Some(STALL.as_micros() as f64 / 4.0) && latency > service
+                },
+                "p90 of the latency shows it, not only one service time",
+            ),
+        ),
+        check(
+            "the server falls silent under an open loop",
+            Fault::FallSilent,
+            |plan| open(plan, 500.0),
+            Figure(
+                |result| {
+                    let kinds = &result.failures.by_kind;
+                    kinds.contains_key("missing") && result.latency.unanswered > 0
+                },
+                "what gets no answer stays in the latencies",
+            ),
+        ),
+    ]
+}
+
+/// One client that is due to send `rate` requests a second.
+fn open(plan: &mut Plan, rate: f64) {
+    plan.clients = 1;
+    plan.max_inflight = 1;
+    plan.load = Load::Rate(OpenLoop {
+        rate,
+        arrivals: Arrivals::Uniform,
+        duration: Duration::from_secs(1),
+    });
+}
+
+fn plan() -> Plan {
+    Plan {
+        clients: CLIENTS,
+        load: Load::Frames(FRAMES),
+        warmup: Duration::ZERO,
+        max_inflight: 4,
+        requests: Requests::all_of(Mix::Echo),
+        hogs: 0,
+        hog_inflight: 1,
+        payload: Span { min: 20, max: 40 },
+        sleep_ms: Span { min: 0, max: 0 },
+        limits: Limits {
+            max_line_bytes: 2000,
+            max_sleep_ms: 10_000,
+        },
+        seed: 1,
+        timeout: TIMEOUT,
+        retries: 5,
+        connect_rate: 5000,
+    }
+}
+
+fn template() -> Exchange {
+    let parsed = Exchange::parse(r"ECHO {c}-{n}\n", r"OK {c}-{n}\n");
+    parsed.expect("both templates are well formed")
+}
+
+/// Runs every check, and returns the exit code.
+pub(crate) fn selftest() -> anyhow::Result<u8> {
+    let mut signals = run::catch_signals()?;
+    let checks = checks();
+    let mut blind = 0;
+    for check in &checks {
+        let Some(result) = run_check(check, &mut signals)? else {
+            return Ok(exit::INTERRUPTED);
+        };
+        let is_found = is_found(check, &result);
+        blind += u32::from(!is_found);
+        let mut out = io::stdout().lock();
+        let mark = if is_found { "ok  " } else { "FAIL" };
+        writeln!(out, "{mark}  {:<44} {}", check.name, found(check, &result))
+            .context("cannot write the report")?;
+    }
+    let count = checks.len();
+    if blind == 0 {
+        println!("PASS: {count} checks, each finds its fault and nothing else");
+        Ok(exit::PASS)
+    } else {
+        println!("FAIL: {blind} of {count} checks do not find what they should");
+        Ok(exit::FAIL)
+    }
+}
+
+/// The figures of one check, unless it was interrupted.
+fn run_check(check: &Check, signals: &mut Signals) -> anyhow::Result<Option<RunResult>> {
+    let mut plan = plan();
+    (check.change)(&mut plan);
+    let server = FaultyServer::start(check.fault, plan.limits)
+        .context("cannot start the built-in server")?;
+    let (failures, mut quiet) = (Failures::new(false), Progress::Quiet);
+    let outcome = run::measure(&plan, server.address(), signals, failures, &mut quiet)?;
+    let was_interrupted = matches!(outcome.ended, Ended::Interrupted);
+    Ok((!was_interrupted).then(|| RunResult::of(&plan, "the built-in server", &outcome)))
+}
+
+fn is_found(check: &Check, result: &RunResult) -> bool {
+    let is_accounted = result.ledger.balances && result.little.holds;
+    let is_found = match &check.expected {
+        Expected::Failures(count, kind) => {
+            let of_kind = result.failures.by_kind.get(&kind.to_string());
+            of_kind == Some(count) && result.failures.total == *count
+        }
+        Expected::Figure(holds, _) => holds(result),
+    };
+    is_accounted && is_found
+}
+
+/// What was found, for people.
+fn found(check: &Check, result: &RunResult) -> String {
+    let kinds: Vec<String> = result
+        .failures
+        .by_kind
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    let mut text = match (&check.expected, kinds.is_empty()) {
+        (Expected::Figure(_, text), _) if is_found(check, result) => (*text).to_owned(),
+        (_, true) => "found nothing".to_owned(),
+        (_, false) => format!("found {}", kinds.join(", ")),
+    };
+    if !is_found(check, result) {
+        text += match check.expected {
+            Expected::Failures(count, kind) => format!("; should be {count} {kind}"),
+            Expected::Figure(_, figure) => format!("; should be: {figure}"),
+        }
+        .as_str();
+    }
+    if !result.ledger.balances {
+        text += "; the ledger does not balance";
+    }
+    if !result.little.holds {
+        text += "; Little's law does not hold";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::report::tests::{outcome, result};
+
+    #[test]
+    fn a_blind_check_and_a_false_alarm_are_told() {
+        let mut outcome = outcome();
+        let swapped = Check {
+            name: "swap",
+            fault: Fault::Swap,
+            change: |_| {},
+            expected: Expected::Failures(1, Kind::Swapped),
+        };
+        let blind = result(&outcome);
+        assert!(!is_found(&swapped, &blind));
+        assert_eq!(
+            found(&swapped, &blind),
+            "found nothing; should be 1 swapped"
+        );
+        let failures = &mut outcome.ledger.failures;
+        failures.add(Kind::Swapped, 1, format_args!("client 0"), "x");
+        assert!(is_found(&swapped, &result(&outcome)));
+        let failures = &mut outcome.ledger.failures;
+        failures.add(Kind::Missing, 1, format_args!("client 0"), "x");
+        assert!(!is_found(&swapped, &result(&outcome)));
+    }
+
+    #[test]
+    fn every_kind_that_a_built_in_server_can_cause_is_checked() {
+        let kinds: Vec<Kind> = checks()
+            .iter()
+            .filter_map(|check| match check.expected {
+                Expected::Failures(_, kind) => Some(kind),
+                Expected::Figure(..) => None,
+            })
+            .collect();
+        // The spawned server's own end is no answer; what is unsent depends on time.
+        let others = [Kind::Server, Kind::Unsent];
+        for kind in Kind::ALL.into_iter().filter(|kind| !others.contains(kind)) {
+            assert!(kinds.contains(&kind), "{kind}");
+        }
+    }
+}

@@ -1,0 +1,596 @@
+//! One client as pure state: what it may send next, what it waits for, and whether each line that
+//! comes is right.
+//!
+//! Lines and `now` go in, frames to send and entries in the ledger come out. Knows no socket and
+//! not how a frame looks.
+//!
+//! Rule: every frame ends as exactly one of verified, refused (busy, with retries off), failed.
+
+mod lengths;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub(crate) use self::lengths::Taken;
+use crate::check::expectations::Expectations;
+use crate::check::failure::{Kind, Sender, difference, quoted};
+use crate::check::oracle::{BUSY, TOO_MANY_CONNECTIONS};
+use crate::draws::Draws;
+use crate::drive::backoff::backoff;
+use crate::drive::doubt::Doubt;
+use crate::figures::ledger::{Ledger, Times};
+use crate::figures::measure::Share;
+use crate::load::workload::Frame;
+
+/// More doubts of one client than this are settled, oldest first.
+const MAX_DOUBTS: usize = 64;
+/// After so many timeouts without a line between them the connection is given up.
+const MAX_SILENT_TIMEOUTS: u32 = 2;
+/// What a client wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Demand {
+    /// How many frames; `None` goes on until it is stopped.
+    pub(crate) frames: Option<u32>,
+    /// It sends only what it is offered (open loop), not whenever it has room.
+    pub(crate) paced: bool,
+    /// How many may be under way, those that wait for a retry included.
+    pub(crate) max_inflight: usize,
+    /// How often a refused frame is sent again; 0 counts it as refused instead.
+    pub(crate) retries: u32,
+    /// The last frame is sent when everything else has been answered.
+    pub(crate) last_frame_alone: bool,
+}
+
+/// Whether the connection is of further use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Next {
+    /// Go on.
+    Continue,
+    /// Close it; what it did not get is in the ledger.
+    Abandon,
+}
+
+/// A frame, and how often it has been sent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Try {
+    /// The frame's number.
+    pub(crate) sequence: u32,
+    /// When it was meant to be sent for the first time: in an open loop by the timetable, in a
+    /// closed one as soon as there was room for it.
+    pub(crate) intended: Instant,
+    /// 0 for the first try.
+    pub(crate) earlier_tries: u32,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    what: Try,
+    /// The connection's outgoing bytes up to and including this frame.
+    end_offset: u64,
+    /// When it was queued for writing.
+    queued: Instant,
+    /// When its last byte was handed to the kernel.
+    written: Option<Instant>,
+    /// It shuts the sending side down, so it cannot be refused: it never becomes a request.
+    ends_stream: bool,
+}
+
+impl InFlight {
+    fn times(&self) -> Times {
+        Times {
+            intended: self.what.intended,
+            written: self.written.unwrap_or(self.queued),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Retry {
+    what: Try,
+    due: Instant,
+}
+
+/// The state of one client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    id: u32,
+    sender: Sender,
+    demand: Demand,
+    next_sequence: u32,
+    /// In the order in which they were sent, which is the order of the answers that are due.
+    in_flight: VecDeque<InFlight>,
+    /// How many of `in_flight`, from its front, are known to be written.
+    written_frames: usize,
+    retries: Vec<Retry>,
+    /// When the frames were due that it has been offered and has not sent yet.
+    offered: VecDeque<Instant>,
+    doubts: VecDeque<Doubt>,
+    last_answered: Option<u32>,
+    verified: u32,
+    stopped: bool,
+    /// When the last line came.
+    heard: Instant,
+    silent_timeouts: u32,
+    jitter: Draws,
+    share: Share,
+}
+
+impl Client {
+    /// Client number `id`, which has sent nothing yet.
+    pub(crate) fn new(id: u32, sender: Sender, demand: Demand, seed: u64, now: Instant) -> Self {
+        Self {
+            id,
+            sender,
+            demand,
+            next_sequence: 0,
+            in_flight: VecDeque::new(),
+            written_frames: 0,
+            retries: Vec::new(),
+            offered: VecDeque::new(),
+            doubts: VecDeque::new(),
+            last_answered: None,
+            verified: 0,
+            stopped: false,
+            heard: now,
+            silent_timeouts: 0,
+            jitter: Draws::of(seed, id, u32::MAX - 1),
+            share: Share::new(),
+        }
+    }
+
+    /// Who it is.
+    pub(crate) fn sender(&self) -> Sender {
+        self.sender
+    }
+
+    /// What it got.
+    pub(crate) fn into_share(self) -> Share {
+        self.share
+    }
+
+    /// The frame to send now, if there is one: a retry that is due, or else the next new one.
+    pub(crate) fn next_try(&mut self, now: Instant) -> Option<Try> {
+        if let Some(due) = self.retries.iter().position(|retry| retry.due <= now) {
+            return Some(self.retries.swap_remove(due).what);
+        }
+        if self.demand.paced {
+            let intended = self.offered.pop_front()?;
+            return self.next_new(intended);
+        }
+        let under_way = self.under_way();
+        if self.stopped || under_way >= self.demand.max_inflight {
+            return None;
+        }
+        if let Some(frames) = self.demand.frames {
+            let is_last = self.next_sequence + 1 == frames;
+            let must_wait = is_last && self.demand.last_frame_alone && under_way > 0;
+            if self.next_sequence == frames || must_wait {
+                return None;
+            }
+        }
+        self.next_new(now)
+    }
+
+    fn next_new(&mut self, intended: Instant) -> Option<Try> {
+        let sequence = self.next_sequence;
+        self.next_sequence = sequence.checked_add(1)?;
+        Some(Try {
+            sequence,
+            intended,
+            earlier_tries: 0,
+        })
+    }
+
+    /// Whether it can be offered one more frame.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.stopped && self.under_way() < self.demand.max_inflight
+    }
+
+    /// It shall send one more frame, which was due at `intended`. It has room.
+    pub(crate) fn offer(&mut self, intended: Instant) {
+        debug_assert!(self.demand.paced && self.has_room());
+        self.offered.push_back(intended);
+    }
+
+    fn under_way(&self) -> usize {
+        self.in_flight.len() + self.retries.len() + self.offered.len()
+    }
+
+    /// The frame of `what`.
+    pub(crate) fn frame(&self, what: Try) -> Frame {
+        self.frame_of(what.sequence)
+    }
+
+    /// `what` has been queued for writing, and ends at `end_offset` of the outgoing bytes.
+    pub(crate) fn queued(
+        &mut self,
+        what: Try,
+        end_offset: u64,
+        ends_stream: bool,
+        now: Instant,
+        ledger: &mut Ledger,
+    ) {
+        if what.earlier_tries == 0 {
+            ledger.tally(self.sender).sent += 1;
+        }
+        self.in_flight.push_back(InFlight {
+            what,
+            end_offset,
+            queued: now,
+            written: None,
+            ends_stream,
+        });
+    }
+
+    /// The kernel has taken the outgoing bytes up to `offset`.
+    pub(crate) fn written_up_to(&mut self, offset: u64, now: Instant, ledger: &mut Ledger) {
+        let unwritten = self.in_flight.iter_mut().skip(self.written_frames);
+        for frame in unwritten.take_while(|frame| frame.end_offset <= offset) {
+            frame.written = Some(now);
+            self.written_frames += 1;
+            let is_first_try = frame.what.earlier_tries == 0;
+            ledger.written(self.sender, frame.what.intended, is_first_try, now);
+        }
+    }
+
+    /// When the next retry is due.
+    pub(crate) fn next_retry_due(&self) -> Option<Instant> {
+        self.retries.iter().map(|retry| retry.due).min()
+    }
+
+    /// Sends nothing more, except what has been offered, or sent and refused.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Whether everything it wants has been sent, and answered or given up.
+    pub(crate) fn is_done(&self) -> bool {
+        let sent_all = self.stopped || self.demand.frames == Some(self.next_sequence);
+        sent_all && self.under_way() == 0
+    }
+
+    /// One line has come, without its LF.
+    #[inline]
+    pub(crate) fn on_line(
+        &mut self,
+        line: &[u8],
+        now: Instant,
+        expectations: &mut Expectations,
+        ledger: &mut Ledger,
+    ) -> Next {
+        self.hear(now);
+        if let Some(front) = self.in_flight.front() {
+            if expectations.is_answer(self.frame_of(front.what.sequence), line) {
+                let front = self.pop_front(now, ledger);
+                self.verify(&front, line, now, ledger);
+                return Next::Continue;
+            }
+            if line == BUSY && !front.ends_stream {
+                let front = self.pop_front(now, ledger);
+                self.on_busy(&front, now, ledger);
+                return Next::Continue;
+            }
+        }
+        if line == TOO_MANY_CONNECTIONS {
+            self.on_refused(&quoted(line), now, ledger);
+            return Next::Abandon;
+        }
+        self.on_wrong_line(line, now, expectations, ledger);
+        Next::Continue
+    }
+
+    fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.silent_timeouts = 0;
+    }
+
+    fn verify(&mut self, front: &InFlight, line: &[u8], now: Instant, ledger: &mut Ledger) {
+        let times = front.times();
+        let latency = now.saturating_duration_since(times.intended);
+        self.share.record(latency, now);
+        self.verified += 1;
+        self.last_answered = Some(front.what.sequence);
+        ledger.verified(self.sender, times, line.starts_with(b"ERR"), now);
+    }
+
+    fn on_busy(&mut self, front: &InFlight, now: Instant, ledger: &mut Ledger) {
+        ledger.busy(self.sender, front.times(), now);
+        let tally = ledger.tally(self.sender);
+        let what = front.what;
+        if what.earlier_tries < self.demand.retries {
+            tally.retries += 1;
+            self.retries.push(Retry {
+                what: Try {
+                    earlier_tries: what.earlier_tries + 1,
+                    ..what
+                },
+                due: now + backoff(what.earlier_tries, self.jitter.next()),
+            });
+        } else if self.demand.retries == 0 {
+            tally.refused += 1;
+        } else {
+            tally.given_up_busy += 1;
+            let tries = what.earlier_tries + 1;
+            let text = format!("all {tries} tries were answered {}", quoted(BUSY));
+            self.fail(ledger, Kind::Busy, what.sequence, &text);
+        }
+    }
+
+    /// Finds out what a line is that is not the answer that is due.
+    fn on_wrong_line(
+        &mut self,
+        line: &[u8],
+        now: Instant,
+        expectations: &mut Expectations,
+        ledger: &mut Ledger,
+    ) {
+        let answers_doubt = |doubt: &Doubt| {
+            expectations.is_answer(
+                Frame {
+                    client: self.id,
+                    sequence: doubt.sequence,
+                },
+                line,
+            )
+        };
+        if let Some(place) = self.doubts.iter().position(answers_doubt) {
+            let doubt = self
+                .doubts
+                .remove(place)
+                .expect("a position is within the list");
+            let Doubt {
+                sequence, intended, ..
+            } = doubt;
+            let (kind, text) = doubt.answered(now);
+            self.last_answered = Some(sequence);
+            ledger.failed(self.sender, kind, intended, now);
+            return self.fail(ledger, kind, sequence, &text);
+        }
+        if let Some(place) = self.place_in_flight(line, expectations) {
+            return self.on_overtaking(place, line, now, ledger);
+        }
+        let owner = expectations.whose(line, self.id);
+        if let Some(sequence) = self.repeated(line, owner, expectations) {
+            let text = format!("got again the answer to frame {sequence}");
+            return self.on_extra(Kind::Repeated, &text, ledger);
+        }
+        match owner {
+            Some(owner) if owner.client != self.id => {
+                let sender = expectations.sender(owner.client);
+                let text = format!("got the answer to {sender} frame {}", owner.sequence);
+                self.on_replaced(Kind::Foreign, text, line, now, ledger);
+            }
+            _ if self.in_flight.is_empty() => {
+                let text = format!("got {} when no answer was due", quoted(line));
+                self.on_extra(Kind::Unexpected, &text, ledger);
+            }
+            _ => {
+                let front = self.in_flight[0].what;
+                let text = difference(expectations.answer(self.frame(front)), line);
+                self.on_replaced(Kind::Altered, text, line, now, ledger);
+            }
+        }
+    }
+
+    /// Which frame in flight, other than the first, `line` is the answer to. An answer that many
+    /// frames could have (of SLEEP, an error) is taken for the second one's only.
+    fn place_in_flight(&self, line: &[u8], expectations: &mut Expectations) -> Option<usize> {
+        let last = if expectations.is_distinctive(line) {
+            self.in_flight.len()
+        } else {
+            self.in_flight.len().min(2)
+        };
+        (1..last).find(|&place| {
+            let frame = self.frame(self.in_flight[place].what);
+            expectations.is_answer(frame, line)
+        })
+    }
+
+    /// The frame in flight at `place` was answered before the ones in front of it.
+    fn on_overtaking(&mut self, place: usize, line: &[u8], now: Instant, ledger: &mut Ledger) {
+        let by = self.in_flight[place].what.sequence;
+        for _ in 0..place {
+            let overtaken = self.pop_front(now, ledger).what;
+            self.doubt(Doubt::overtaken(overtaken, by), now, ledger);
+        }
+        let answered = self.pop_front(now, ledger);
+        self.verify(&answered, line, now, ledger);
+    }
+
+    /// The frame of this client that had been answered before and that `line` answers again.
+    fn repeated(
+        &self,
+        line: &[u8],
+        owner: Option<Frame>,
+        expectations: &mut Expectations,
+    ) -> Option<u32> {
+        if let Some(owner) = owner {
+            let waits = |retry: &Retry| retry.what.sequence == owner.sequence;
+            let is_repeated = owner.client == self.id && !self.retries.iter().any(waits);
+            return is_repeated.then_some(owner.sequence);
+        }
+        let last = self.last_answered?;
+        expectations
+            .is_answer(self.frame_of(last), line)
+            .then_some(last)
+    }
+
+    /// A line that is not the answer of the frame whose answer is due came in its place.
+    fn on_replaced(
+        &mut self,
+        kind: Kind,
+        text: String,
+        line: &[u8],
+        now: Instant,
+        ledger: &mut Ledger,
+    ) {
+        if self.in_flight.is_empty() {
+            return self.on_extra(kind, &text, ledger);
+        }
+        let what = self.pop_front(now, ledger).what;
+        let doubt = Doubt::replaced(what, kind, text, quoted(line));
+        self.doubt(doubt, now, ledger);
+    }
+
+    /// A line that takes no frame's place.
+    fn on_extra(&mut self, kind: Kind, text: &str, ledger: &mut Ledger) {
+        if let Some(front) = self.in_flight.front() {
+            let sequence = front.what.sequence;
+            self.fail(ledger, kind, sequence, text);
+        } else {
+            let place = format!("{} after {} frames", self.sender, self.next_sequence);
+            ledger.failures.add(kind, 1, place, text);
+        }
+    }
+
+    /// Whether an answer is due and nothing has come for `timeout`.
+    pub(crate) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
+        self.in_flight.front().is_some_and(|front| {
+            now.saturating_duration_since(front.times().written.max(self.heard)) >= timeout
+        })
+    }
+
+    /// Nothing has come for `timeout`: what is in flight is missing, unless it comes late.
+    pub(crate) fn on_timeout(
+        &mut self,
+        timeout: Duration,
+        now: Instant,
+        ledger: &mut Ledger,
+    ) -> Next {
+        self.heard = now;
+        self.silent_timeouts += 1;
+        while !self.in_flight.is_empty() {
+            let front = self.pop_front(now, ledger);
+            let doubt = Doubt::overdue(front.what, timeout, front.times().written);
+            self.doubt(doubt, now, ledger);
+        }
+        if self.silent_timeouts < MAX_SILENT_TIMEOUTS || self.is_done() {
+            return Next::Continue;
+        }
+        let silence = timeout.as_secs_f64() * f64::from(self.silent_timeouts);
+        self.on_end(
+            &format!("given up after {silence} s without an answer"),
+            b"",
+            now,
+            ledger,
+        );
+        Next::Abandon
+    }
+
+    /// The connection has ended because of `cause`, with `rest` after the last whole line.
+    pub(crate) fn on_end(&mut self, cause: &str, rest: &[u8], now: Instant, ledger: &mut Ledger) {
+        let missing = self.outstanding();
+        if missing > 0 {
+            let first = self.first_outstanding();
+            let mut text = format!("{cause} after {} answers", self.verified);
+            if let Some(frames) = self.demand.frames {
+                text = format!("{cause} after {} of {frames} answers", self.verified);
+            }
+            if !rest.is_empty() {
+                text = format!("{text} and half a line, {}", quoted(rest));
+            }
+            let place = format!("{} frame {first}", self.sender);
+            ledger.failures.add(Kind::Missing, missing, place, &text);
+            self.forget_outstanding(now, ledger);
+        } else if !rest.is_empty() {
+            let text = format!("got half a line, {}, when no answer was due", quoted(rest));
+            self.on_extra(Kind::Unexpected, &text, ledger);
+        }
+        self.settle_doubts(now, ledger);
+    }
+
+    /// There is no connection, or the server would not have it.
+    pub(crate) fn on_refused(&mut self, cause: &str, now: Instant, ledger: &mut Ledger) {
+        let lost = self.outstanding().max(1);
+        let place = format!("{}", self.sender);
+        ledger.failures.add(Kind::Refused, lost, place, cause);
+        self.forget_outstanding(now, ledger);
+        self.settle_doubts(now, ledger);
+    }
+
+    /// Nothing more can come: what is in doubt is decided.
+    pub(crate) fn settle_doubts(&mut self, now: Instant, ledger: &mut Ledger) {
+        while let Some(doubt) = self.doubts.pop_front() {
+            self.settle(doubt, now, ledger);
+        }
+    }
+
+    fn settle(&self, doubt: Doubt, now: Instant, ledger: &mut Ledger) {
+        let Doubt {
+            sequence, intended, ..
+        } = doubt;
+        let (kind, text) = doubt.unanswered();
+        ledger.failed(self.sender, kind, intended, now);
+        self.fail(ledger, kind, sequence, &text);
+    }
+
+    fn doubt(&mut self, doubt: Doubt, now: Instant, ledger: &mut Ledger) {
+        if self.doubts.len() == MAX_DOUBTS
+            && let Some(oldest) = self.doubts.pop_front()
+        {
+            self.settle(oldest, now, ledger);
+        }
+        self.doubts.push_back(doubt);
+    }
+
+    /// How many frames are neither answered nor in doubt, those not sent yet included.
+    fn outstanding(&self) -> u64 {
+        let unsent = match self.demand.frames {
+            Some(frames) => frames - self.next_sequence,
+            None => 0,
+        };
+        self.under_way() as u64 + u64::from(unsent)
+    }
+
+    fn first_outstanding(&self) -> u32 {
+        let in_flight = self.in_flight.iter().map(|frame| frame.what.sequence);
+        let retries = self.retries.iter().map(|retry| retry.what.sequence);
+        in_flight.chain(retries).min().unwrap_or(self.next_sequence)
+    }
+
+    fn forget_outstanding(&mut self, now: Instant, ledger: &mut Ledger) {
+        while !self.in_flight.is_empty() {
+            let lost = self.pop_front(now, ledger).what;
+            ledger.failed(self.sender, Kind::Missing, lost.intended, now);
+        }
+        for retry in self.retries.drain(..) {
+            ledger.failed(self.sender, Kind::Missing, retry.what.intended, now);
+        }
+        for intended in self.offered.drain(..) {
+            ledger.unsent_due(self.sender, intended, now);
+        }
+        if let Some(frames) = self.demand.frames {
+            ledger.tally(self.sender).unsent += u64::from(frames - self.next_sequence);
+            self.next_sequence = frames;
+        }
+        self.stopped = true;
+    }
+
+    fn pop_front(&mut self, now: Instant, ledger: &mut Ledger) -> InFlight {
+        self.written_frames = self.written_frames.saturating_sub(1);
+        let front = self
+            .in_flight
+            .pop_front()
+            .expect("the caller has seen a frame in flight");
+        if let Some(written) = front.written {
+            ledger.left(self.sender, written, now);
+        }
+        front
+    }
+
+    fn frame_of(&self, sequence: u32) -> Frame {
+        Frame {
+            client: self.id,
+            sequence,
+        }
+    }
+
+    fn fail(&self, ledger: &mut Ledger, kind: Kind, sequence: u32, text: &str) {
+        let place = format!("{} frame {sequence}", self.sender);
+        ledger.failures.add(kind, 1, place, text);
+    }
+}
+
+#[cfg(test)]
+mod tests;

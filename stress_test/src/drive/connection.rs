@@ -1,0 +1,449 @@
+//! One client's TCP connection: bytes in and out, lines cut, and the orderly end.
+//!
+//! Knows when bytes can move; what they mean is `client`'s and `expectations`' business.
+//!
+//! Rule: readiness is edge-triggered, so it reads and writes until the kernel has no more to give
+//! or take, and remembers what it was not able to finish.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::check::expectations::Expectations;
+use crate::check::failure::Kind;
+use crate::drive::client::{Client, Next, Taken};
+use crate::figures::ledger::Ledger;
+use crate::figures::measure::Share;
+use crate::load::plan::Plan;
+use crate::load::template::Framing;
+
+/// No new request is written out while so many bytes of earlier ones are unsent.
+const OUTBOX_BYTES: usize = 64 * 1024;
+/// What one read takes at most.
+const READ_BYTES: usize = 64 * 1024;
+/// A response line may be so much longer than the longest right one before it is given up.
+const LINE_MARGIN_BYTES: usize = 1024;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// Requests and right answers.
+    pub(crate) expectations: Expectations,
+    /// The account of the run.
+    pub(crate) ledger: Ledger,
+    timeout: Duration,
+    longest_line_bytes: usize,
+    read_buffer: Vec<u8>,
+}
+
+impl Desk {
+    /// The desk of `plan`.
+    pub(crate) fn new(plan: &Plan, ledger: Ledger) -> Self {
+        let expectations = Expectations::new(plan);
+        Self {
+            longest_line_bytes: expectations.longest_answer_bytes() + LINE_MARGIN_BYTES,
+            expectations,
+            ledger,
+            timeout: plan.timeout,
+            read_buffer: vec![0; READ_BYTES],
+        }
+    }
+}
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not begun, or waiting for the handshake.
+    Connecting,
+    /// Made, and waiting for the start of the run.
+    Connected,
+    /// At work.
+    Running,
+    /// All answered, sending side shut down: nothing but the end of the stream may come.
+    Closing,
+    /// Gone.
+    Over,
+}
+
+/// One client with its connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    client: Client,
+    stream: Option<TcpStream>,
+    phase: Phase,
+    /// The last time that something moved on.
+    progress: Instant,
+    /// Bytes to send; those before `outbox_start` are sent.
+    outbox: Vec<u8>,
+    outbox_start: usize,
+    /// All bytes ever sent.
+    sent_bytes: u64,
+    writable: bool,
+    /// The last request ended the stream: when the outbox is empty, the sending side is shut down.
+    ends_stream: bool,
+    half_closed: bool,
+    /// The beginning of a line whose LF has not come.
+    partial: Vec<u8>,
+    /// The retry that the driver has a timer for.
+    pub(crate) timer: Option<Instant>,
+    /// It is in the driver's ring of connections with room (open loop).
+    pub(crate) is_ready: bool,
+}
+
+impl Connection {
+    /// A connection that is not made yet.
+    pub(crate) fn new(client: Client, now: Instant) -> Self {
+        Self {
+            client,
+            stream: None,
+            phase: Phase::Connecting,
+            progress: now,
+            outbox: Vec::new(),
+            outbox_start: 0,
+            sent_bytes: 0,
+            writable: false,
+            ends_stream: false,
+            half_closed: false,
+            partial: Vec::new(),
+            timer: None,
+            is_ready: false,
+        }
+    }
+
+    /// The client.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The client, for what is not a matter of bytes.
+    pub(crate) fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// What the client got.
+    pub(crate) fn into_share(self) -> Share {
+        self.client.into_share()
+    }
+
+    /// Where it is in its life.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Begins to connect.
+    pub(crate) fn connect(
+        &mut self,
+        address: SocketAddr,
+        registry: &Registry,
+        token: Token,
+        now: Instant,
+    ) -> io::Result<()> {
+        self.progress = now;
+        let mut stream = TcpStream::connect(address)?;
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    /// Looks whether the handshake is over.
+    pub(crate) fn finish_connect(&mut self, now: Instant) -> io::Result<()> {
+        let Some(stream) = &self.stream else {
+            return Ok(());
+        };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => {
+                stream.set_nodelay(true)?;
+                self.phase = Phase::Connected;
+                self.progress = now;
+                self.writable = true;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// It could not be made.
+    pub(crate) fn on_connect_failed(&mut self, error: &io::Error, desk: &mut Desk) {
+        let text = format!("connecting failed: {error}");
+        self.client
+            .on_refused(&text, Instant::now(), &mut desk.ledger);
+        self.close();
+    }
+
+    /// The run begins.
+    pub(crate) fn start(&mut self, now: Instant, desk: &mut Desk) {
+        if self.phase == Phase::Connected {
+            self.phase = Phase::Running;
+            self.progress = now;
+            self.pump(now, desk);
+        }
+    }
+
+    /// Whether it can be offered one more frame.
+    pub(crate) fn has_room(&self) -> bool {
+        self.phase == Phase::Running && self.client.has_room()
+    }
+
+    /// Something has become possible.
+    pub(crate) fn on_event(&mut self, event: &Event, desk: &mut Desk) {
+        if event.is_writable() {
+            self.writable = true;
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            // A short read means that nothing is left, unless the end of the stream is: that is
+            // not announced a second time.
+            let to_the_end = event.is_read_closed() || event.is_error();
+            self.read(to_the_end, desk);
+        }
+        self.pump(Instant::now(), desk);
+    }
+
+    /// Sends what may be sent, and moves on to closing when there is nothing more to do.
+    pub(crate) fn pump(&mut self, now: Instant, desk: &mut Desk) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        loop {
+            self.fill_outbox(now, desk);
+            if self.outbox.is_empty() {
+                break;
+            }
+            self.write(now, desk);
+            if self.phase != Phase::Running || !self.writable {
+                return;
+            }
+        }
+        if self.ends_stream {
+            self.half_close();
+        }
+        if self.client.is_done() {
+            self.half_close();
+            self.phase = Phase::Closing;
+            self.progress = now;
+        }
+    }
+
+    /// Looks for what has taken too long.
+    pub(crate) fn check_time(&mut self, now: Instant, desk: &mut Desk) {
+        let timeout = desk.timeout;
+        let stalled = now.saturating_duration_since(self.progress) >= timeout;
+        match self.phase {
+            Phase::Connected | Phase::Over => {}
+            Phase::Connecting => {
+                if stalled && self.stream.is_some() {
+                    let text = format!("no connection within {} s", timeout.as_secs_f64());
+                    self.on_connect_failed(&io::Error::other(text), desk);
+                }
+            }
+            Phase::Running if self.client.is_overdue(now, timeout) => {
+                match self.client.on_timeout(timeout, now, &mut desk.ledger) {
+                    Next::Continue => self.pump(now, desk),
+                    Next::Abandon => self.close(),
+                }
+            }
+            Phase::Running => {
+                if stalled && self.client.is_done() {
+                    self.end_unclosed("the server stopped reading", desk);
+                }
+            }
+            Phase::Closing => {
+                if stalled {
+                    let seconds = timeout.as_secs_f64();
+                    let text = format!("not closed within {seconds} s of the client's half-close");
+                    self.end_unclosed(&text, desk);
+                }
+            }
+        }
+    }
+
+    /// Ends it where it is, because the run is interrupted.
+    pub(crate) fn abort(&mut self, desk: &mut Desk) {
+        self.client.settle_doubts(Instant::now(), &mut desk.ledger);
+        self.close();
+    }
+
+    fn fill_outbox(&mut self, now: Instant, desk: &mut Desk) {
+        let Desk {
+            expectations,
+            ledger,
+            ..
+        } = desk;
+        while self.outbox.len() - self.outbox_start < OUTBOX_BYTES && !self.ends_stream {
+            let Some(what) = self.client.next_try(now) else {
+                break;
+            };
+            let frame = self.client.frame(what);
+            self.ends_stream = expectations.append_request(frame, &mut self.outbox);
+            let end_offset = self.sent_bytes + (self.outbox.len() - self.outbox_start) as u64;
+            self.client
+                .queued(what, end_offset, self.ends_stream, now, ledger);
+        }
+    }
+
+    fn write(&mut self, now: Instant, desk: &mut Desk) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let unsent = &self.outbox[self.outbox_start..];
+        match stream.write(unsent) {
+            Ok(count) => {
+                // Less than asked for: the kernel has no more room, and will say when it has.
+                self.writable = count == unsent.len();
+                self.outbox_start += count;
+                if self.writable {
+                    self.outbox.clear();
+                    self.outbox_start = 0;
+                } else {
+                    self.discard_sent();
+                }
+                self.sent_bytes += count as u64;
+                self.progress = now;
+                self.client
+                    .written_up_to(self.sent_bytes, now, &mut desk.ledger);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+            Err(error) => {
+                // What the server said before it went may still be there.
+                self.writable = false;
+                self.read(true, desk);
+                if self.phase != Phase::Over {
+                    self.end(&format!("connection lost ({error})"), desk);
+                }
+            }
+        }
+    }
+
+    /// Moves the unsent bytes to the front when that is cheap for what it frees.
+    fn discard_sent(&mut self) {
+        if self.outbox_start >= OUTBOX_BYTES {
+            self.outbox.drain(..self.outbox_start);
+            self.outbox_start = 0;
+        }
+    }
+
+    fn half_close(&mut self) {
+        if self.half_closed {
+            return;
+        }
+        self.half_closed = true;
+        if let Some(stream) = &self.stream {
+            // It fails if the peer is gone already; how that happened, the read side says.
+            stream.shutdown(Shutdown::Write).ok();
+        }
+    }
+
+    fn read(&mut self, to_the_end: bool, desk: &mut Desk) {
+        while let Some(stream) = &mut self.stream {
+            match stream.read(&mut desk.read_buffer) {
+                Ok(0) => return self.end("connection closed by the server", desk),
+                Ok(count) => {
+                    let now = Instant::now();
+                    self.progress = now;
+                    match desk.expectations.framing() {
+                        Framing::Lines => self.take_lines(count, now, desk),
+                        Framing::Lengths => self.take_answers(count, now, desk),
+                    }
+                    if count < READ_BYTES && !to_the_end {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => return self.on_read_error(&error, desk),
+            }
+        }
+    }
+
+    /// Hands the lines in the first `count` bytes of the read buffer to the client.
+    fn take_lines(&mut self, count: usize, now: Instant, desk: &mut Desk) {
+        let Desk {
+            expectations,
+            ledger,
+            read_buffer,
+            longest_line_bytes,
+            ..
+        } = desk;
+        let mut rest = &read_buffer[..count];
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let next = if self.partial.is_empty() {
+                self.client.on_line(&rest[..end], now, expectations, ledger)
+            } else {
+                self.partial.extend_from_slice(&rest[..end]);
+                let next = self
+                    .client
+                    .on_line(&self.partial, now, expectations, ledger);
+                self.partial.clear();
+                next
+            };
+            if next == Next::Abandon {
+                return self.close();
+            }
+            rest = &rest[end + 1..];
+        }
+        self.partial.extend_from_slice(rest);
+        if self.partial.len() > *longest_line_bytes {
+            let text = "given up in a line that is longer than any right answer";
+            self.end(text, desk);
+        }
+    }
+
+    /// Hands the first `count` bytes of the read buffer to the client, which knows where an answer
+    /// ends.
+    fn take_answers(&mut self, count: usize, now: Instant, desk: &mut Desk) {
+        let Desk {
+            expectations,
+            ledger,
+            read_buffer,
+            ..
+        } = desk;
+        self.partial.extend_from_slice(&read_buffer[..count]);
+        let mut start = 0;
+        while start < self.partial.len() {
+            let bytes = &self.partial[start..];
+            match self.client.on_bytes(bytes, now, expectations, ledger) {
+                Taken::Answer(length) => start += length,
+                Taken::Nothing => break,
+                Taken::Abandon => return self.close(),
+            }
+        }
+        self.partial.drain(..start);
+    }
+
+    fn on_read_error(&mut self, error: &io::Error, desk: &mut Desk) {
+        if self.client.is_done() && self.partial.is_empty() {
+            self.end_unclosed(&format!("broken off after the last answer ({error})"), desk);
+        } else {
+            self.end(&format!("connection lost ({error})"), desk);
+        }
+    }
+
+    fn end(&mut self, cause: &str, desk: &mut Desk) {
+        let now = Instant::now();
+        self.client
+            .on_end(cause, &self.partial, now, &mut desk.ledger);
+        self.close();
+    }
+
+    fn end_unclosed(&mut self, text: &str, desk: &mut Desk) {
+        let place = format!("{}", self.client.sender());
+        desk.ledger.failures.add(Kind::Unclosed, 1, place, text);
+        self.end("connection given up", desk);
+    }
+
+    fn close(&mut self) {
+        self.stream = None;
+        self.phase = Phase::Over;
+        self.outbox = Vec::new();
+        self.outbox_start = 0;
+        self.partial = Vec::new();
+    }
+}

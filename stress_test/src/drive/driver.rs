@@ -1,0 +1,553 @@
+//! The event loop: connects all clients, starts them together, and turns until they are done.
+//!
+//! Knows readiness, timers and signals; leaves bytes to `connection` and judgement to `client`.
+//!
+//! Rule: it sleeps until something can be done; nothing in it spins and nothing in it blocks.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use rustix::time::{ClockId, clock_gettime};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::check::failure::{Failures, Kind, Sender};
+use crate::drive::client::{Client, Demand};
+use crate::drive::connection::{Connection, Desk, Phase};
+use crate::drive::pace::Pace;
+use crate::figures::ledger::{Ledger, Window};
+use crate::figures::measure::{Latencies, Share};
+use crate::load::plan::{Load, OpenLoop, Plan};
+use crate::output::progress::{Progress, Standing};
+
+const SIGNALS: Token = Token(usize::MAX);
+const ALARM: Token = Token(usize::MAX - 1);
+/// How many readiness events one turn takes.
+const EVENTS: usize = 1024;
+/// How many requests that are due one turn hands out, so that answers are read between them.
+const HANDED_OUT: usize = 256;
+/// How often timeouts are looked for.
+const SWEEP_EVERY: Duration = Duration::from_millis(50);
+/// How often progress is shown.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+/// How often new connections are begun while there are some to begin.
+const CONNECT_EVERY: Duration = Duration::from_millis(1);
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Every client has everything, or will not get it.
+    Finished,
+    /// By a signal.
+    Interrupted,
+    /// Not one connection could be made, for this reason.
+    NothingListening(io::Error),
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// How it ended.
+    pub(crate) ended: Ended,
+    /// When the first request was written.
+    pub(crate) start: Instant,
+    /// The account.
+    pub(crate) ledger: Ledger,
+    /// What each ordinary client got.
+    pub(crate) shares: Vec<Share>,
+    /// How many requests the plan came to.
+    pub(crate) planned: u64,
+    /// What this program itself was doing.
+    pub(crate) effort: Effort,
+}
+
+/// What the generator did while it measured.
+#[derive(Debug)]
+pub(crate) struct Effort {
+    /// The processor time of its event loop.
+    pub(crate) cpu: Duration,
+    /// While this time went by.
+    pub(crate) elapsed: Duration,
+    /// In an open loop: how late requests were handed out that could have been sent.
+    pub(crate) own_lag: Option<Latencies>,
+}
+
+/// Runs `plan` against the server at `address`, until all is done or a signal comes.
+pub(crate) fn run(
+    plan: &Plan,
+    address: SocketAddr,
+    signals: &mut Signals,
+    failures: Failures,
+    progress: &mut Progress,
+) -> io::Result<Outcome> {
+    let mut driver = Driver::new(plan, address, failures)?;
+    driver
+        .poll
+        .registry()
+        .register(signals, SIGNALS, Interest::READABLE)?;
+    let ended = loop {
+        if let Some(ended) = driver.turn(signals)? {
+            break ended;
+        }
+        driver.show(progress);
+    };
+    progress.finish();
+    driver.poll.registry().deregister(signals)?;
+    Ok(driver.into_outcome(ended))
+}
+
+struct Driver {
+    poll: Poll,
+    address: SocketAddr,
+    plan: Plan,
+    /// Ordinary clients first, then hogs; a connection's token is its index.
+    connections: Vec<Connection>,
+    clients: usize,
+    desk: Desk,
+    /// When the first connection was begun.
+    opened: Instant,
+    /// How many connections have been begun.
+    begun: usize,
+    /// How many of these have been made, and how many could not.
+    made: usize,
+    failed: usize,
+    first_connect_error: Option<io::Error>,
+    /// When the clients were let loose, which is when the last connection was made.
+    start: Option<Instant>,
+    /// The open loop, if it is one.
+    pace: Option<Pace>,
+    /// The load has come to its end; what is under way is waited for.
+    load_ended: bool,
+    /// The processor time and the time when measuring began.
+    effort_from: Option<(Duration, Instant)>,
+    /// The same, when the load ended.
+    effort_until: Option<(Duration, Instant)>,
+    next_show: Instant,
+    /// The last turn did not come to the end of what was due.
+    more_to_hand_out: bool,
+    hogs_stopped: bool,
+    /// How many connections, from the first on, are over for certain.
+    over: usize,
+    /// Retries to come. A connection has one timer that counts, the one it knows itself.
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    next_sweep: Instant,
+    events: Option<Events>,
+}
+
+impl Driver {
+    fn new(plan: &Plan, address: SocketAddr, failures: Failures) -> io::Result<Self> {
+        let now = Instant::now();
+        let poll = Poll::new()?;
+        let pace = match plan.load {
+            Load::Rate(open) => Some(Pace::new(open, plan.seed, poll.registry(), ALARM, now)?),
+            Load::Frames(_) | Load::Duration(_) => None,
+        };
+        let desk = Desk::new(plan, Ledger::new(failures, now));
+        let connections = (0..plan.clients + plan.hogs).map(|id| {
+            let sender = desk.expectations.sender(id);
+            let demand = demand(
+                plan,
+                sender,
+                desk.expectations.last_frame_may_end_the_stream(id),
+            );
+            Connection::new(Client::new(id, sender, demand, plan.seed, now), now)
+        });
+        Ok(Self {
+            poll,
+            address,
+            plan: plan.clone(),
+            connections: connections.collect(),
+            clients: plan.clients as usize,
+            desk,
+            opened: now,
+            begun: 0,
+            made: 0,
+            failed: 0,
+            first_connect_error: None,
+            start: None,
+            pace,
+            load_ended: false,
+            effort_from: None,
+            effort_until: None,
+            next_show: now,
+            more_to_hand_out: false,
+            hogs_stopped: false,
+            over: 0,
+            timers: BinaryHeap::new(),
+            next_sweep: now + SWEEP_EVERY,
+            events: Some(Events::with_capacity(EVENTS)),
+        })
+    }
+
+    fn turn(&mut self, signals: &mut Signals) -> io::Result<Option<Ended>> {
+        self.begin_connections(Instant::now());
+        if self.take_events()? && signals.pending().next().is_some() {
+            return Ok(Some(Ended::Interrupted));
+        }
+        let now = Instant::now();
+        self.fire_timers(now);
+        self.sweep(now);
+        if let Some(error) = self.nothing_listening() {
+            return Ok(Some(Ended::NothingListening(error)));
+        }
+        self.start_when_connected();
+        self.begin_measuring(now);
+        self.hand_out()?;
+        self.end_load(Instant::now());
+        self.count_over();
+        self.stop_hogs_when_alone(now);
+        let all_over = self.start.is_some() && self.over == self.connections.len();
+        Ok(all_over.then_some(Ended::Finished))
+    }
+
+    /// Begins as many connections as the rate allows by now.
+    fn begin_connections(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.opened).as_secs_f64();
+        let allowed = 1 + (elapsed * f64::from(self.plan.connect_rate)) as usize;
+        while self.begun < self.connections.len().min(allowed) {
+            let index = self.begun;
+            self.begun += 1;
+            let registry = self.poll.registry();
+            let connection = &mut self.connections[index];
+            if let Err(error) = connection.connect(self.address, registry, Token(index), now) {
+                self.on_connect_failed(index, error);
+            }
+        }
+    }
+
+    /// Waits for events and handles them; says whether a signal was among them.
+    fn take_events(&mut self) -> io::Result<bool> {
+        let mut events = self.events.take().expect("each turn puts the events back");
+        let timeout = self.next_wake().saturating_duration_since(Instant::now());
+        let polled = self.poll.poll(&mut events, Some(timeout));
+        let mut signalled = false;
+        for event in &events {
+            match event.token() {
+                SIGNALS => signalled = true,
+                // It has woken the loop, which is all that it is for.
+                ALARM => {}
+                Token(index) => self.on_event(index, event),
+            }
+        }
+        events.clear();
+        self.events = Some(events);
+        match polled {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            _ => Ok(signalled),
+        }
+    }
+
+    fn on_event(&mut self, index: usize, event: &mio::event::Event) {
+        let connection = &mut self.connections[index];
+        if connection.phase() == Phase::Connecting {
+            match connection.finish_connect(Instant::now()) {
+                Err(error) => return self.on_connect_failed(index, error),
+                Ok(()) if connection.phase() == Phase::Connecting => return,
+                Ok(()) => self.made += 1,
+            }
+        }
+        connection.on_event(event, &mut self.desk);
+        self.set_timer(index);
+        self.offer_room(index);
+    }
+
+    fn on_connect_failed(&mut self, index: usize, error: io::Error) {
+        self.connections[index].on_connect_failed(&error, &mut self.desk);
+        self.failed += 1;
+        self.first_connect_error.get_or_insert(error);
+    }
+
+    /// When something has to be done even if nothing happens.
+    fn next_wake(&self) -> Instant {
+        let mut wake = self.next_sweep;
+        if let Some(Reverse((due, _))) = self.timers.peek() {
+            wake = wake.min(*due);
+        }
+        if self.begun < self.connections.len() {
+            wake = wake.min(Instant::now() + CONNECT_EVERY);
+        }
+        if self.more_to_hand_out {
+            wake = Instant::now();
+        }
+        wake
+    }
+
+    /// Keeps a timer for the next retry of a connection.
+    fn set_timer(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        if let Some(due) = connection.client().next_retry_due()
+            && connection.timer.is_none_or(|timer| due < timer)
+        {
+            connection.timer = Some(due);
+            self.timers.push(Reverse((due, index)));
+        }
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some(&Reverse((due, index))) = self.timers.peek()
+            && due <= now
+        {
+            self.timers.pop();
+            let connection = &mut self.connections[index];
+            if connection.timer == Some(due) {
+                connection.timer = None;
+                connection.pump(now, &mut self.desk);
+                self.set_timer(index);
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + SWEEP_EVERY;
+        for connection in &mut self.connections[..self.begun] {
+            let was_connecting = connection.phase() == Phase::Connecting;
+            connection.check_time(now, &mut self.desk);
+            if was_connecting && connection.phase() == Phase::Over {
+                self.failed += 1;
+                let error = io::Error::from(ErrorKind::TimedOut);
+                self.first_connect_error.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Why no connection at all was made, when that is certain: all that were begun have failed.
+    fn nothing_listening(&mut self) -> Option<io::Error> {
+        if self.made == 0 && self.failed == self.begun {
+            return self.first_connect_error.take();
+        }
+        None
+    }
+
+    /// Lets the clients loose together, so that the load is what the plan says from the start.
+    fn start_when_connected(&mut self) {
+        if self.start.is_some() || self.made + self.failed < self.connections.len() {
+            return;
+        }
+        let start = Instant::now();
+        self.start = Some(start);
+        let from = start + self.plan.warmup;
+        let until = self.plan.load.duration().map(|duration| start + duration);
+        self.desk.ledger.begin(start, Window { from, until });
+        if let Some(pace) = &mut self.pace {
+            pace.begin(start, from);
+        }
+        for index in 0..self.connections.len() {
+            self.connections[index].start(Instant::now(), &mut self.desk);
+            self.set_timer(index);
+            self.offer_room(index);
+        }
+    }
+
+    /// Remembers the processor time at the end of the warmup.
+    fn begin_measuring(&mut self, now: Instant) {
+        let is_warm = self
+            .start
+            .is_some_and(|start| now >= start + self.plan.warmup);
+        if self.effort_from.is_none() && is_warm {
+            self.effort_from = Some((processor_time(), now));
+        }
+    }
+
+    /// Puts a connection into the ring of those with room, if it has some.
+    fn offer_room(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        if let Some(pace) = &mut self.pace
+            && index < self.clients
+            && !connection.is_ready
+            && connection.has_room()
+        {
+            connection.is_ready = true;
+            pace.add_ready(index, Instant::now());
+        }
+    }
+
+    /// Hands the requests that are due to connections with room.
+    fn hand_out(&mut self) -> io::Result<()> {
+        if self.start.is_none() || self.load_ended {
+            return Ok(());
+        }
+        self.more_to_hand_out = false;
+        for count in 0.. {
+            let now = Instant::now();
+            let Some(pace) = &mut self.pace else {
+                return Ok(());
+            };
+            if pace.next_due().is_none_or(|due| due > now) {
+                return pace.set_alarm(now);
+            }
+            if count == HANDED_OUT {
+                self.more_to_hand_out = true;
+                return Ok(());
+            }
+            let Some(index) = pace.pop_ready() else {
+                return Ok(());
+            };
+            let connection = &mut self.connections[index];
+            connection.is_ready = false;
+            if connection.has_room()
+                && let Some(due) = pace.take(now)
+            {
+                connection.client_mut().offer(due);
+                connection.pump(now, &mut self.desk);
+                self.set_timer(index);
+            }
+            self.offer_room(index);
+        }
+        Ok(())
+    }
+
+    /// Ends the load when its time is over: what is under way is still waited for, what was due
+    /// and could not be sent is not.
+    fn end_load(&mut self, now: Instant) {
+        let Some(start) = self.start else {
+            return;
+        };
+        let is_over = match (&self.pace, self.plan.load.duration()) {
+            (Some(pace), _) => pace.is_over(now),
+            (None, Some(duration)) => now >= start + duration,
+            (None, None) => false,
+        };
+        if self.load_ended || !is_over {
+            return;
+        }
+        self.load_ended = true;
+        self.more_to_hand_out = false;
+        self.effort_until = Some((processor_time(), now));
+        self.give_up_unsent(now);
+        for connection in &mut self.connections[..self.clients] {
+            connection.client_mut().stop();
+            connection.pump(now, &mut self.desk);
+        }
+    }
+
+    fn give_up_unsent(&mut self, now: Instant) {
+        let Some(pace) = &mut self.pace else {
+            return;
+        };
+        let ledger = &mut self.desk.ledger;
+        let mut count = 0;
+        while let Some(due) = pace.take_unsent(now) {
+            ledger.unsent_due(Sender::Client(0), due, now);
+            count += 1;
+        }
+        if count > 0 {
+            let text = "due, but no client had room for it before the end";
+            let place = format_args!("all clients");
+            ledger.failures.add(Kind::Unsent, count, place, text);
+        }
+    }
+
+    /// Shows how far the run is.
+    fn show(&mut self, progress: &mut Progress) {
+        let (Some(start), now) = (self.start, Instant::now()) else {
+            return;
+        };
+        if now < self.next_show {
+            return;
+        }
+        self.next_show = now + SHOW_EVERY;
+        let ledger = &self.desk.ledger;
+        let ended = ledger.clients.ended();
+        let done = match self.plan.load {
+            Load::Frames(frames) => {
+                ended as f64 / (f64::from(self.plan.clients) * f64::from(frames))
+            }
+            Load::Duration(duration) | Load::Rate(OpenLoop { duration, .. }) => {
+                (now - start).as_secs_f64() / duration.as_secs_f64()
+            }
+        };
+        let standing = Standing {
+            done,
+            ended,
+            busy: ledger.clients.busy_answers,
+            failures: ledger.failures.total(),
+        };
+        progress.show(start, now, standing);
+    }
+
+    /// Moves on over the connections that are over, which costs next to nothing per turn.
+    fn count_over(&mut self) {
+        let open = self.connections[self.over..].iter();
+        self.over += open
+            .take_while(|connection| connection.phase() == Phase::Over)
+            .count();
+    }
+
+    /// Hogs run for as long as there are others that they can be in the way of.
+    fn stop_hogs_when_alone(&mut self, now: Instant) {
+        if self.hogs_stopped || self.over < self.clients {
+            return;
+        }
+        self.hogs_stopped = true;
+        for hog in &mut self.connections[self.clients..] {
+            hog.client_mut().stop();
+            hog.pump(now, &mut self.desk);
+        }
+    }
+
+    fn into_outcome(mut self, ended: Ended) -> Outcome {
+        let (cpu, now) = self
+            .effort_until
+            .unwrap_or_else(|| (processor_time(), Instant::now()));
+        let (cpu_before, from) = self.effort_from.unwrap_or((cpu, now));
+        for connection in &mut self.connections {
+            connection.abort(&mut self.desk);
+        }
+        let sent = self.desk.ledger.clients.sent + self.desk.ledger.clients.unsent;
+        let planned = match self.plan.load {
+            Load::Frames(frames) => u64::from(self.plan.clients) * u64::from(frames),
+            Load::Duration(_) => sent,
+            Load::Rate(_) => self.pace.as_ref().map_or(0, Pace::taken),
+        };
+        let effort = Effort {
+            cpu: cpu.saturating_sub(cpu_before),
+            elapsed: now.saturating_duration_since(from),
+            own_lag: self.pace.map(Pace::into_own_lag),
+        };
+        let clients = self.connections.into_iter().take(self.clients);
+        Outcome {
+            planned,
+            effort,
+            ended,
+            start: self.start.unwrap_or_else(Instant::now),
+            ledger: self.desk.ledger,
+            shares: clients.map(Connection::into_share).collect(),
+        }
+    }
+}
+
+fn demand(plan: &Plan, sender: Sender, last_frame_alone: bool) -> Demand {
+    match sender {
+        Sender::Client(_) => Demand {
+            frames: plan.load.frames(),
+            paced: matches!(plan.load, Load::Rate(_)),
+            max_inflight: plan.max_inflight,
+            retries: plan.retries,
+            last_frame_alone,
+        },
+        // A hog takes a refusal as an answer and goes on.
+        Sender::Hog(_) => Demand {
+            frames: None,
+            paced: false,
+            max_inflight: plan.hog_inflight,
+            retries: 0,
+            last_frame_alone,
+        },
+    }
+}
+
+/// The processor time of this thread so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // Neither is negative.
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
+}

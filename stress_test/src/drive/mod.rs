@@ -1,0 +1,13 @@
+//! Who asks: the event loop, its connections, and the clients on them.
+//!
+//! Knows sockets and time; what is asked and what is right it looks up.
+//!
+//! Rule: a client is pure state; only the driver, the connections and the alarm know descriptors.
+
+pub(crate) mod alarm;
+pub(crate) mod backoff;
+pub(crate) mod client;
+pub(crate) mod connection;
+pub(crate) mod doubt;
+pub(crate) mod driver;
+pub(crate) mod pace;

@@ -1,0 +1,177 @@
+//! The open loop: hands each request that is due to a client with room, in turn.
+//!
+//! Knows the timetable, who has room, and the alarm for the next due time; sends nothing itself.
+//!
+//! Rule: what is due and finds no client with room waits in the timetable and keeps its due time.
+//! Its wait for room is the server's; only what comes on top is this program's own lag.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Registry, Token};
+
+use crate::drive::alarm::Alarm;
+use crate::figures::measure::Latencies;
+use crate::load::plan::OpenLoop;
+use crate::load::schedule::Schedule;
+
+/// What is due when the duration ends may still be sent for so long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The pace of a run.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    schedule: Schedule,
+    duration: Duration,
+    start: Instant,
+    alarm: Alarm,
+    /// Connections with room, the one that has waited longest first.
+    ready: VecDeque<usize>,
+    /// Since when there has been one.
+    ready_since: Instant,
+    own_lag: Latencies,
+    measured_from: Instant,
+}
+
+impl Pace {
+    /// The pace of `open`, whose alarm has `token`.
+    pub(crate) fn new(
+        open: OpenLoop,
+        seed: u64,
+        registry: &Registry,
+        token: Token,
+        now: Instant,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            schedule: Schedule::new(open, seed),
+            duration: open.duration,
+            start: now,
+            alarm: Alarm::new(registry, token)?,
+            ready: VecDeque::new(),
+            ready_since: now,
+            own_lag: Latencies::new(),
+            measured_from: now,
+        })
+    }
+
+    /// The timetable begins at `start`; its own lag is measured from `measured_from` on.
+    pub(crate) fn begin(&mut self, start: Instant, measured_from: Instant) {
+        self.start = start;
+        self.measured_from = measured_from;
+    }
+
+    /// When the next request is due, if there is one more.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.schedule.peek().map(|due| self.start + due)
+    }
+
+    /// `index` has room.
+    pub(crate) fn add_ready(&mut self, index: usize, now: Instant) {
+        if self.ready.is_empty() {
+            self.ready_since = now;
+        }
+        self.ready.push_back(index);
+    }
+
+    /// Takes the connection with room that has waited longest.
+    pub(crate) fn pop_ready(&mut self) -> Option<usize> {
+        self.ready.pop_front()
+    }
+
+    /// Takes the next request, which is due and for which there is a connection with room. Returns
+    /// when it was due.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.start + self.schedule.take()?;
+        if due >= self.measured_from {
+            let could_be_sent = due.max(self.ready_since);
+            self.own_lag
+                .record(now.saturating_duration_since(could_be_sent));
+        }
+        Some(due)
+    }
+
+    /// Takes what will not be sent any more: all that is due by `now`.
+    pub(crate) fn take_unsent(&mut self, now: Instant) -> Option<Instant> {
+        self.next_due().filter(|&due| due <= now)?;
+        self.schedule.take().map(|due| self.start + due)
+    }
+
+    /// Whether nothing more will be sent.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.schedule.peek().is_none() || now >= self.start + self.duration + GRACE
+    }
+
+    /// Sees to it that the event loop wakes when there is something to do: when the next request is
+    /// due, if there is room for it. Where there is none, an answer has to come first.
+    pub(crate) fn set_alarm(&mut self, now: Instant) -> io::Result<()> {
+        match self.next_due() {
+            Some(due) if !self.ready.is_empty() => self.alarm.set(due, now),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many requests have been due and taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.schedule.taken()
+    }
+
+    /// How late requests were handed out that could have been sent.
+    pub(crate) fn into_own_lag(self) -> Latencies {
+        self.own_lag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::Arrivals;
+    use mio::Poll;
+
+    fn pace(rate: f64) -> (Poll, Pace, Instant) {
+        let poll = Poll::new().expect("there is a poll");
+        let now = Instant::now();
+        let open = OpenLoop {
+            rate,
+            arrivals: Arrivals::Uniform,
+            duration: Duration::from_secs(1),
+        };
+        let pace = Pace::new(open, 1, poll.registry(), Token(0), now);
+        (poll, pace.expect("there is a timer"), now)
+    }
+
+    #[test]
+    fn a_wait_for_room_is_not_its_own_lag() {
+        let (_poll, mut pace, start) = pace(10.0);
+        let at = |ms| start + Duration::from_millis(ms);
+        pace.begin(start, start);
+        pace.add_ready(3, at(500));
+        assert_eq!(pace.pop_ready(), Some(3));
+        assert_eq!(pace.take(at(502)), Some(start));
+        assert_eq!(pace.own_lag.longest(), Duration::from_millis(2));
+        pace.add_ready(4, at(600));
+        assert_eq!(pace.take(at(640)), Some(at(100)));
+        assert_eq!(pace.own_lag.longest(), Duration::from_millis(40));
+    }
+
+    #[test]
+    fn what_is_due_at_the_end_may_be_sent_for_a_grace() {
+        let (_poll, mut pace, start) = pace(10.0);
+        pace.begin(start, start);
+        assert!(!pace.is_over(start + Duration::from_secs(1)));
+        let end = start + Duration::from_secs(2);
+        assert!(pace.is_over(end));
+        let unsent = std::iter::from_fn(|| pace.take_unsent(end)).count();
+        assert_eq!(unsent, 10);
+        assert_eq!(pace.taken(), 10);
+    }
+
+    #[test]
+    fn what_is_not_due_yet_is_not_unsent() {
+        let (_poll, mut pace, start) = pace(10.0);
+        pace.begin(start, start);
+        let interrupted = start + Duration::from_millis(250);
+        let unsent = std::iter::from_fn(|| pace.take_unsent(interrupted)).count();
+        assert_eq!(unsent, 3);
+    }
+}

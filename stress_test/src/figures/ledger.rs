@@ -1,0 +1,278 @@
+//! The account of a run: what was sent, and what became of it.
+//!
+//! Adds up what the clients report; judges nothing but whether the account balances.
+//!
+//! Rule: ordinary clients and hogs are never added together, except in the list of failures.
+
+use std::time::{Duration, Instant};
+
+use crate::check::failure::{Failures, Kind, Sender};
+use crate::figures::measure::Latencies;
+use crate::figures::occupancy::Occupancy;
+use crate::figures::timeline::Timeline;
+
+/// The account of all clients.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    /// Everything that was wrong.
+    pub(crate) failures: Failures,
+    /// What the ordinary clients got.
+    pub(crate) clients: Tally,
+    /// What the hogs got.
+    pub(crate) hogs: Tally,
+    /// When the ordinary clients got it.
+    pub(crate) timeline: Timeline,
+    window: Window,
+}
+
+/// The part of a run that is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    /// Requests due before this are verified only.
+    pub(crate) from: Instant,
+    /// Answers after this do not count towards the throughput. `None`: until the last answer.
+    pub(crate) until: Option<Instant>,
+}
+
+/// Two of the three times of a request; the third is when it was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// When it was meant to be sent.
+    pub(crate) intended: Instant,
+    /// When its last byte was handed to the kernel (of a retried one: its last try's).
+    pub(crate) written: Instant,
+}
+
+impl Times {
+    fn latency(self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.intended)
+    }
+
+    fn service(self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.written)
+    }
+}
+
+impl Ledger {
+    /// Nothing yet.
+    pub(crate) fn new(failures: Failures, now: Instant) -> Self {
+        Self {
+            failures,
+            clients: Tally::new(),
+            hogs: Tally::new(),
+            timeline: Timeline::new(now),
+            window: Window {
+                from: now,
+                until: None,
+            },
+        }
+    }
+
+    /// The run begins at `start`; `window` of it is measured.
+    pub(crate) fn begin(&mut self, start: Instant, window: Window) {
+        self.timeline = Timeline::new(start);
+        self.window = window;
+    }
+
+    /// The part of the run that is measured.
+    pub(crate) fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The tally of the group that `sender` belongs to.
+    pub(crate) fn tally(&mut self, sender: Sender) -> &mut Tally {
+        match sender {
+            Sender::Client(_) => &mut self.clients,
+            Sender::Hog(_) => &mut self.hogs,
+        }
+    }
+
+    /// A frame was handed to the kernel.
+    pub(crate) fn written(
+        &mut self,
+        sender: Sender,
+        intended: Instant,
+        is_first_try: bool,
+        now: Instant,
+    ) {
+        let is_measured = self.is_measured(intended);
+        let tally = self.tally(sender);
+        tally.occupancy.enter(now);
+        if is_first_try && is_measured {
+            let lag = now.saturating_duration_since(intended);
+            tally.send_lag.record(lag);
+        }
+    }
+
+    /// A frame that was handed to the kernel at `written` is no longer in flight, for whatever
+    /// reason.
+    pub(crate) fn left(&mut self, sender: Sender, written: Instant, now: Instant) {
+        self.tally(sender).occupancy.leave(written, now);
+    }
+
+    /// The right answer came in its place.
+    pub(crate) fn verified(&mut self, sender: Sender, times: Times, is_error: bool, now: Instant) {
+        let is_measured = self.is_measured(times.intended);
+        let is_in_window = now >= self.window.from && self.window.until.is_none_or(|end| now < end);
+        if let Sender::Client(_) = sender {
+            self.timeline.answered(now, times.latency(now));
+        }
+        let tally = self.tally(sender);
+        tally.verified += 1;
+        tally.expected_errors += u64::from(is_error);
+        tally.in_window += u64::from(is_in_window);
+        tally.last_answer = Some(now);
+        if is_measured {
+            tally.latencies.record(times.latency(now));
+            tally.service.record(times.service(now));
+        }
+    }
+
+    /// It was answered `ERR server busy`, finally or not.
+    pub(crate) fn busy(&mut self, sender: Sender, times: Times, now: Instant) {
+        let is_measured = self.is_measured(times.intended);
+        if let Sender::Client(_) = sender {
+            self.timeline.refused(now);
+        }
+        let tally = self.tally(sender);
+        tally.busy_answers += 1;
+        tally.last_answer = Some(now);
+        if is_measured {
+            tally.busy_latencies.record(times.service(now));
+        }
+    }
+
+    /// A frame that was sent ended as a failure of `kind`.
+    pub(crate) fn failed(&mut self, sender: Sender, kind: Kind, intended: Instant, now: Instant) {
+        let is_measured = self.is_measured(intended);
+        let tally = self.tally(sender);
+        if kind == Kind::Missing {
+            tally.missing += 1;
+            if is_measured {
+                let age = now.saturating_duration_since(intended);
+                tally.latencies.record_unanswered(age);
+            }
+        } else {
+            tally.wrong += 1;
+        }
+    }
+
+    /// A frame that was due at `intended` was not sent and will not be.
+    pub(crate) fn unsent_due(&mut self, sender: Sender, intended: Instant, now: Instant) {
+        let is_measured = self.is_measured(intended);
+        let tally = self.tally(sender);
+        tally.unsent += 1;
+        if is_measured {
+            let age = now.saturating_duration_since(intended);
+            tally.latencies.record_unanswered(age);
+        }
+    }
+
+    fn is_measured(&self, intended: Instant) -> bool {
+        intended >= self.window.from
+    }
+}
+
+/// What one group of clients (the ordinary ones, or the hogs) got.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// Frames that were queued for writing, each counted once.
+    pub(crate) sent: u64,
+    /// Frames whose right answer came in its place.
+    pub(crate) verified: u64,
+    /// Those of them whose right answer was an error.
+    pub(crate) expected_errors: u64,
+    /// Frames that ended in `ERR server busy` without being a failure.
+    pub(crate) refused: u64,
+    /// Frames that ended in `ERR server busy` after their last retry, which is a failure.
+    pub(crate) given_up_busy: u64,
+    /// Frames that were answered wrongly: altered, swapped, foreign and so on.
+    pub(crate) wrong: u64,
+    /// Frames that were sent and not answered, or too late.
+    pub(crate) missing: u64,
+    /// Frames of the plan that could not be sent.
+    pub(crate) unsent: u64,
+    /// Verified frames that were answered within the measured window.
+    pub(crate) in_window: u64,
+    /// `ERR server busy` answers, retried or not.
+    pub(crate) busy_answers: u64,
+    /// Tries after a first one.
+    pub(crate) retries: u64,
+    /// From intended to answered, of verified frames, and of missing ones so far as is known.
+    pub(crate) latencies: Latencies,
+    /// From written to answered, of verified frames (of a retried one: its last try).
+    pub(crate) service: Latencies,
+    /// From intended to written.
+    pub(crate) send_lag: Latencies,
+    /// From written to `ERR server busy`.
+    pub(crate) busy_latencies: Latencies,
+    /// How many were in flight.
+    pub(crate) occupancy: Occupancy,
+    /// When the last answer came.
+    pub(crate) last_answer: Option<Instant>,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            sent: 0,
+            verified: 0,
+            expected_errors: 0,
+            refused: 0,
+            given_up_busy: 0,
+            wrong: 0,
+            missing: 0,
+            unsent: 0,
+            in_window: 0,
+            busy_answers: 0,
+            retries: 0,
+            latencies: Latencies::new(),
+            service: Latencies::new(),
+            send_lag: Latencies::new(),
+            busy_latencies: Latencies::new(),
+            occupancy: Occupancy::new(),
+            last_answer: None,
+        }
+    }
+
+    /// How many of the frames that were sent have come to an end, right or wrong.
+    pub(crate) fn ended(&self) -> u64 {
+        self.verified + self.refused + self.given_up_busy + self.wrong + self.missing
+    }
+
+    #[cfg(test)]
+    #[track_caller]
+    pub(crate) fn assert_balanced(&self) {
+        assert_eq!(self.sent, self.ended(), "{self:#?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_due_in_the_warmup_is_verified_but_not_measured() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut ledger = Ledger::new(Failures::new(false), start);
+        let window = Window {
+            from: at(100),
+            until: Some(at(200)),
+        };
+        ledger.begin(start, window);
+        let sender = Sender::Client(0);
+        for (intended, answered) in [(50, 60), (99, 110), (100, 150), (190, 210)] {
+            let times = Times {
+                intended: at(intended),
+                written: at(intended + 1),
+            };
+            ledger.verified(sender, times, false, at(answered));
+        }
+        let tally = &ledger.clients;
+        assert_eq!(tally.verified, 4);
+        assert_eq!(tally.latencies.count(), 2);
+        assert_eq!(tally.in_window, 2, "answered at 110 and 150");
+    }
+}

@@ -1,0 +1,16 @@
+//! What it came to: the account of a run, and the figures that follow from it.
+//!
+//! Knows counts and times; not who asked, nor how figures are shown.
+//!
+//! Rule: the figures are the format of docs/stress_test.schema.json, and every output is made of
+//! them.
+
+pub(crate) mod ledger;
+pub(crate) mod limits;
+pub(crate) mod measure;
+pub(crate) mod occupancy;
+pub(crate) mod ramp;
+pub(crate) mod results;
+pub(crate) mod sweep;
+pub(crate) mod threshold;
+pub(crate) mod timeline;

@@ -1,0 +1,545 @@
+//! What a run came to, as figures: the one source of the report, the JSON file and the pictures.
+//!
+//! Knows how figures follow from the account of a run; not how they are shown.
+//!
+//! Rule: this is the format of docs/stress_test.schema.json. A field that is added is no new
+//! version; one that is renamed, removed or means something else is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::drive::driver::{Ended, Outcome};
+use crate::figures::ledger::Tally;
+use crate::figures::measure::{Latencies, Share, jains_index};
+use crate::figures::occupancy::Occupancy;
+use crate::figures::timeline::Timeline;
+use crate::load::plan::{Load, Plan, Requests};
+
+/// The name and version of the format.
+pub(crate) const SCHEMA: &str = "reactor-pool/stress_test/1";
+
+/// What a load is named that is no mix.
+const TEMPLATE: &str = "template";
+/// The percentiles of a [`Distribution`].
+const PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
+/// Of more clients than this, so many evenly chosen from the sorted list stand for all.
+const SHOWN_SHARES: usize = 200;
+
+/// One run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunResult {
+    /// [`SCHEMA`].
+    pub(crate) schema: String,
+    /// `run`.
+    pub(crate) kind: String,
+    /// What it came to.
+    pub(crate) verdict: Verdict,
+    /// What the command exits with.
+    pub(crate) exit_code: u8,
+    /// The server, for people.
+    pub(crate) target: String,
+    /// What was asked for.
+    pub(crate) load: LoadFigures,
+    /// From the first request to the last answer, in seconds.
+    pub(crate) elapsed_s: f64,
+    /// Verified answers per second of the measured window.
+    pub(crate) throughput_per_s: f64,
+    /// What became of every frame.
+    pub(crate) ledger: LedgerFigures,
+    /// From intended to answered, unanswered requests included as "at least their age".
+    pub(crate) latency: Distribution,
+    /// From written to answered.
+    pub(crate) service: Distribution,
+    /// From intended to written.
+    pub(crate) send_lag: Distribution,
+    /// Refusals.
+    pub(crate) busy: BusyFigures,
+    /// Little's law.
+    pub(crate) little: LittleFigures,
+    /// The load generator itself.
+    pub(crate) generator: GeneratorFigures,
+    /// How evenly the clients were served.
+    pub(crate) fairness: FairnessFigures,
+    /// What came when.
+    pub(crate) timeline: TimelineFigures,
+    /// What was wrong.
+    pub(crate) failures: FailureFigures,
+    /// The pipelining clients, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) hogs: Option<HogFigures>,
+    /// The conditions of `--fail-if` that were met.
+    #[serde(default)]
+    pub(crate) thresholds_broken: Vec<String>,
+}
+
+/// What the run comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING-KEBAB-CASE")]
+pub(crate) enum Verdict {
+    /// Every answer was right.
+    Pass,
+    /// Some were not, or did not come, or a threshold was broken.
+    Fail,
+    /// Every answer was right, but the figures are the generator's, not the server's.
+    GeneratorLimited,
+    /// Stopped by a signal; nothing was wrong until then.
+    InterruptedClean,
+    /// Stopped by a signal; something had been wrong already.
+    InterruptedFailing,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LoadFigures {
+    /// `open` or `closed`.
+    pub(crate) r#loop: String,
+    /// Clients, each with a connection of its own.
+    pub(crate) clients: u32,
+    /// Frames of each client, in a closed loop that counts them.
+    pub(crate) frames: Option<u32>,
+    /// Offered requests per second, in an open loop.
+    pub(crate) rate_per_s: Option<f64>,
+    /// `poisson` or `uniform`, in an open loop.
+    pub(crate) arrivals: Option<String>,
+    /// How long requests were due, where time ended the load.
+    pub(crate) duration_s: Option<f64>,
+    /// What was due before was not measured.
+    pub(crate) warmup_s: f64,
+    /// Requests of one client under way at most.
+    pub(crate) max_inflight: usize,
+    /// What was asked for.
+    pub(crate) mix: String,
+    /// Characters of a payload.
+    pub(crate) payload: String,
+    /// Milliseconds of a SLEEP.
+    pub(crate) sleep_ms: String,
+    /// What each request was, where it was no mix.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) send: Option<String>,
+    /// What each answer had to be, where there was no mix.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) expect: Option<String>,
+    /// How often a refused request was sent again.
+    pub(crate) retries: u32,
+    /// How long an answer was waited for.
+    pub(crate) timeout_s: f64,
+    /// Pipelining clients beside.
+    pub(crate) hogs: u32,
+    /// Where the requests came from.
+    pub(crate) seed: u64,
+}
+
+/// What became of every frame of the ordinary clients.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LedgerFigures {
+    /// What the plan came to.
+    pub(crate) planned: u64,
+    /// Sent, each counted once.
+    pub(crate) sent: u64,
+    /// Planned and never sent.
+    pub(crate) unsent: u64,
+    /// Answered rightly with OK.
+    pub(crate) ok: u64,
+    /// Answered rightly with an error.
+    pub(crate) expected_errors: u64,
+    /// Refused as busy at last.
+    pub(crate) busy: u64,
+    /// Answered wrongly.
+    pub(crate) wrong: u64,
+    /// Not answered, or too late.
+    pub(crate) missing: u64,
+    /// Under way when the run was interrupted.
+    pub(crate) under_way: u64,
+    /// Whether `planned = sent + unsent`, and `sent` is the sum of what became of them.
+    pub(crate) balances: bool,
+}
+
+/// How long something took, in microseconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Distribution {
+    /// How many there are.
+    pub(crate) count: u64,
+    /// How many of them are ages of requests that got no answer.
+    pub(crate) unanswered: u64,
+    /// The shortest, exactly.
+    pub(crate) min_us: Option<f64>,
+    /// The mean, exactly.
+    pub(crate) mean_us: Option<f64>,
+    /// The longest, exactly.
+    pub(crate) max_us: Option<f64>,
+    /// The usual percentiles.
+    pub(crate) percentiles: Vec<Percentile>,
+    /// Pairs of percentile and microseconds, up to the last one that the sample is large enough for.
+    pub(crate) curve: Vec<(f64, f64)>,
+}
+
+/// One percentile.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Percentile {
+    /// Such as 99.9.
+    pub(crate) percent: f64,
+    /// What it is; `None` where fewer than 10 of the sample lie above it.
+    pub(crate) us: Option<f64>,
+    /// Whether it is only known to be at least that, because requests got no answer.
+    pub(crate) is_lower_bound: bool,
+}
+
+/// `ERR server busy`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BusyFigures {
+    /// Such answers.
+    pub(crate) answers: u64,
+    /// Requests that were sent again because of one.
+    pub(crate) retried: u64,
+    /// From written to refused.
+    pub(crate) latency: Distribution,
+}
+
+/// Little's law for requests in flight.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LittleFigures {
+    /// `L`: in flight on average, by integrating over time.
+    pub(crate) in_flight: f64,
+    /// `lambda`.
+    pub(crate) rate_per_s: f64,
+    /// `W`, by adding up each request's own time.
+    pub(crate) stay_us: f64,
+    /// Whether both sides agree.
+    pub(crate) holds: bool,
+}
+
+/// The load generator itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GeneratorFigures {
+    /// How much of one core its event loop used while measuring.
+    pub(crate) cpu_percent: Option<f64>,
+    /// In an open loop: how late requests were handed out that could have been sent.
+    pub(crate) own_lag: Option<Distribution>,
+    /// Why the figures are the generator's own limit, if they are.
+    pub(crate) limited: Option<String>,
+}
+
+/// How evenly the clients were served.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FairnessFigures {
+    /// How many clients there were.
+    pub(crate) clients: usize,
+    /// Jain's index of accepted work: 1 when all got the same.
+    pub(crate) jains_index: Option<f64>,
+    /// Accepted requests per second of each client, sorted; of many clients, evenly chosen ones.
+    pub(crate) rates_per_s: Vec<f64>,
+    /// The p99 of each client, sorted; of many clients, evenly chosen ones.
+    pub(crate) p99s_us: Vec<f64>,
+}
+
+/// What came when.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TimelineFigures {
+    /// How long each slice is.
+    pub(crate) slice_ms: u64,
+    /// The slices from the start of the run on.
+    pub(crate) slices: Vec<SliceFigures>,
+}
+
+/// One slice of the timeline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SliceFigures {
+    /// Verified answers.
+    pub(crate) answers: u64,
+    /// `ERR server busy`.
+    pub(crate) busy: u64,
+    /// The median latency of the answers.
+    pub(crate) p50_us: Option<f64>,
+    /// Their p99, which in a small slice is the longest.
+    pub(crate) p99_us: Option<f64>,
+    /// The longest.
+    pub(crate) max_us: Option<f64>,
+}
+
+/// What was wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FailureFigures {
+    /// How many failures there were.
+    pub(crate) total: u64,
+    /// By kind.
+    pub(crate) by_kind: BTreeMap<String, u64>,
+    /// The first ones in full.
+    pub(crate) first: Vec<String>,
+    /// Whether there were more.
+    pub(crate) is_cut: bool,
+}
+
+/// The pipelining clients.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HogFigures {
+    /// Right answers.
+    pub(crate) verified: u64,
+    /// Right answers per second.
+    pub(crate) throughput_per_s: f64,
+    /// `ERR server busy` answers.
+    pub(crate) busy: u64,
+    /// From intended to answered.
+    pub(crate) latency: Distribution,
+}
+
+impl RunResult {
+    /// The figures of `outcome`, a run of `plan` against `target`.
+    pub(crate) fn of(plan: &Plan, target: &str, outcome: &Outcome) -> Self {
+        let tally = &outcome.ledger.clients;
+        let elapsed = tally.last_answer.map_or(Duration::ZERO, |last| {
+            last.saturating_duration_since(outcome.start)
+        });
+        let ledger = ledger_figures(outcome);
+        let latency = Distribution::of(&tally.latencies);
+        let generator = generator_figures(plan, outcome, &latency);
+        let hogs = (plan.hogs > 0).then(|| hog_figures(outcome));
+        let failures = failure_figures(outcome);
+        let little = little_figures(&tally.occupancy);
+        let is_right = failures.total == 0;
+        let verdict = match outcome.ended {
+            Ended::Interrupted if is_right => Verdict::InterruptedClean,
+            Ended::Interrupted => Verdict::InterruptedFailing,
+            _ if !is_right || !ledger.balances || !little.holds => Verdict::Fail,
+            _ => Verdict::Pass,
+        };
+        Self {
+            schema: SCHEMA.to_owned(),
+            kind: "run".to_owned(),
+            verdict,
+            exit_code: 0,
+            target: target.to_owned(),
+            load: load_figures(plan),
+            elapsed_s: elapsed.as_secs_f64(),
+            throughput_per_s: throughput(tally, outcome),
+            ledger,
+            latency,
+            service: Distribution::of(&tally.service),
+            send_lag: Distribution::of(&tally.send_lag),
+            busy: BusyFigures {
+                answers: tally.busy_answers,
+                retried: tally.retries,
+                latency: Distribution::of(&tally.busy_latencies),
+            },
+            little,
+            generator,
+            fairness: fairness_figures(&outcome.shares, outcome),
+            timeline: timeline_figures(&outcome.ledger.timeline),
+            failures,
+            hogs,
+            thresholds_broken: Vec::new(),
+        }
+    }
+}
+
+impl RunResult {
+    /// How many of all tries were refused as busy, if there were any tries.
+    pub(crate) fn busy_percent(&self) -> Option<f64> {
+        let tries = self.ledger.sent + self.busy.retried;
+        (tries > 0).then(|| 100.0 * self.busy.answers as f64 / tries as f64)
+    }
+}
+
+impl LoadFigures {
+    /// What was asked for, and how much of it.
+    pub(crate) fn in_words(&self) -> String {
+        match (&self.send, &self.expect) {
+            (Some(send), Some(expect)) => format!("send '{send}' expect '{expect}'"),
+            _ => format!(
+                "mix {}, payload {}, sleep {} ms",
+                self.mix, self.payload, self.sleep_ms
+            ),
+        }
+    }
+}
+
+impl Distribution {
+    /// The figures of `latencies`.
+    pub(crate) fn of(latencies: &Latencies) -> Self {
+        let some = |value: Duration| (latencies.count() > 0).then(|| microseconds(value));
+        let percentile = |percent| {
+            let value = latencies.known_percentile(percent);
+            Percentile {
+                percent,
+                us: value.map(microseconds),
+                is_lower_bound: value.is_some_and(|value| latencies.is_lower_bound(value)),
+            }
+        };
+        let curve = latencies.curve().into_iter();
+        Self {
+            count: latencies.count(),
+            unanswered: latencies.unanswered(),
+            min_us: some(latencies.shortest()),
+            mean_us: some(latencies.mean()),
+            max_us: some(latencies.longest()),
+            percentiles: PERCENTILES.map(percentile).to_vec(),
+            curve: curve
+                .map(|(percent, value)| ((percent * 1e6).round() / 1e6, microseconds(value)))
+                .collect(),
+        }
+    }
+
+    /// The percentile `percent`, which is one of the usual ones.
+    pub(crate) fn percentile(&self, percent: f64) -> Option<&Percentile> {
+        let mut percentiles = self.percentiles.iter();
+        percentiles.find(|known| known.percent == percent)
+    }
+
+    /// What the percentile `percent` is, where it is known.
+    pub(crate) fn us(&self, percent: f64) -> Option<f64> {
+        self.percentile(percent)?.us
+    }
+}
+
+/// What `plan` asks for.
+pub(crate) fn load_figures(plan: &Plan) -> LoadFigures {
+    let open = match plan.load {
+        Load::Rate(open) => Some(open),
+        Load::Frames(_) | Load::Duration(_) => None,
+    };
+    let (mix, exchange) = match &plan.requests {
+        Requests::Mixes { clients, .. } => (clients.to_string(), None),
+        Requests::Template(exchange) => (TEMPLATE.to_owned(), Some(exchange)),
+    };
+    LoadFigures {
+        r#loop: if open.is_some() { "open" } else { "closed" }.to_owned(),
+        clients: plan.clients,
+        frames: plan.load.frames(),
+        rate_per_s: open.map(|open| open.rate),
+        arrivals: open.map(|open| open.arrivals.to_string()),
+        duration_s: plan.load.duration().map(|duration| duration.as_secs_f64()),
+        warmup_s: plan.warmup.as_secs_f64(),
+        max_inflight: plan.max_inflight,
+        mix,
+        payload: plan.payload.to_string(),
+        sleep_ms: plan.sleep_ms.to_string(),
+        send: exchange.map(|exchange| exchange.send().to_string()),
+        expect: exchange.map(|exchange| exchange.expect().to_string()),
+        retries: plan.retries,
+        timeout_s: plan.timeout.as_secs_f64(),
+        hogs: plan.hogs,
+        seed: plan.seed,
+    }
+}
+
+fn ledger_figures(outcome: &Outcome) -> LedgerFigures {
+    let tally = &outcome.ledger.clients;
+    let was_interrupted = matches!(outcome.ended, Ended::Interrupted);
+    let open = tally.sent.saturating_sub(tally.ended());
+    let under_way = if was_interrupted { open } else { 0 };
+    let accounted = tally.sent == tally.ended() + under_way;
+    let complete = was_interrupted || outcome.planned == tally.sent + tally.unsent;
+    LedgerFigures {
+        planned: outcome.planned,
+        sent: tally.sent,
+        unsent: tally.unsent,
+        ok: tally.verified - tally.expected_errors,
+        expected_errors: tally.expected_errors,
+        busy: tally.refused + tally.given_up_busy,
+        wrong: tally.wrong,
+        missing: tally.missing,
+        under_way,
+        balances: accounted && complete,
+    }
+}
+
+/// Answers per second within the measured window, which ends with the last answer at the latest.
+fn throughput(tally: &Tally, outcome: &Outcome) -> f64 {
+    let window = outcome.ledger.window();
+    let Some(last) = tally.last_answer else {
+        return 0.0;
+    };
+    let end = window.until.map_or(last, |until| until.min(last));
+    let length = end.saturating_duration_since(window.from);
+    tally.in_window as f64 / length.as_secs_f64().max(1e-6)
+}
+
+fn little_figures(occupancy: &Occupancy) -> LittleFigures {
+    let little = occupancy.little();
+    LittleFigures {
+        in_flight: little.in_flight,
+        rate_per_s: little.rate,
+        stay_us: little.stay_s * 1e6,
+        holds: little.holds(),
+    }
+}
+
+fn generator_figures(plan: &Plan, outcome: &Outcome, latency: &Distribution) -> GeneratorFigures {
+    let effort = &outcome.effort;
+    let cpu_percent = crate::figures::limits::cpu_percent(effort);
+    let own_lag = effort.own_lag.as_ref().map(Distribution::of);
+    let limited = crate::figures::limits::why_limited(plan, cpu_percent, own_lag.as_ref(), latency);
+    GeneratorFigures {
+        cpu_percent,
+        own_lag,
+        limited,
+    }
+}
+
+fn fairness_figures(shares: &[Share], outcome: &Outcome) -> FairnessFigures {
+    let rates = shares
+        .iter()
+        .map(|share| share.accepted_rate(outcome.start));
+    let rates: Vec<f64> = rates.collect();
+    let p99s = shares.iter().filter_map(Share::p99).map(microseconds);
+    FairnessFigures {
+        clients: shares.len(),
+        jains_index: jains_index(&rates),
+        p99s_us: chosen(p99s.collect()),
+        rates_per_s: chosen(rates),
+    }
+}
+
+/// `values` sorted; of too many, evenly chosen ones, the smallest and the largest among them.
+fn chosen(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    if values.len() <= SHOWN_SHARES {
+        return values;
+    }
+    let last = values.len() - 1;
+    let places = (0..SHOWN_SHARES).map(|place| place * last / (SHOWN_SHARES - 1));
+    places.map(|place| values[place]).collect()
+}
+
+fn timeline_figures(timeline: &Timeline) -> TimelineFigures {
+    let slices = timeline.slices().iter().map(|slice| SliceFigures {
+        answers: slice.answers,
+        busy: slice.busy,
+        p50_us: slice.percentile(50.0).map(microseconds),
+        p99_us: slice.percentile(99.0).map(microseconds),
+        max_us: (slice.answers > 0).then(|| microseconds(slice.longest)),
+    });
+    TimelineFigures {
+        slice_ms: timeline.slice_length().as_millis() as u64,
+        slices: slices.collect(),
+    }
+}
+
+fn failure_figures(outcome: &Outcome) -> FailureFigures {
+    let failures = &outcome.ledger.failures;
+    let by_kind = failures.by_kind();
+    FailureFigures {
+        total: failures.total(),
+        by_kind: by_kind
+            .map(|(kind, count)| (kind.to_string(), count))
+            .collect(),
+        first: failures.first().to_vec(),
+        is_cut: failures.is_cut(),
+    }
+}
+
+fn hog_figures(outcome: &Outcome) -> HogFigures {
+    let tally = &outcome.ledger.hogs;
+    HogFigures {
+        verified: tally.verified,
+        throughput_per_s: throughput(tally, outcome),
+        busy: tally.busy_answers,
+        latency: Distribution::of(&tally.latencies),
+    }
+}
+
+/// To a tenth of a microsecond, so that files stay readable.
+fn microseconds(duration: Duration) -> f64 {
+    (duration.as_nanos() as f64 / 100.0).round() / 10.0
+}

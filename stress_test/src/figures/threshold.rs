@@ -1,0 +1,292 @@
+//! Conditions on the figures of a run: `p99>5ms`, `busy<0.1%`.
+//!
+//! Knows the names of figures and the units; not what follows from a condition.
+//!
+//! Rule: a figure that is not known meets neither a condition nor its opposite: that is said, and
+//! counts against the run.
+
+use std::fmt;
+
+use crate::figures::measure::SAMPLES_ABOVE;
+use crate::figures::results::{Distribution, RunResult};
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Threshold {
+    figure: Figure,
+    relation: Relation,
+    /// In the unit of the figure: microseconds, percent, per second, or a plain number.
+    value: f64,
+    /// As it was written.
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Figure {
+    Time(Kind, Point),
+    BusyPercent,
+    Throughput,
+    Failures,
+    Missing,
+    Unsent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Latency,
+    Service,
+    SendLag,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Point {
+    Percentile(f64),
+    Min,
+    Mean,
+    Max,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Relation {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// What a condition comes to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Finding {
+    /// It is met; the figure is this.
+    Met(f64),
+    /// It is not met; the figure is this.
+    NotMet(f64),
+    /// The sample is too small for the figure.
+    Unknown,
+}
+
+const NEEDED: &str = "needed is FIGURE, one of > < >= <=, and a value, such as 'p99>5ms': a time \
+    (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service. or lag. \
+    before it) in us, ms or s; busy in %; rate per second; failures, missing or unsent";
+
+impl Threshold {
+    /// Reads one condition.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let relations = [
+            (">=", Relation::GreaterOrEqual),
+            ("<=", Relation::LessOrEqual),
+            (">", Relation::Greater),
+            ("<", Relation::Less),
+        ];
+        let parts = relations.into_iter().find_map(|(sign, relation)| {
+            let (figure, value) = text.split_once(sign)?;
+            Some((figure.trim(), relation, value.trim()))
+        });
+        let read = parts.and_then(|(figure, relation, value)| {
+            let figure = Figure::parse(figure)?;
+            let value = figure.parse_value(value)?;
+            Some(Self {
+                figure,
+                relation,
+                value,
+                text: text.to_owned(),
+            })
+        });
+        read.ok_or_else(|| NEEDED.to_owned())
+    }
+
+    /// What it comes to for `result`.
+    pub(crate) fn judge(&self, result: &RunResult) -> Finding {
+        let Some(figure) = self.figure.of(result) else {
+            return Finding::Unknown;
+        };
+        let is_met = match self.relation {
+            Relation::Less => figure < self.value,
+            Relation::LessOrEqual => figure <= self.value,
+            Relation::Greater => figure > self.value,
+            Relation::GreaterOrEqual => figure >= self.value,
+        };
+        if is_met {
+            Finding::Met(figure)
+        } else {
+            Finding::NotMet(figure)
+        }
+    }
+
+    /// How large a sample a percentile needs so that it can be judged.
+    pub(crate) fn sample(&self) -> f64 {
+        match self.figure {
+            Figure::Time(_, Point::Percentile(percent)) => {
+                SAMPLES_ABOVE * 100.0 / (100.0 - percent)
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// `figure`, which it was judged by, for people.
+    pub(crate) fn show(&self, figure: f64) -> String {
+        match self.figure {
+            Figure::Time(..) => format!("{:.3} ms", figure / 1000.0),
+            Figure::BusyPercent => format!("{figure:.3} %"),
+            Figure::Throughput => format!("{figure:.0}/s"),
+            Figure::Failures | Figure::Missing | Figure::Unsent => format!("{figure}"),
+        }
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Figure {
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, point) = match text.split_once('.') {
+            Some(("service", point)) => (Kind::Service, point),
+            Some(("lag", point)) => (Kind::SendLag, point),
+            Some(("latency", point)) => (Kind::Latency, point),
+            _ => (Kind::Latency, text),
+        };
+        let point = match point {
+            "min" => Point::Min,
+            "mean" => Point::Mean,
+            "max" => Point::Max,
+            "p50" => Point::Percentile(50.0),
+            "p75" => Point::Percentile(75.0),
+            "p90" => Point::Percentile(90.0),
+            "p95" => Point::Percentile(95.0),
+            "p99" => Point::Percentile(99.0),
+            "p99.9" => Point::Percentile(99.9),
+            "p99.99" => Point::Percentile(99.99),
+            _ => return Self::parse_count(text),
+        };
+        Some(Self::Time(kind, point))
+    }
+
+    fn parse_count(text: &str) -> Option<Self> {
+        Some(match text {
+            "busy" => Self::BusyPercent,
+            "rate" => Self::Throughput,
+            "failures" => Self::Failures,
+            "missing" => Self::Missing,
+            "unsent" => Self::Unsent,
+            _ => return None,
+        })
+    }
+
+    fn parse_value(self, text: &str) -> Option<f64> {
+        let units: &[(&str, f64)] = match self {
+            Self::Time(..) => &[("us", 1.0), ("ms", 1e3), ("s", 1e6)],
+            Self::BusyPercent => &[("%", 1.0)],
+            Self::Throughput => &[("k/s", 1e3), ("/s", 1.0), ("k", 1e3), ("", 1.0)],
+            Self::Failures | Self::Missing | Self::Unsent => &[("", 1.0)],
+        };
+        units.iter().find_map(|(unit, factor)| {
+            let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+            (number.is_finite() && number >= 0.0).then_some(number * factor)
+        })
+    }
+
+    fn of(self, result: &RunResult) -> Option<f64> {
+        let ledger = &result.ledger;
+        match self {
+            Self::Time(kind, point) => {
+                let distribution = match kind {
+                    Kind::Latency => &result.latency,
+                    Kind::Service => &result.service,
+                    Kind::SendLag => &result.send_lag,
+                };
+                point.of(distribution)
+            }
+            Self::BusyPercent => result.busy_percent(),
+            Self::Throughput => Some(result.throughput_per_s),
+            Self::Failures => Some(result.failures.total as f64),
+            Self::Missing => Some(ledger.missing as f64),
+            Self::Unsent => Some(ledger.unsent as f64),
+        }
+    }
+}
+
+impl Point {
+    fn of(self, distribution: &Distribution) -> Option<f64> {
+        match self {
+            Self::Percentile(percent) => distribution.us(percent),
+            Self::Min => distribution.min_us,
+            Self::Mean => distribution.mean_us,
+            Self::Max => distribution.max_us,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::report::tests::{outcome, result};
+
+    fn judge(text: &str) -> Finding {
+        // 3000 answers of 10 us to 30 ms, evenly spread, 3 of 3000 tries refused.
+        let mut outcome = outcome();
+        outcome.ledger.clients.busy_answers = 3;
+        let threshold = Threshold::parse(text).expect(text);
+        threshold.judge(&result(&outcome))
+    }
+
+    #[test]
+    fn conditions_are_read_with_their_units() {
+        for (text, value) in [
+            ("p99>5ms", 5000.0),
+            ("p99.9 >= 20us", 20.0),
+            ("service.p50<1.5s", 1_500_000.0),
+            ("lag.max<=2ms", 2000.0),
+            ("busy<0.1%", 0.1),
+            ("rate<20k", 20_000.0),
+            ("failures>0", 0.0),
+        ] {
+            let read = Threshold::parse(text).map(|threshold| threshold.value);
+            assert_eq!(read, Ok(value), "{text}");
+        }
+        for text in [
+            "",
+            "p99",
+            "p99>",
+            ">5ms",
+            "p98>5ms",
+            "p99>5",
+            "p99>xms",
+            "busy>1",
+            "p99=5ms",
+            "p99>-1ms",
+            "p99>nanms",
+        ] {
+            let error = Threshold::parse(text).expect_err(text);
+            assert!(error.contains("such as 'p99>5ms'"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_needs_ten_above_it() {
+        let sample = |text| Threshold::parse(text).expect(text).sample().round();
+        assert_eq!(sample("p99<5ms"), 1000.0);
+        assert_eq!(sample("p99.9<5ms"), 10_000.0);
+        assert_eq!(sample("busy<1%"), 0.0);
+    }
+
+    #[test]
+    fn conditions_are_judged() {
+        assert!(matches!(judge("p50>14ms"), Finding::Met(_)));
+        assert!(matches!(judge("p50>16ms"), Finding::NotMet(_)));
+        assert!(matches!(judge("max<=30ms"), Finding::Met(_)));
+        assert!(matches!(judge("max<30ms"), Finding::NotMet(_)));
+        assert!(matches!(judge("failures>0"), Finding::NotMet(_)));
+        assert!(matches!(judge("busy<=0.1%"), Finding::Met(_)));
+        assert!(matches!(judge("busy<0.05%"), Finding::NotMet(_)));
+    }
+
+    #[test]
+    fn what_the_sample_is_too_small_for_is_unknown_either_way() {
+        assert_eq!(judge("p99.99>1ms"), Finding::Unknown);
+        assert_eq!(judge("p99.99<1ms"), Finding::Unknown);
+    }
+}

@@ -1,0 +1,165 @@
+//! What came when: answers, refusals and latencies in slices of a run.
+//!
+//! Knows times since the start and durations; not what was asked.
+//!
+//! Rule: a slice is 100 ms; when there are too many, two become one, so memory stays bounded.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::figures::measure::LONGEST;
+
+/// How long a slice is at first.
+const FIRST_SLICE: Duration = Duration::from_millis(100);
+/// More slices than this are merged; even, so that they can be.
+const MOST_SLICES: usize = 240;
+
+/// The slices of a run, in order.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    start: Instant,
+    slice: Duration,
+    slices: Vec<Slice>,
+}
+
+/// What came in one slice.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// Verified answers.
+    pub(crate) answers: u64,
+    /// `ERR server busy`.
+    pub(crate) busy: u64,
+    /// The longest latency of the answers, exactly.
+    pub(crate) longest: Duration,
+    latencies: Histogram<u32>,
+}
+
+impl Slice {
+    fn new() -> Self {
+        Self {
+            answers: 0,
+            busy: 0,
+            longest: Duration::ZERO,
+            latencies: Histogram::new(2).expect("a histogram can have 2 digits"),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.answers += other.answers;
+        self.busy += other.busy;
+        self.longest = self.longest.max(other.longest);
+        self.latencies
+            .add(&other.latencies)
+            .expect("a histogram that resizes itself takes every other one");
+    }
+
+    /// The latency that `percent` of its answers do not exceed, if there are any.
+    pub(crate) fn percentile(&self, percent: f64) -> Option<Duration> {
+        let value = Duration::from_micros(self.latencies.value_at_percentile(percent));
+        (self.answers > 0).then(|| value.min(self.longest))
+    }
+}
+
+impl Timeline {
+    /// A run that begins at `start`.
+    pub(crate) fn new(start: Instant) -> Self {
+        Self {
+            start,
+            slice: FIRST_SLICE,
+            slices: Vec::new(),
+        }
+    }
+
+    /// A right answer came `latency` after it was due.
+    pub(crate) fn answered(&mut self, now: Instant, latency: Duration) {
+        let slice = self.slice_at(now);
+        slice.answers += 1;
+        slice.longest = slice.longest.max(latency);
+        slice
+            .latencies
+            .record(latency.min(LONGEST).as_micros() as u64)
+            .expect("a histogram that resizes itself takes every value");
+    }
+
+    /// A request was refused as busy.
+    pub(crate) fn refused(&mut self, now: Instant) {
+        self.slice_at(now).busy += 1;
+    }
+
+    /// How long each slice is.
+    pub(crate) fn slice_length(&self) -> Duration {
+        self.slice
+    }
+
+    /// The slices, the first one from the start on.
+    pub(crate) fn slices(&self) -> &[Slice] {
+        &self.slices
+    }
+
+    fn slice_at(&mut self, now: Instant) -> &mut Slice {
+        let since = now.saturating_duration_since(self.start).as_nanos();
+        let mut place = since / self.slice.as_nanos();
+        while place >= MOST_SLICES as u128 {
+            self.merge();
+            place /= 2;
+        }
+        let place = place as usize;
+        while self.slices.len() <= place {
+            self.slices.push(Slice::new());
+        }
+        &mut self.slices[place]
+    }
+
+    fn merge(&mut self) {
+        self.slice *= 2;
+        let slices = std::mem::take(&mut self.slices);
+        let mut slices = slices.into_iter();
+        while let Some(mut first) = slices.next() {
+            if let Some(second) = slices.next() {
+                first.add(&second);
+            }
+            self.slices.push(first);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_fall_into_their_slices() {
+        let start = Instant::now();
+        let mut timeline = Timeline::new(start);
+        for ms in [0, 99, 100, 350] {
+            timeline.answered(start + Duration::from_millis(ms), Duration::from_millis(ms));
+        }
+        timeline.refused(start + Duration::from_millis(120));
+        let answers: Vec<u64> = timeline
+            .slices()
+            .iter()
+            .map(|slice| slice.answers)
+            .collect();
+        assert_eq!(answers, [2, 1, 0, 1]);
+        assert_eq!(timeline.slices()[1].busy, 1);
+        assert_eq!(timeline.slices()[2].percentile(50.0), None);
+        let longest = timeline.slices()[3].percentile(99.0);
+        assert_eq!(longest, Some(Duration::from_millis(350)));
+    }
+
+    #[test]
+    fn a_long_run_is_merged_and_loses_nothing() {
+        let start = Instant::now();
+        let mut timeline = Timeline::new(start);
+        for second in 0..3600 {
+            timeline.answered(start + Duration::from_secs(second), Duration::from_secs(1));
+        }
+        assert!(timeline.slices().len() <= MOST_SLICES);
+        assert_eq!(timeline.slice_length(), FIRST_SLICE * 256);
+        let answers = timeline.slices().iter().map(|slice| slice.answers);
+        assert_eq!(answers.sum::<u64>(), 3600);
+        let recorded = timeline.slices().iter().map(|slice| slice.latencies.len());
+        assert_eq!(recorded.sum::<u64>(), 3600);
+    }
+}

@@ -1,0 +1,11 @@
+//! What is asked: how many clients send which requests, and when.
+//!
+//! Knows no socket, no time of day and no right answer.
+//!
+//! Rule: everything in it follows from the plan, and the plan from the command line.
+
+pub(crate) mod hostile;
+pub(crate) mod plan;
+pub(crate) mod schedule;
+pub(crate) mod template;
+pub(crate) mod workload;

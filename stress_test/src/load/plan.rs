@@ -1,0 +1,190 @@
+//! What a run is: how many clients ask for how much of what, and for how long they wait.
+//!
+//! Knows no command line and no socket; `cli` fills it in, everything else reads it.
+//!
+//! Rule: once a [`Plan`] exists, every number in it is in its range.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::load::template::Exchange;
+
+/// Which operations the requests of a run ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mix {
+    /// ECHO only.
+    Echo,
+    /// SLEEP only.
+    Sleep,
+    /// HASH only.
+    Hash,
+    /// Half SLEEP, half ECHO.
+    Balanced,
+    /// Every error text that a request line can provoke, between right requests.
+    Errors,
+}
+
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Echo => "echo",
+            Self::Sleep => "sleep",
+            Self::Hash => "hash",
+            Self::Balanced => "balanced",
+            Self::Errors => "errors",
+        })
+    }
+}
+
+/// What the requests of a run are.
+#[derive(Debug, Clone)]
+pub(crate) enum Requests {
+    /// Operations of the protocol.
+    Mixes {
+        /// What the ordinary clients ask for.
+        clients: Mix,
+        /// What the hogs ask for.
+        hogs: Mix,
+    },
+    /// What `--send` and `--expect` spell out, of ordinary clients and hogs alike.
+    Template(Exchange),
+}
+
+impl Requests {
+    /// Ordinary clients and hogs ask for the same.
+    pub(crate) fn all_of(mix: Mix) -> Self {
+        Self::Mixes {
+            clients: mix,
+            hogs: mix,
+        }
+    }
+}
+
+/// A range of whole numbers, both ends included; `min <= max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// The smallest number.
+    pub(crate) min: u32,
+    /// The largest number.
+    pub(crate) max: u32,
+}
+
+impl Span {
+    /// How many numbers there are in it, at least one.
+    pub(crate) fn width(self) -> u64 {
+        u64::from(self.max) - u64::from(self.min) + 1
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.min == self.max {
+            write!(f, "{}", self.min)
+        } else {
+            write!(f, "{}..{}", self.min, self.max)
+        }
+    }
+}
+
+/// The limits of the server under test, which its error texts name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of a request line, its ending not counted.
+    pub max_line_bytes: usize,
+    /// The longest SLEEP in milliseconds.
+    pub max_sleep_ms: u32,
+}
+
+/// When requests are due in an open loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arrivals {
+    /// At random, each independent of the others: gaps of an exponential distribution.
+    Poisson,
+    /// One every 1/rate seconds.
+    Uniform,
+}
+
+impl fmt::Display for Arrivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Poisson => "poisson",
+            Self::Uniform => "uniform",
+        })
+    }
+}
+
+/// What decides when the ordinary clients send, and when they have sent enough.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Load {
+    /// Closed loop: a client sends as soon as it has room, so many frames each.
+    Frames(u32),
+    /// Closed loop: a client sends as soon as it has room, for so long.
+    Duration(Duration),
+    /// Open loop: requests are due at times that do not depend on the server.
+    Rate(OpenLoop),
+}
+
+/// The timetable of an open loop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct OpenLoop {
+    /// Requests per second, of all clients together; above 0.
+    pub(crate) rate: f64,
+    /// How they are spread.
+    pub(crate) arrivals: Arrivals,
+    /// Requests are due for so long.
+    pub(crate) duration: Duration,
+}
+
+impl Load {
+    /// How many frames each client sends, where that is known beforehand.
+    pub(crate) fn frames(self) -> Option<u32> {
+        match self {
+            Self::Frames(frames) => Some(frames),
+            Self::Duration(_) | Self::Rate(_) => None,
+        }
+    }
+
+    /// After how long no new request is due, where that is known beforehand.
+    pub(crate) fn duration(self) -> Option<Duration> {
+        match self {
+            Self::Frames(_) => None,
+            Self::Duration(duration) => Some(duration),
+            Self::Rate(open) => Some(open.duration),
+        }
+    }
+}
+
+/// One run, complete.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Ordinary clients, each one connection.
+    pub(crate) clients: u32,
+    /// When these send, and how much.
+    pub(crate) load: Load,
+    /// What becomes of requests due before this is verified, but not measured.
+    pub(crate) warmup: Duration,
+    /// Requests that an ordinary client keeps under way at most, those waiting for a retry included.
+    pub(crate) max_inflight: usize,
+    /// What is asked for.
+    pub(crate) requests: Requests,
+    /// Extra clients that pipeline without an end for as long as the ordinary ones run.
+    pub(crate) hogs: u32,
+    /// Requests that a hog keeps under way.
+    pub(crate) hog_inflight: usize,
+    /// Characters in an ECHO or HASH argument.
+    pub(crate) payload: Span,
+    /// Milliseconds that a SLEEP asks for.
+    pub(crate) sleep_ms: Span,
+    /// The limits of the server under test.
+    pub(crate) limits: Limits,
+    /// Where every choice of the run comes from; the same seed gives the same requests.
+    pub(crate) seed: u64,
+    /// How long a connection may stay without a response while one is due.
+    pub(crate) timeout: Duration,
+    /// How often a request answered `ERR server busy` is sent again; 0 counts it instead.
+    pub(crate) retries: u32,
+    /// New connections per second.
+    pub(crate) connect_rate: u32,
+}

@@ -1,0 +1,126 @@
+//! The timetable of an open loop: when each request is due, whatever the server does.
+//!
+//! Knows a rate and a duration; no clock, no clients. Times count from the start of the run.
+//!
+//! Rule: it is never kept, only gone through: a server that falls behind costs no memory here.
+
+use std::time::Duration;
+
+use crate::draws::Draws;
+use crate::load::plan::{Arrivals, OpenLoop};
+
+/// A walk through the timetable.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    open: OpenLoop,
+    draws: Draws,
+    /// When the next request is due, in seconds; one is due there even if it is past the end.
+    next_s: f64,
+    /// How many have been taken.
+    taken: u64,
+}
+
+impl Schedule {
+    /// The timetable of `open` in the run `seed`.
+    pub(crate) fn new(open: OpenLoop, seed: u64) -> Self {
+        let mut schedule = Self {
+            open,
+            draws: Draws::of(seed, u32::MAX, u32::MAX - 2),
+            next_s: 0.0,
+            taken: 0,
+        };
+        if open.arrivals == Arrivals::Poisson {
+            schedule.next_s = schedule.gap_s();
+        }
+        schedule
+    }
+
+    /// When the next request is due, if there is one more.
+    pub(crate) fn peek(&self) -> Option<Duration> {
+        (self.next_s < self.open.duration.as_secs_f64())
+            .then(|| Duration::from_secs_f64(self.next_s))
+    }
+
+    /// Takes the next request.
+    pub(crate) fn take(&mut self) -> Option<Duration> {
+        let due = self.peek()?;
+        self.taken += 1;
+        self.next_s = match self.open.arrivals {
+            Arrivals::Uniform => self.taken as f64 / self.open.rate,
+            Arrivals::Poisson => self.next_s + self.gap_s(),
+        };
+        Some(due)
+    }
+
+    /// How many have been taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// A gap of a Poisson process, by inversion: `-ln(u) / rate`.
+    fn gap_s(&mut self) -> f64 {
+        // In (0, 1], so that the logarithm is finite.
+        let uniform = ((self.draws.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        -uniform.ln() / self.open.rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gaps_s(rate: f64, arrivals: Arrivals, seconds: u64) -> Vec<f64> {
+        let open = OpenLoop {
+            rate,
+            arrivals,
+            duration: Duration::from_secs(seconds),
+        };
+        let mut schedule = Schedule::new(open, 7);
+        let times: Vec<f64> = std::iter::from_fn(|| schedule.take())
+            .map(|due| due.as_secs_f64())
+            .collect();
+        assert_eq!(schedule.taken(), times.len() as u64);
+        assert!(times.iter().all(|&time| time < seconds as f64));
+        times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn uniform_arrivals_are_evenly_spaced_and_finer_than_a_millisecond() {
+        let gaps = gaps_s(8000.0, Arrivals::Uniform, 2);
+        assert_eq!(gaps.len() + 1, 16_000);
+        assert!(gaps.iter().all(|gap| (gap - 125e-6).abs() < 2e-9));
+    }
+
+    #[test]
+    fn poisson_arrivals_have_exponential_gaps() {
+        let gaps = gaps_s(1000.0, Arrivals::Poisson, 100);
+        let count = gaps.len() as f64;
+        // Of an exponential distribution the deviation equals the mean.
+        let mean = gaps.iter().sum::<f64>() / count;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / count;
+        assert!((mean - 1e-3).abs() < 2e-5, "{mean}");
+        assert!((variance.sqrt() - 1e-3).abs() < 3e-5, "{}", variance.sqrt());
+        let short = gaps.iter().filter(|&&gap| gap < 1e-3).count() as f64 / count;
+        assert!((short - 0.632).abs() < 0.01, "{short}");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_timetable() {
+        let gaps = || gaps_s(100.0, Arrivals::Poisson, 10);
+        assert_eq!(gaps(), gaps());
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_due() {
+        let open = OpenLoop {
+            rate: 10.0,
+            arrivals: Arrivals::Uniform,
+            duration: Duration::from_millis(250),
+        };
+        let mut schedule = Schedule::new(open, 1);
+        let due: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+        let expected = [0, 100, 200].map(Duration::from_millis);
+        assert_eq!(due, expected);
+        assert_eq!(schedule.peek(), None);
+    }
+}

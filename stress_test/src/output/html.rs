@@ -1,0 +1,103 @@
+//! The report: one self-contained HTML file from the JSON of runs, sweeps and ramps.
+//!
+//! Reads files, checks that they are ours, and joins their pictures on one page.
+//!
+//! Rule: it needs nothing but those files: what is in the picture is in the JSON.
+
+mod page;
+mod plot;
+mod ramps;
+mod runs;
+mod scale;
+mod sweeps;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::command::cli::ReportArguments;
+use crate::command::exit;
+use crate::command::run::Refusal;
+use crate::figures::ramp::RampResult;
+use crate::figures::results::{RunResult, SCHEMA};
+use crate::figures::sweep::SweepResult;
+
+/// Writes the report, and returns the exit code.
+pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Refusal> {
+    let mut body = String::new();
+    for path in &arguments.files {
+        body += &section(path).map_err(|text| refusal(path, &text))?;
+    }
+    let html = page::page(&arguments.title, &body);
+    let path = &arguments.output;
+    fs::write(path, &html).map_err(|error| refusal(path, &format!("cannot write it: {error}")))?;
+    println!("{}: {} bytes", path.display(), html.len());
+    Ok(exit::PASS)
+}
+
+fn refusal(path: &Path, text: &str) -> Refusal {
+    Refusal {
+        text: format!("{}: {text}", path.display()),
+        code: exit::FAIL,
+    }
+}
+
+/// The part of the page that shows the file `path`.
+fn section(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    section_of(&name, &text)
+}
+
+fn section_of(name: &str, text: &str) -> Result<String, String> {
+    let wrong = |error: serde_json::Error| format!("not a result of stress_test: {error}");
+    let json: Value = serde_json::from_str(text).map_err(wrong)?;
+    if json["schema"] != SCHEMA {
+        return Err(format!("not a result of stress_test: no schema {SCHEMA}"));
+    }
+    match json["kind"].as_str() {
+        Some("run") => serde_json::from_value::<RunResult>(json)
+            .map(|run| runs::section(name, &run))
+            .map_err(wrong),
+        Some("sweep") => serde_json::from_value::<SweepResult>(json)
+            .map(|sweep| sweeps::section(name, &sweep))
+            .map_err(wrong),
+        Some("ramp") => serde_json::from_value::<RampResult>(json)
+            .map(|ramp| ramps::section(name, &ramp))
+            .map_err(wrong),
+        _ => Err("not a result of stress_test: its kind is not run, sweep or ramp".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::report::tests::{outcome, result};
+
+    #[test]
+    fn a_run_survives_the_way_through_json_into_a_page() {
+        let result = result(&outcome());
+        let text = serde_json::to_string(&result).expect("figures are JSON");
+        let html = section_of("my <run>", &text).expect("a run");
+        for part in [
+            "Run: my &lt;run&gt;",
+            "Percentiles of latency and service time",
+            "Answers over time",
+            "Latency over time",
+            "<td>29.7</td>",
+            ">PASS<",
+        ] {
+            assert!(html.contains(part), "no {part} in {html}");
+        }
+        assert!(!html.contains("NaN"), "{html}");
+    }
+
+    #[test]
+    fn what_is_no_result_is_said() {
+        for text in ["", "{}", r#"{"schema":"reactor-pool/stress_test/1"}"#] {
+            let error = section_of("x", text).expect_err(text);
+            assert!(error.contains("not a result of stress_test"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What is shown: progress, the texts on stdout, the page with plots.
+//!
+//! Knows words, units and pictures; no figure of its own.
+//!
+//! Rule: what is shown is in the figures.
+
+pub(crate) mod html;
+pub(crate) mod progress;
+pub(crate) mod report;
+pub(crate) mod sweep;

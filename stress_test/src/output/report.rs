@@ -1,0 +1,507 @@
+//! The report on stdout: what was done, how long it took, how fair it was, and the verdict.
+//!
+//! Knows words and units; every figure and the verdict come from `results`.
+//!
+//! Rule: the last line is the verdict, and it can be read without the others.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use crate::figures::results::{
+    Distribution, LedgerFigures, LoadFigures, Percentile, RunResult, Verdict,
+};
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::GeneratorLimited => "GENERATOR-LIMITED",
+            Self::InterruptedClean => "INTERRUPTED (no failure so far)",
+            Self::InterruptedFailing => "INTERRUPTED (FAIL so far)",
+        })
+    }
+}
+
+/// Writes the report of `result`: all of it, or with `brief` the failures and the verdict only.
+pub(crate) fn write(out: &mut impl Write, result: &RunResult, brief: bool) -> io::Result<()> {
+    if !brief {
+        write_load(out, result)?;
+        write_answers(out, result)?;
+        write_account(out, result)?;
+        write_generator(out, result)?;
+    }
+    write_failures(out, result)?;
+    writeln!(out, "{}", verdict_line(result))
+}
+
+fn write_load(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let load = &result.load;
+    writeln!(out, "target      {}", result.target)?;
+    writeln!(
+        out,
+        "load        {}, {} in flight each, {}",
+        load_in_words(load),
+        load.max_inflight,
+        load.in_words()
+    )?;
+    if load.warmup_s > 0.0 {
+        let warmup = load.warmup_s;
+        writeln!(
+            out,
+            "            the first {warmup} s verified, not measured"
+        )?;
+    }
+    if load.hogs > 0 {
+        writeln!(out, "            {} hogs beside them", load.hogs)?;
+    }
+    let seed = load.seed;
+    writeln!(
+        out,
+        "seed        {seed} (repeat this run with --seed {seed})"
+    )
+}
+
+/// How many clients do how much: what the report begins with, and the verdict.
+pub(crate) fn load_in_words(load: &LoadFigures) -> String {
+    let clients = load.clients;
+    match (load.rate_per_s, load.frames, load.duration_s) {
+        (Some(rate), _, Some(seconds)) => {
+            let arrivals = load.arrivals.as_deref().unwrap_or_default();
+            format!("{rate} requests/s ({arrivals}) for {seconds} s over {clients} clients")
+        }
+        (_, Some(frames), _) => format!("{clients} clients x {frames} frames"),
+        (_, _, Some(seconds)) => format!("{clients} clients for {seconds} s"),
+        _ => format!("{clients} clients"),
+    }
+}
+
+fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let verified = result.ledger.ok + result.ledger.expected_errors;
+    writeln!(
+        out,
+        "answers     {verified} verified in {:.3} s, {:.0} frames/s",
+        result.elapsed_s, result.throughput_per_s
+    )?;
+    write_distribution(out, "latency", &result.latency)?;
+    write_distribution(out, "service", &result.service)?;
+    write_distribution(out, "send lag", &result.send_lag)?;
+    if result.busy.answers > 0 {
+        let (busy, retried) = (result.busy.answers, result.busy.retried);
+        let refused = busy - retried;
+        writeln!(
+            out,
+            "  busy      {busy} answers, {retried} retried, {refused} final"
+        )?;
+        write_distribution(out, "refusal", &result.busy.latency)?;
+    }
+    write_fairness(out, result)?;
+    if let Some(hogs) = &result.hogs {
+        writeln!(
+            out,
+            "hogs        {} verified, {:.0} frames/s, {} busy",
+            hogs.verified, hogs.throughput_per_s, hogs.busy
+        )?;
+        write_distribution(out, "latency", &hogs.latency)?;
+    }
+    Ok(())
+}
+
+fn write_distribution(
+    out: &mut impl Write,
+    name: &str,
+    distribution: &Distribution,
+) -> io::Result<()> {
+    if distribution.count == 0 {
+        return Ok(());
+    }
+    let at = |percent| ShownPercentile(distribution.percentile(percent));
+    let last = at(99.99).0.filter(|percentile| percentile.is_lower_bound);
+    let at_least = if distribution.unanswered > 0 || last.is_some() {
+        ">="
+    } else {
+        ""
+    };
+    writeln!(
+        out,
+        "  {name:<9} min {}  p50 {}  p90 {}  p99 {}  p99.9 {}  p99.99 {}  max {at_least}{}",
+        Milliseconds::of(distribution.min_us),
+        at(50.0),
+        at(90.0),
+        at(99.0),
+        at(99.9),
+        at(99.99),
+        Milliseconds::of(distribution.max_us),
+    )?;
+    if distribution.unanswered > 0 {
+        writeln!(
+            out,
+            "            {} of {} got no answer and count as at least their age",
+            distribution.unanswered, distribution.count
+        )?;
+    }
+    Ok(())
+}
+
+fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let fairness = &result.fairness;
+    let p99s = &fairness.p99s_us;
+    if let (Some(least), Some(most), Some(index)) =
+        (p99s.first(), p99s.last(), fairness.jains_index)
+    {
+        let median = p99s[p99s.len() / 2];
+        writeln!(
+            out,
+            "  per client p99: min {}  median {}  max {}; Jain's index of accepted work {index:.4}",
+            Milliseconds(*least),
+            Milliseconds(median),
+            Milliseconds(*most),
+        )?;
+    }
+    Ok(())
+}
+
+/// The two sums that must come out: every frame has one end, and Little's law.
+fn write_account(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    writeln!(out, "ledger      {}", ledger_in_words(&result.ledger))?;
+    let little = &result.little;
+    let holds = if little.holds {
+        "holds"
+    } else {
+        "DOES NOT HOLD"
+    };
+    writeln!(
+        out,
+        "Little      {:.2} in flight = {:.0}/s x {} ({holds})",
+        little.in_flight,
+        little.rate_per_s,
+        Milliseconds(little.stay_us)
+    )
+}
+
+fn ledger_in_words(ledger: &LedgerFigures) -> String {
+    let LedgerFigures {
+        planned,
+        sent,
+        unsent,
+        ok,
+        expected_errors,
+        busy,
+        wrong,
+        missing,
+        under_way,
+        balances,
+    } = ledger;
+    let mut text = format!("planned {planned} = sent {sent}");
+    if *unsent > 0 {
+        text += &format!(" + unsent {unsent}");
+    }
+    text += &format!(
+        "; sent = {ok} OK + {expected_errors} expected errors + {busy} busy + {wrong} wrong \
+         + {missing} missing"
+    );
+    if *under_way > 0 {
+        text += &format!(" + {under_way} under way");
+    }
+    text + if *balances {
+        " (balances)"
+    } else {
+        " (DOES NOT BALANCE)"
+    }
+}
+
+fn write_generator(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let generator = &result.generator;
+    let cpu = match generator.cpu_percent {
+        Some(percent) => format!("{percent:.0} % of a core"),
+        None => "too short a run to tell its share of a core".to_owned(),
+    };
+    write!(out, "generator   {cpu}")?;
+    if let Some(lag) = &generator.own_lag {
+        let p99 = ShownPercentile(lag.percentile(99.0));
+        let longest = Milliseconds::of(lag.max_us);
+        write!(out, ", own lag p99 {p99}  max {longest}")?;
+    }
+    writeln!(out)?;
+    if let Some(why) = &generator.limited {
+        writeln!(out, "            generator-limited: {why}")?;
+    }
+    Ok(())
+}
+
+fn write_failures(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let failures = &result.failures;
+    for line in &failures.first {
+        writeln!(out, "{line}")?;
+    }
+    if failures.is_cut {
+        writeln!(
+            out,
+            "(the first {} failures; the rest is counted)",
+            failures.first.len()
+        )?;
+    }
+    for text in &result.thresholds_broken {
+        writeln!(out, "--fail-if {text}")?;
+    }
+    Ok(())
+}
+
+fn verdict_line(result: &RunResult) -> String {
+    let ledger = &result.ledger;
+    let mut refused = String::new();
+    if ledger.busy > 0 {
+        refused = format!(" + {} refused as busy", ledger.busy);
+    }
+    let hogs = match (&result.hogs, result.load.hogs) {
+        (None, _) => String::new(),
+        (Some(hogs), 1) => format!(" (and 1 hog: {} verified)", hogs.verified),
+        (Some(hogs), count) => format!(" (and {count} hogs: {} verified)", hogs.verified),
+    };
+    format!(
+        "{}: {} = {} verified{refused}{hogs}, {} failures{}, {:.0} frames/s, p50 {}, p99 {}",
+        result.verdict,
+        load_in_words(&result.load),
+        ledger.ok + ledger.expected_errors,
+        result.failures.total,
+        kinds(result),
+        result.throughput_per_s,
+        ShownPercentile(result.latency.percentile(50.0)),
+        ShownPercentile(result.latency.percentile(99.0)),
+    )
+}
+
+fn kinds(result: &RunResult) -> String {
+    let by_kind = result.failures.by_kind.iter();
+    let mut kinds: Vec<String> = by_kind
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    if !result.ledger.balances {
+        kinds.push("the ledger does not balance".to_owned());
+    }
+    let was_finished = matches!(result.verdict, Verdict::Pass | Verdict::Fail);
+    if was_finished && !result.little.holds {
+        kinds.push("Little's law does not hold".to_owned());
+    }
+    let thresholds = result.thresholds_broken.len();
+    if thresholds > 0 {
+        kinds.push(format!("{thresholds} of --fail-if"));
+    }
+    if result.verdict == Verdict::GeneratorLimited {
+        kinds.push("the figures are this program's limit, not the server's".to_owned());
+    }
+    if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", kinds.join(", "))
+    }
+}
+
+struct ShownPercentile<'a>(Option<&'a Percentile>);
+
+impl fmt::Display for ShownPercentile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(percentile) if percentile.us.is_some() => {
+                if percentile.is_lower_bound {
+                    f.write_str(">=")?;
+                }
+                Milliseconds::of(percentile.us).fmt(f)
+            }
+            _ => f.write_str("n/a"),
+        }
+    }
+}
+
+/// Microseconds as milliseconds with three digits that mean something.
+pub(crate) struct Milliseconds(pub(crate) f64);
+
+impl Milliseconds {
+    /// A figure that has to be there, or 0.
+    pub(crate) fn of(us: Option<f64>) -> Self {
+        Self(us.unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0 / 1000.0;
+        let decimals = match ms {
+            ms if ms < 1.0 => 3,
+            ms if ms < 10.0 => 2,
+            ms if ms < 100.0 => 1,
+            _ => 0,
+        };
+        write!(f, "{ms:.decimals$} ms")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::check::failure::{Failures, Kind, Sender};
+    use crate::drive::driver::{Effort, Ended, Outcome};
+    use crate::figures::ledger::{Ledger, Times};
+    use crate::figures::measure::Share;
+    use crate::load::plan::{Load, Mix};
+    use crate::load::workload::tests::plan;
+
+    /// 3000 answers of 10 us to 30 ms, one each millisecond.
+    pub(crate) fn outcome() -> Outcome {
+        let start = Instant::now();
+        let mut ledger = Ledger::new(Failures::new(false), start);
+        let mut share = Share::new();
+        for n in 1..=3000u64 {
+            let latency = Duration::from_micros(n * 10);
+            let now = start + Duration::from_millis(n);
+            // The measured window begins before all of them.
+            let written = now.checked_sub(latency).unwrap_or(start).max(start);
+            let sender = Sender::Client(0);
+            ledger.clients.sent += 1;
+            ledger.clients.occupancy.enter(now);
+            ledger.left(sender, now, now);
+            let times = Times {
+                intended: written,
+                written,
+            };
+            ledger.verified(sender, times, false, now);
+            share.record(latency, now);
+        }
+        Outcome {
+            ended: Ended::Finished,
+            start,
+            ledger,
+            shares: vec![share],
+            planned: 3000,
+            effort: Effort {
+                cpu: Duration::from_millis(300),
+                elapsed: Duration::from_secs(3),
+                own_lag: None,
+            },
+        }
+    }
+
+    pub(crate) fn result(outcome: &Outcome) -> RunResult {
+        let mut plan = plan(Mix::Echo);
+        plan.load = Load::Frames(1000);
+        RunResult::of(&plan, "here", outcome)
+    }
+
+    fn report(outcome: &Outcome, brief: bool) -> String {
+        let mut out = Vec::new();
+        write(&mut out, &result(outcome), brief).expect("a Vec takes it all");
+        String::from_utf8(out).expect("the report is text")
+    }
+
+    #[test]
+    fn a_pass_is_one_line_with_the_figures() {
+        assert_eq!(
+            report(&outcome(), true),
+            "PASS: 3 clients x 1000 frames = 3000 verified (and 1 hog: 0 verified), 0 failures, \
+             1000 frames/s, p50 15.0 ms, p99 29.7 ms\n"
+        );
+    }
+
+    #[test]
+    fn a_fail_counts_by_kind_and_shows_the_first_in_full() {
+        let mut outcome = outcome();
+        let failures = &mut outcome.ledger.failures;
+        failures.add(
+            Kind::Missing,
+            20,
+            format_args!("client 1 frame 80"),
+            "closed",
+        );
+        failures.add(Kind::Swapped, 1, format_args!("client 2 frame 3"), "late");
+        let report = report(&outcome, true);
+        assert!(
+            report.starts_with("client 1 frame 80: missing: closed\nclient 2 "),
+            "{report}"
+        );
+        assert!(
+            report.contains("\nFAIL: 3 clients x 1000 frames = 3000 verified"),
+            "{report}"
+        );
+        assert!(
+            report.contains("21 failures (20 missing, 1 swapped)"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn an_interrupted_run_says_how_it_stood() {
+        let mut outcome = outcome();
+        outcome.ended = Ended::Interrupted;
+        assert_eq!(result(&outcome).verdict, Verdict::InterruptedClean);
+        outcome
+            .ledger
+            .failures
+            .add(Kind::Altered, 1, format_args!("client 0"), "x");
+        assert_eq!(result(&outcome).verdict, Verdict::InterruptedFailing);
+        assert!(report(&outcome, true).contains("INTERRUPTED (FAIL so far): "));
+    }
+
+    #[test]
+    fn the_full_report_names_load_latencies_busy_fairness_and_account() {
+        let mut outcome = outcome();
+        outcome.planned += 2;
+        outcome.ledger.clients.sent += 2;
+        outcome.ledger.clients.busy_answers = 5;
+        outcome.ledger.clients.refused = 2;
+        outcome.ledger.clients.retries = 3;
+        let report = report(&outcome, false);
+        for text in [
+            "seed        7 ",
+            "p99.9 n/a  p99.99 n/a  max 30.0 ms",
+            "Jain's index of accepted work 1.0000",
+            "  busy      5 answers, 3 retried, 2 final",
+            "3000 verified + 2 refused as busy",
+            "hogs        0 verified",
+            "planned 3002 = sent 3002; sent = 3000 OK + 0 expected errors + 2 busy + 0 wrong \
+             + 0 missing (balances)",
+            "generator   10 % of a core",
+        ] {
+            assert!(report.contains(text), "no {text:?} in:\n{report}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_that_does_not_balance_fails_the_run() {
+        let mut outcome = outcome();
+        outcome.ledger.clients.sent += 1;
+        outcome.planned += 1;
+        assert_eq!(result(&outcome).verdict, Verdict::Fail);
+        assert!(report(&outcome, false).contains("(DOES NOT BALANCE)"));
+    }
+
+    #[test]
+    fn a_run_against_littles_law_fails() {
+        let mut outcome = outcome();
+        for _ in 0..1000 {
+            outcome.ledger.clients.occupancy.enter(outcome.start);
+        }
+        let end = outcome.start + Duration::from_secs(10);
+        outcome.ledger.left(Sender::Client(0), outcome.start, end);
+        assert_eq!(result(&outcome).verdict, Verdict::Fail);
+        assert!(report(&outcome, true).contains("(Little's law does not hold)"));
+    }
+
+    #[test]
+    fn percentiles_that_unanswered_requests_reach_are_lower_bounds() {
+        let mut outcome = outcome();
+        for _ in 0..100 {
+            let (sender, intended) = (Sender::Client(0), outcome.start);
+            let now = intended + Duration::from_millis(50);
+            outcome.ledger.clients.sent += 1;
+            outcome.ledger.failed(sender, Kind::Missing, intended, now);
+        }
+        let report = report(&outcome, false);
+        assert!(report.contains("p99 >=50.0 ms"), "{report}");
+        assert!(
+            report.contains("100 of 3100 got no answer and count as at least their age"),
+            "{report}"
+        );
+    }
+}
