@@ -16,7 +16,8 @@ mod drive;
 mod figures;
 mod load;
 mod output;
+mod wire;
 
 pub use crate::check::faulty_server::{Fault, FaultyServer, STALL};
 pub use crate::command::main;
-pub use crate::load::plan::Limits;
+pub use crate::wire::Limits;

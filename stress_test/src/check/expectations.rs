@@ -7,10 +7,12 @@
 use std::mem;
 
 use crate::check::failure::Sender;
-use crate::check::oracle::{self, Ending};
-use crate::load::plan::{Limits, Plan, Requests};
+use crate::check::oracle;
+use crate::load::payload::{Frame, tagged_frame};
+use crate::load::plan::{Plan, Requests};
 use crate::load::template::{Exchange, Framing};
-use crate::load::workload::{Frame, Workload, tagged_frame};
+use crate::load::workload::Workload;
+use crate::wire::{Limits, LineEnding};
 
 /// An untagged answer (a digest) is looked for among so many of the last frames of each client.
 const SEARCHED_FRAMES: u32 = 256;
@@ -123,7 +125,7 @@ impl Expectations {
                 let workload = protocol.workload(frame.client);
                 let ending = workload.append_request(frame, outbox);
                 outbox.extend_from_slice(ending.bytes());
-                ending == Ending::Eof
+                ending == LineEnding::Eof
             }
             Source::Template(exchange) => {
                 let Frame { client, sequence } = frame;

@@ -13,8 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::check::oracle::{self, Ending};
-use crate::load::plan::Limits;
+use crate::check::oracle;
+use crate::wire::{Limits, LineEnding};
 
 /// The answer (counted from 0 on each connection) at which faults of one answer happen.
 pub(crate) const FAULTY_ANSWER: usize = 5;
@@ -195,8 +195,8 @@ impl Connection {
                 continue;
             }
             let (line, ending) = match line.strip_suffix(b"\r") {
-                Some(line) => (line, Ending::CrLf),
-                None => (line, Ending::Lf),
+                Some(line) => (line, LineEnding::CrLf),
+                None => (line, LineEnding::Lf),
             };
             self.answer(line, ending)?;
         }
@@ -205,14 +205,14 @@ impl Connection {
         let may_be_cr_lf = unread.len() == limit + 1 && unread.ends_with(b"\r");
         if unread.len() > limit && !may_be_cr_lf {
             if !std::mem::replace(is_skipping, true) {
-                self.answer(unread, Ending::Eof)?;
+                self.answer(unread, LineEnding::Eof)?;
             }
             unread.clear();
         }
         Ok(())
     }
 
-    fn answer(&mut self, line: &[u8], ending: Ending) -> io::Result<()> {
+    fn answer(&mut self, line: &[u8], ending: LineEnding) -> io::Result<()> {
         let mut answer = Vec::new();
         oracle::append_answer(self.shared.limits, line, ending, &mut answer);
         let refuses = match self.shared.fault {
@@ -288,7 +288,7 @@ impl Connection {
     /// The client's stream has ended.
     fn finish(&mut self, unread: &[u8], is_skipping: bool) -> io::Result<()> {
         if !unread.is_empty() && !is_skipping {
-            self.answer(unread, Ending::Eof)?;
+            self.answer(unread, LineEnding::Eof)?;
         }
         if self.has(Fault::ExtraAtEnd) {
             self.stream.write_all(&self.last)?;

@@ -7,7 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::load::plan::Limits;
+use crate::wire::{Limits, LineEnding, append_decimal};
 
 /// The answer to a request that found no queue slot in time.
 pub(crate) const BUSY: &[u8] = b"ERR server busy";
@@ -17,41 +17,19 @@ pub(crate) const TOO_MANY_CONNECTIONS: &[u8] = b"ERR too many connections";
 /// Of an unknown operation, the answer names so many bytes at most.
 const SHOWN_NAME_BYTES: usize = 32;
 
-/// How a request line ends on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// LF.
-    Lf,
-    /// CR LF.
-    CrLf,
-    /// Nothing: the client shuts its sending side down inside the line.
-    Eof,
-}
-
-impl Ending {
-    /// The bytes that end the line.
-    pub(crate) fn bytes(self) -> &'static [u8] {
-        match self {
-            Self::Lf => b"\n",
-            Self::CrLf => b"\r\n",
-            Self::Eof => b"",
-        }
-    }
-}
-
 /// Appends the right answer to `line`, without the LF that ends it on the wire.
 ///
-/// `line` holds no ending. With [`Ending::Lf`] it must not end in CR, as that CR would be part of
+/// `line` holds no ending. With [`LineEnding::Lf`] it must not end in CR, as that CR would be part of
 /// the ending.
-pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: Ending, answer: &mut Vec<u8>) {
-    debug_assert!(ending != Ending::Lf || !line.ends_with(b"\r"));
+pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: LineEnding, answer: &mut Vec<u8>) {
+    debug_assert!(ending != LineEnding::Lf || !line.ends_with(b"\r"));
     if is_too_long(limits, line, ending) {
         append_text(answer, "ERR line too long (limit ");
         append_decimal(answer, limits.max_line_bytes as u64);
         append_text(answer, " bytes)");
         return;
     }
-    if ending == Ending::Eof {
+    if ending == LineEnding::Eof {
         return append_text(answer, "ERR incomplete line");
     }
     if line.is_empty() {
@@ -76,9 +54,10 @@ pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: Ending, answer:
 
 /// Whether the limit is passed before the line ends. At the end of the stream a CR after exactly
 /// the most bytes has passed no limit: the server is still waiting for the LF.
-fn is_too_long(limits: Limits, line: &[u8], ending: Ending) -> bool {
+fn is_too_long(limits: Limits, line: &[u8], ending: LineEnding) -> bool {
     let limit = limits.max_line_bytes;
-    let waits_for_lf = ending == Ending::Eof && line.len() == limit + 1 && line.ends_with(b"\r");
+    let waits_for_lf =
+        ending == LineEnding::Eof && line.len() == limit + 1 && line.ends_with(b"\r");
     line.len() > limit && !waits_for_lf
 }
 
@@ -130,21 +109,6 @@ fn append_hex(answer: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends `number` in plain decimal.
-pub(crate) fn append_decimal(text: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[first..]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +118,7 @@ mod tests {
         max_sleep_ms: 10_000,
     };
 
-    fn answer_with(line: &[u8], ending: Ending) -> Vec<u8> {
+    fn answer_with(line: &[u8], ending: LineEnding) -> Vec<u8> {
         let mut answer = Vec::new();
         append_answer(LIMITS, line, ending, &mut answer);
         answer
@@ -162,7 +126,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &[u8], expected: &[u8]) {
-        let answer = answer_with(line, Ending::CrLf);
+        let answer = answer_with(line, LineEnding::CrLf);
         assert_eq!(
             answer.escape_ascii().to_string(),
             expected.escape_ascii().to_string(),
@@ -252,11 +216,11 @@ mod tests {
     #[test]
     fn a_stream_that_ends_inside_a_line_is_told_so_once() {
         let incomplete = b"ERR incomplete line";
-        assert_eq!(answer_with(b"\r", Ending::Eof), incomplete);
-        assert_eq!(answer_with(b"ECHO x", Ending::Eof), incomplete);
+        assert_eq!(answer_with(b"\r", LineEnding::Eof), incomplete);
+        assert_eq!(answer_with(b"ECHO x", LineEnding::Eof), incomplete);
         let waiting = [&[b'x'; 64][..], b"\r"].concat();
-        assert_eq!(answer_with(&waiting, Ending::Eof), incomplete);
+        assert_eq!(answer_with(&waiting, LineEnding::Eof), incomplete);
         let too_long = b"ERR line too long (limit 64 bytes)";
-        assert_eq!(answer_with(&[b'x'; 65], Ending::Eof), too_long);
+        assert_eq!(answer_with(&[b'x'; 65], LineEnding::Eof), too_long);
     }
 }

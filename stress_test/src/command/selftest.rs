@@ -17,9 +17,10 @@ use crate::command::exit;
 use crate::command::run;
 use crate::drive::driver::Ended;
 use crate::figures::results::RunResult;
-use crate::load::plan::{Arrivals, Limits, Load, Mix, OpenLoop, Plan, Requests, Span};
+use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
 use crate::load::template::Exchange;
 use crate::output::progress::Progress;
+use crate::wire::Limits;
 
 /// The clients of a check.
 const CLIENTS: u32 = 4;

@@ -20,7 +20,7 @@ use crate::drive::backoff::backoff;
 use crate::drive::doubt::Doubt;
 use crate::figures::ledger::{Ledger, Times};
 use crate::figures::measure::Share;
-use crate::load::workload::Frame;
+use crate::load::payload::Frame;
 
 /// More doubts of one client than this are settled, oldest first.
 const MAX_DOUBTS: usize = 64;

@@ -5,9 +5,9 @@
 //!
 //! Rule: a line that ends in CR is sent with CR LF, or that CR would belong to its ending.
 
-use crate::check::oracle::{Ending, append_decimal};
 use crate::draws::Draws;
-use crate::load::workload::{Frame, Payloads, append_tag};
+use crate::load::payload::{Frame, Payloads, append_tag};
+use crate::wire::{LineEnding, append_decimal};
 
 /// One corner: appends a line, and may ask for an ending.
 type Corner = fn(&Payloads, Frame, &mut Draws, &mut Vec<u8>);
@@ -36,7 +36,7 @@ pub(crate) fn append_line(
     frame: Frame,
     draws: &mut Draws,
     line: &mut Vec<u8>,
-) -> Ending {
+) -> LineEnding {
     let start = line.len();
     if draws.below(3) == 0 {
         right_echo(payloads, frame, draws, line);
@@ -53,7 +53,7 @@ pub(crate) fn append_last_line(
     frame: Frame,
     draws: &mut Draws,
     line: &mut Vec<u8>,
-) -> Ending {
+) -> LineEnding {
     match draws.below(5) {
         0 => return append_line(payloads, frame, draws, line),
         1 => right_echo(payloads, frame, draws, line),
@@ -64,14 +64,14 @@ pub(crate) fn append_last_line(
         }
         _ => line_too_long(payloads, frame, draws, line),
     }
-    Ending::Eof
+    LineEnding::Eof
 }
 
-fn ending_of(line: &[u8], draws: &mut Draws) -> Ending {
+fn ending_of(line: &[u8], draws: &mut Draws) -> LineEnding {
     if line.ends_with(b"\r") || draws.below(2) == 0 {
-        Ending::CrLf
+        LineEnding::CrLf
     } else {
-        Ending::Lf
+        LineEnding::Lf
     }
 }
 
@@ -271,8 +271,8 @@ mod tests {
                 let mut line = Vec::new();
                 let ending = workload.append_request(Frame { client, sequence }, &mut line);
                 assert!(!line.contains(&b'\n'));
-                assert!(ending != Ending::Lf || !line.ends_with(b"\r"));
-                assert!(ending != Ending::Eof || (sequence == 1999 && !line.is_empty()));
+                assert!(ending != LineEnding::Lf || !line.ends_with(b"\r"));
+                assert!(ending != LineEnding::Eof || (sequence == 1999 && !line.is_empty()));
                 let mut answer = Vec::new();
                 append_answer(plan.limits, &line, ending, &mut answer);
                 let texts = [

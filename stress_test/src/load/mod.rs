@@ -5,6 +5,7 @@
 //! Rule: everything in it follows from the plan, and the plan from the command line.
 
 pub(crate) mod hostile;
+pub(crate) mod payload;
 pub(crate) mod plan;
 pub(crate) mod schedule;
 pub(crate) mod template;

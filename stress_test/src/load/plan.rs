@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::load::template::Exchange;
+use crate::wire::Limits;
 
 /// Which operations the requests of a run ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,15 +87,6 @@ impl fmt::Display for Span {
             write!(f, "{}..{}", self.min, self.max)
         }
     }
-}
-
-/// The limits of the server under test, which its error texts name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The most bytes of a request line, its ending not counted.
-    pub max_line_bytes: usize,
-    /// The longest SLEEP in milliseconds.
-    pub max_sleep_ms: u32,
 }
 
 /// When requests are due in an open loop.

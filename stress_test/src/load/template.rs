@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::check::oracle::append_decimal;
+use crate::wire::append_decimal;
 
 /// A number has so many digits at most, where a template says how many.
 const MOST_DIGITS: usize = 1000;

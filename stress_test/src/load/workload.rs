@@ -6,27 +6,11 @@
 //! Rule: a frame is always the same bytes, so nothing about it has to be kept until its answer
 //! comes, and an answer that belongs to another frame can be traced to it.
 
-use crate::check::oracle::{Ending, append_decimal};
 use crate::draws::Draws;
 use crate::load::hostile;
-use crate::load::plan::{Limits, Mix, Plan, Span};
-
-/// Where the filler of a payload may begin in the table of filler.
-const FILLER_STARTS: u64 = 1 << 16;
-/// However small the limits are, so many bytes of filler follow after any start.
-const SHORTEST_REST: usize = 128;
-/// How many printable characters there are that are not a space: 0x21 to 0x7e.
-const PRINTABLE: u64 = 94;
-
-/// One request of one client. Both are counted from 0; the hogs are numbered after the ordinary
-/// clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Frame {
-    /// Which client sends it.
-    pub(crate) client: u32,
-    /// The how manieth of that client it is.
-    pub(crate) sequence: u32,
-}
+use crate::load::payload::{Frame, Payloads, Rotation};
+use crate::load::plan::{Mix, Plan};
+use crate::wire::{LineEnding, append_decimal};
 
 /// The requests of one group of clients.
 #[derive(Debug)]
@@ -68,7 +52,7 @@ impl Workload {
     }
 
     /// Appends the request line of `frame` without its ending, and returns that ending.
-    pub(crate) fn append_request(&self, frame: Frame, line: &mut Vec<u8>) -> Ending {
+    pub(crate) fn append_request(&self, frame: Frame, line: &mut Vec<u8>) -> LineEnding {
         let mut draws = Draws::of(self.seed, frame.client, frame.sequence);
         match self.mix {
             Mix::Echo => self.append_echo(frame, &mut draws, line),
@@ -84,7 +68,7 @@ impl Workload {
             }
             Mix::Errors => return hostile::append_line(&self.payloads, frame, &mut draws, line),
         }
-        Ending::Lf
+        LineEnding::Lf
     }
 
     fn append_echo(&self, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
@@ -98,130 +82,12 @@ impl Workload {
     }
 }
 
-/// The arguments of ECHO and HASH.
-#[derive(Debug)]
-pub(crate) struct Payloads {
-    span: Span,
-    limits: Limits,
-    first_characters: Rotation,
-    /// Printable characters; every payload takes a stretch of it.
-    filler: Vec<u8>,
-}
-
-impl Payloads {
-    fn new(seed: u64, span: Span, limits: Limits) -> Self {
-        // Enough after any start for the longest payload and for a line over the limit.
-        let longest = (limits.max_line_bytes * 2)
-            .max(span.max as usize)
-            .max(SHORTEST_REST);
-        let length = FILLER_STARTS as usize + longest;
-        let mut draws = Draws::of(seed, u32::MAX, u32::MAX);
-        let filler = (0..length).map(|_| 0x21 + draws.below(PRINTABLE) as u8);
-        Self {
-            span,
-            limits,
-            first_characters: Rotation::new(
-                seed,
-                Span {
-                    min: 0x21,
-                    max: 0x7e,
-                },
-            ),
-            filler: filler.collect(),
-        }
-    }
-
-    /// The limits of the server under test.
-    pub(crate) fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    /// Appends a payload: `c12.f345.` and filler. One that is too short for that begins with a
-    /// character that is another one for the frames before and after it, and goes on with filler.
-    pub(crate) fn append(&self, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-        let length = self.span.min as usize + draws.below(self.span.width()) as usize;
-        let start = line.len();
-        append_tag(frame, line);
-        if line.len() - start > length {
-            line.truncate(start);
-            if length > 0 {
-                line.push(self.first_characters.at(frame) as u8);
-            }
-        }
-        self.append_filler(length - (line.len() - start), draws, line);
-    }
-
-    /// Appends `length` printable characters, at most twice the longest line or 128.
-    pub(crate) fn append_filler(&self, length: usize, draws: &mut Draws, line: &mut Vec<u8>) {
-        debug_assert!(length <= self.filler.len() - FILLER_STARTS as usize);
-        let start = draws.below(FILLER_STARTS) as usize;
-        line.extend_from_slice(&self.filler[start..start + length]);
-    }
-}
-
-/// Appends what tells a frame from all others.
-pub(crate) fn append_tag(frame: Frame, line: &mut Vec<u8>) {
-    line.push(b'c');
-    append_decimal(line, u64::from(frame.client));
-    line.extend_from_slice(b".f");
-    append_decimal(line, u64::from(frame.sequence));
-    line.push(b'.');
-}
-
-/// The frame that a text begins with the tag of.
-pub(crate) fn tagged_frame(text: &[u8]) -> Option<Frame> {
-    let (client, rest) = split_number(text.strip_prefix(b"c")?)?;
-    let (sequence, rest) = split_number(rest.strip_prefix(b".f")?)?;
-    rest.starts_with(b".").then_some(Frame { client, sequence })
-}
-
-fn split_number(text: &[u8]) -> Option<(u32, &[u8])> {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
-    let number = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
-    Some((number, &text[end..]))
-}
-
-/// Numbers of a span in an order in which neighbours differ: from frame to frame it steps on by
-/// about the golden section of the span, and comes to each number equally often.
-#[derive(Debug)]
-struct Rotation {
-    seed: u64,
-    span: Span,
-    step: u64,
-}
-
-impl Rotation {
-    fn new(seed: u64, span: Span) -> Self {
-        let width = span.width();
-        let golden = (width as f64 * 0.618) as u64;
-        let step = (golden.max(1)..).find(|&step| greatest_common_divisor(step, width) == 1);
-        Self {
-            seed,
-            span,
-            step: step.expect("there is a number without a common divisor above any number"),
-        }
-    }
-
-    fn at(&self, frame: Frame) -> u32 {
-        let width = self.span.width();
-        let start = Draws::of(self.seed, frame.client, u32::MAX).below(width);
-        let steps = u64::from(frame.sequence) % width;
-        self.span.min + ((start + steps * (self.step % width)) % width) as u32
-    }
-}
-
-fn greatest_common_divisor(a: u64, b: u64) -> u64 {
-    if b == 0 {
-        a
-    } else {
-        greatest_common_divisor(b, a % b)
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::load::plan::{Load, Requests};
+    use crate::load::payload::tagged_frame;
+    use crate::load::plan::{Load, Requests, Span};
+    use crate::wire::Limits;
     use std::collections::HashSet;
     use std::time::Duration;
 
@@ -343,26 +209,5 @@ pub(crate) mod tests {
         let workload = Workload::of_clients(&plan(Mix::Balanced), Mix::Balanced);
         let sleeps = (0..1000).filter(|&n| line(&workload, 0, n).starts_with(b"SLEEP "));
         assert!((400..600).contains(&sleeps.count()));
-    }
-
-    #[test]
-    fn only_whole_tags_are_read() {
-        assert_eq!(
-            tagged_frame(b"c12.f345.x"),
-            Some(Frame {
-                client: 12,
-                sequence: 345
-            })
-        );
-        for text in [
-            &b"c12.f345"[..],
-            b"c.f3.",
-            b"c1.f.",
-            b"x1.f2.",
-            b"c99999999999.f1.",
-            b"",
-        ] {
-            assert_eq!(tagged_frame(text), None, "{}", text.escape_ascii());
-        }
     }
 }

@@ -11,8 +11,9 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
 use super::values::{seconds, span, whole};
-use crate::load::plan::{Limits, Load, Mix, Plan, Requests, Span};
+use crate::load::plan::{Load, Mix, Plan, Requests, Span};
 use crate::load::template::Exchange;
+use crate::wire::Limits;
 
 /// `ECHO ` and `HASH ` stand before a payload.
 const OP_BYTES: u32 = 5;

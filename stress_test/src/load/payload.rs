@@ -1,0 +1,176 @@
+//! What tells one request from all others: its frame, and the payload that carries it.
+//!
+//! Knows frames and the seed; not which operation is asked for.
+//!
+//! Rule: payloads of neighbouring frames differ, so that two answers that change places can be
+//! noticed.
+
+use crate::draws::Draws;
+use crate::load::plan::Span;
+use crate::wire::{Limits, append_decimal};
+
+/// Where the filler of a payload may begin in the table of filler.
+const FILLER_STARTS: u64 = 1 << 16;
+/// However small the limits are, so many bytes of filler follow after any start.
+const SHORTEST_REST: usize = 128;
+/// How many printable characters there are that are not a space: 0x21 to 0x7e.
+const PRINTABLE: u64 = 94;
+
+/// One request of one client. Both are counted from 0; the hogs are numbered after the ordinary
+/// clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Which client sends it.
+    pub(crate) client: u32,
+    /// Its number among the requests of that client.
+    pub(crate) sequence: u32,
+}
+
+/// The arguments of ECHO and HASH.
+#[derive(Debug)]
+pub(crate) struct Payloads {
+    span: Span,
+    limits: Limits,
+    first_characters: Rotation,
+    /// Printable characters; every payload takes a stretch of it.
+    filler: Vec<u8>,
+}
+
+impl Payloads {
+    /// The payloads of `span` characters in the run `seed`.
+    pub(crate) fn new(seed: u64, span: Span, limits: Limits) -> Self {
+        // Enough after any start for the longest payload and for a line over the limit.
+        let longest = (limits.max_line_bytes * 2)
+            .max(span.max as usize)
+            .max(SHORTEST_REST);
+        let length = FILLER_STARTS as usize + longest;
+        let mut draws = Draws::of(seed, u32::MAX, u32::MAX);
+        let filler = (0..length).map(|_| 0x21 + draws.below(PRINTABLE) as u8);
+        Self {
+            span,
+            limits,
+            first_characters: Rotation::new(
+                seed,
+                Span {
+                    min: 0x21,
+                    max: 0x7e,
+                },
+            ),
+            filler: filler.collect(),
+        }
+    }
+
+    /// The limits of the server under test.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Appends a payload: `c12.f345.` and filler. One that is too short for that begins with a
+    /// character that is another one for the frames before and after it, and goes on with filler.
+    pub(crate) fn append(&self, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
+        let length = self.span.min as usize + draws.below(self.span.width()) as usize;
+        let start = line.len();
+        append_tag(frame, line);
+        if line.len() - start > length {
+            line.truncate(start);
+            if length > 0 {
+                line.push(self.first_characters.at(frame) as u8);
+            }
+        }
+        self.append_filler(length - (line.len() - start), draws, line);
+    }
+
+    /// Appends `length` printable characters, at most twice the longest line or 128.
+    pub(crate) fn append_filler(&self, length: usize, draws: &mut Draws, line: &mut Vec<u8>) {
+        debug_assert!(length <= self.filler.len() - FILLER_STARTS as usize);
+        let start = draws.below(FILLER_STARTS) as usize;
+        line.extend_from_slice(&self.filler[start..start + length]);
+    }
+}
+
+/// Appends what tells a frame from all others.
+pub(crate) fn append_tag(frame: Frame, line: &mut Vec<u8>) {
+    line.push(b'c');
+    append_decimal(line, u64::from(frame.client));
+    line.extend_from_slice(b".f");
+    append_decimal(line, u64::from(frame.sequence));
+    line.push(b'.');
+}
+
+/// The frame that a text begins with the tag of.
+pub(crate) fn tagged_frame(text: &[u8]) -> Option<Frame> {
+    let (client, rest) = split_number(text.strip_prefix(b"c")?)?;
+    let (sequence, rest) = split_number(rest.strip_prefix(b".f")?)?;
+    rest.starts_with(b".").then_some(Frame { client, sequence })
+}
+
+fn split_number(text: &[u8]) -> Option<(u32, &[u8])> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let number = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
+    Some((number, &text[end..]))
+}
+
+/// Numbers of a span in an order in which neighbours differ: from frame to frame it steps on by
+/// about the golden section of the span, and comes to each number equally often.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    seed: u64,
+    span: Span,
+    step: u64,
+}
+
+impl Rotation {
+    /// The numbers of `span` in the run `seed`.
+    pub(crate) fn new(seed: u64, span: Span) -> Self {
+        let width = span.width();
+        let golden = (width as f64 * 0.618) as u64;
+        let step = (golden.max(1)..).find(|&step| greatest_common_divisor(step, width) == 1);
+        Self {
+            seed,
+            span,
+            step: step.expect("there is a number without a common divisor above any number"),
+        }
+    }
+
+    /// The number of `frame`.
+    pub(crate) fn at(&self, frame: Frame) -> u32 {
+        let width = self.span.width();
+        let start = Draws::of(self.seed, frame.client, u32::MAX).below(width);
+        let steps = u64::from(frame.sequence) % width;
+        self.span.min + ((start + steps * (self.step % width)) % width) as u32
+    }
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_tags_are_read() {
+        assert_eq!(
+            tagged_frame(b"c12.f345.x"),
+            Some(Frame {
+                client: 12,
+                sequence: 345
+            })
+        );
+        for text in [
+            &b"c12.f345"[..],
+            b"c.f3.",
+            b"c1.f.",
+            b"x1.f2.",
+            b"c99999999999.f1.",
+            b"",
+        ] {
+            assert_eq!(tagged_frame(text), None, "{}", text.escape_ascii());
+        }
+    }
+}
