@@ -18,7 +18,7 @@ use crate::check::failure::Failures;
 use crate::command::cli::RampArguments;
 use crate::command::exit;
 use crate::command::run::{self, Refusal, Target};
-use crate::drive::driver::Ended;
+use crate::figures::outcome::Ended;
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::results::{RunResult, SCHEMA, Verdict};
 use crate::figures::threshold::{Finding, Threshold};

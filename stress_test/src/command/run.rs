@@ -20,7 +20,8 @@ use crate::check::failure::{Failures, Kind};
 use crate::command::cli::{LoadArguments, RunArguments, TargetArguments};
 use crate::command::exit;
 use crate::command::spawn::{Options, SpawnedServer, StartError};
-use crate::drive::driver::{self, Ended, Outcome};
+use crate::drive::driver;
+use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::results::{RunResult, Verdict};
 use crate::figures::threshold::{Finding, Threshold};
 use crate::load::plan::{Load, Plan};
@@ -114,7 +115,10 @@ pub(crate) fn measure(
     progress: &mut Progress,
 ) -> anyhow::Result<Outcome> {
     raise_descriptor_limit(u64::from(plan.clients + plan.hogs) + OTHER_DESCRIPTORS);
-    driver::run(plan, address, signals, failures, progress).context("the event loop failed")
+    let mut show = |standing| progress.show(standing);
+    let outcome = driver::run(plan, address, signals, failures, &mut show);
+    progress.finish();
+    outcome.context("the event loop failed")
 }
 
 /// Judges `result` by the thresholds and by what the generator itself was able to do.

@@ -15,7 +15,7 @@ use crate::check::failure::{Failures, Kind};
 use crate::check::faulty_server::{Fault, FaultyServer, STALL};
 use crate::command::exit;
 use crate::command::run;
-use crate::drive::driver::Ended;
+use crate::figures::outcome::Ended;
 use crate::figures::results::RunResult;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
 use crate::load::template::Exchange;
@@ -321,7 +321,7 @@ fn found(check: &Check, result: &RunResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::report::tests::{outcome, result};
+    use crate::figures::results::tests::{outcome, result};
 
     #[test]
     fn a_blind_check_and_a_false_alarm_are_told() {

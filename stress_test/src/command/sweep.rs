@@ -18,7 +18,7 @@ use crate::command::process;
 use crate::command::run::{self, Refusal, Target};
 use crate::command::spawn::Options;
 use crate::draws::Draws;
-use crate::drive::driver::Ended;
+use crate::figures::outcome::Ended;
 use crate::figures::results::{RunResult, Verdict};
 use crate::figures::sweep::{Cell, CellFigures, Round, SweepResult};
 use crate::load::plan::{Plan, Requests};

@@ -19,9 +19,8 @@ use crate::drive::client::{Client, Demand};
 use crate::drive::connection::{Connection, Desk, Phase};
 use crate::drive::pace::Pace;
 use crate::figures::ledger::{Ledger, Window};
-use crate::figures::measure::{Latencies, Share};
+use crate::figures::outcome::{Effort, Ended, Outcome, Standing};
 use crate::load::plan::{Load, OpenLoop, Plan};
-use crate::output::progress::{Progress, Standing};
 
 const SIGNALS: Token = Token(usize::MAX);
 const ALARM: Token = Token(usize::MAX - 1);
@@ -36,52 +35,14 @@ const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// How often new connections are begun while there are some to begin.
 const CONNECT_EVERY: Duration = Duration::from_millis(1);
 
-/// How a run ended.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    /// Every client has everything, or will not get it.
-    Finished,
-    /// By a signal.
-    Interrupted,
-    /// Not one connection could be made, for this reason.
-    NothingListening(io::Error),
-}
-
-/// What came of a run.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    /// How it ended.
-    pub(crate) ended: Ended,
-    /// When the first request was written.
-    pub(crate) start: Instant,
-    /// The account.
-    pub(crate) ledger: Ledger,
-    /// What each ordinary client got.
-    pub(crate) shares: Vec<Share>,
-    /// How many requests the plan came to.
-    pub(crate) planned: u64,
-    /// What this program itself was doing.
-    pub(crate) effort: Effort,
-}
-
-/// What the generator did while it measured.
-#[derive(Debug)]
-pub(crate) struct Effort {
-    /// The processor time of its event loop.
-    pub(crate) cpu: Duration,
-    /// While this time went by.
-    pub(crate) elapsed: Duration,
-    /// In an open loop: how late requests were handed out that could have been sent.
-    pub(crate) own_lag: Option<Latencies>,
-}
-
-/// Runs `plan` against the server at `address`, until all is done or a signal comes.
+/// Runs `plan` against the server at `address`, until all is done or a signal comes. `show` is told
+/// now and then how far it is.
 pub(crate) fn run(
     plan: &Plan,
     address: SocketAddr,
     signals: &mut Signals,
     failures: Failures,
-    progress: &mut Progress,
+    show: &mut dyn FnMut(Standing),
 ) -> io::Result<Outcome> {
     let mut driver = Driver::new(plan, address, failures)?;
     driver
@@ -92,9 +53,10 @@ pub(crate) fn run(
         if let Some(ended) = driver.turn(signals)? {
             break ended;
         }
-        driver.show(progress);
+        if let Some(standing) = driver.standing(Instant::now()) {
+            show(standing);
+        }
     };
-    progress.finish();
     driver.poll.registry().deregister(signals)?;
     Ok(driver.into_outcome(ended))
 }
@@ -443,15 +405,11 @@ impl Driver {
         }
     }
 
-    /// Shows how far the run is.
-    fn show(&mut self, progress: &mut Progress) {
-        let (Some(start), now) = (self.start, Instant::now()) else {
-            return;
-        };
-        if now < self.next_show {
-            return;
-        }
+    /// How far the run is, if it is time to show that.
+    fn standing(&mut self, now: Instant) -> Option<Standing> {
+        let start = self.start.filter(|_| now >= self.next_show)?;
         self.next_show = now + SHOW_EVERY;
+        let elapsed = now.saturating_duration_since(start);
         let ledger = &self.desk.ledger;
         let ended = ledger.clients.ended();
         let done = match self.plan.load {
@@ -459,16 +417,16 @@ impl Driver {
                 ended as f64 / (f64::from(self.plan.clients) * f64::from(frames))
             }
             Load::Duration(duration) | Load::Rate(OpenLoop { duration, .. }) => {
-                (now - start).as_secs_f64() / duration.as_secs_f64()
+                elapsed.as_secs_f64() / duration.as_secs_f64()
             }
         };
-        let standing = Standing {
+        Some(Standing {
+            elapsed,
             done,
             ended,
             busy: ledger.clients.busy_answers,
             failures: ledger.failures.total(),
-        };
-        progress.show(start, now, standing);
+        })
     }
 
     /// Moves on over the connections that are over, which costs next to nothing per turn.

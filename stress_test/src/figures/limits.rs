@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::drive::driver::Effort;
-use crate::figures::results::Distribution;
+use crate::figures::distribution::Distribution;
+use crate::figures::outcome::Effort;
 use crate::load::plan::{Load, Plan};
 
 /// Over a shorter time than this, processor time says nothing.

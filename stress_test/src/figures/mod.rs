@@ -5,10 +5,12 @@
 //! Rule: the figures are the format of docs/stress_test.schema.json, and every output is made of
 //! them.
 
+pub(crate) mod distribution;
 pub(crate) mod ledger;
 pub(crate) mod limits;
 pub(crate) mod measure;
 pub(crate) mod occupancy;
+pub(crate) mod outcome;
 pub(crate) mod ramp;
 pub(crate) mod results;
 pub(crate) mod sweep;

@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::figures::results::{Distribution, LoadFigures, Verdict};
+use crate::figures::distribution::Distribution;
+use crate::figures::results::{LoadFigures, Verdict};
 
 /// One ramp.
 #[derive(Debug, Clone, Serialize, Deserialize)]

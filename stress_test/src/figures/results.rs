@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::drive::driver::{Ended, Outcome};
+use crate::figures::distribution::{Distribution, microseconds};
 use crate::figures::ledger::Tally;
-use crate::figures::measure::{Latencies, Share, jains_index};
+use crate::figures::limits;
+use crate::figures::measure::{Share, jains_index};
 use crate::figures::occupancy::Occupancy;
+use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::timeline::Timeline;
 use crate::load::plan::{Load, Plan, Requests};
 
@@ -22,8 +24,6 @@ pub(crate) const SCHEMA: &str = "reactor-pool/stress_test/1";
 
 /// What a load is named that is no mix.
 const TEMPLATE: &str = "template";
-/// The percentiles of a [`Distribution`].
-const PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
 /// Of more clients than this, so many evenly chosen from the sorted list stand for all.
 const SHOWN_SHARES: usize = 200;
 
@@ -154,36 +154,6 @@ pub(crate) struct LedgerFigures {
     pub(crate) under_way: u64,
     /// Whether `planned = sent + unsent`, and `sent` is the sum of what became of them.
     pub(crate) balances: bool,
-}
-
-/// How long something took, in microseconds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Distribution {
-    /// How many there are.
-    pub(crate) count: u64,
-    /// How many of them are ages of requests that got no answer.
-    pub(crate) unanswered: u64,
-    /// The shortest, exactly.
-    pub(crate) min_us: Option<f64>,
-    /// The mean, exactly.
-    pub(crate) mean_us: Option<f64>,
-    /// The longest, exactly.
-    pub(crate) max_us: Option<f64>,
-    /// The usual percentiles.
-    pub(crate) percentiles: Vec<Percentile>,
-    /// Pairs of percentile and microseconds, up to the last one that the sample is large enough for.
-    pub(crate) curve: Vec<(f64, f64)>,
-}
-
-/// One percentile.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Percentile {
-    /// Such as 99.9.
-    pub(crate) percent: f64,
-    /// What it is; `None` where fewer than 10 of the sample lie above it.
-    pub(crate) us: Option<f64>,
-    /// Whether it is only known to be at least that, because requests got no answer.
-    pub(crate) is_lower_bound: bool,
 }
 
 /// `ERR server busy`.
@@ -354,44 +324,6 @@ impl LoadFigures {
     }
 }
 
-impl Distribution {
-    /// The figures of `latencies`.
-    pub(crate) fn of(latencies: &Latencies) -> Self {
-        let some = |value: Duration| (latencies.count() > 0).then(|| microseconds(value));
-        let percentile = |percent| {
-            let value = latencies.known_percentile(percent);
-            Percentile {
-                percent,
-                us: value.map(microseconds),
-                is_lower_bound: value.is_some_and(|value| latencies.is_lower_bound(value)),
-            }
-        };
-        let curve = latencies.curve().into_iter();
-        Self {
-            count: latencies.count(),
-            unanswered: latencies.unanswered(),
-            min_us: some(latencies.shortest()),
-            mean_us: some(latencies.mean()),
-            max_us: some(latencies.longest()),
-            percentiles: PERCENTILES.map(percentile).to_vec(),
-            curve: curve
-                .map(|(percent, value)| ((percent * 1e6).round() / 1e6, microseconds(value)))
-                .collect(),
-        }
-    }
-
-    /// The percentile `percent`, which is one of the usual ones.
-    pub(crate) fn percentile(&self, percent: f64) -> Option<&Percentile> {
-        let mut percentiles = self.percentiles.iter();
-        percentiles.find(|known| known.percent == percent)
-    }
-
-    /// What the percentile `percent` is, where it is known.
-    pub(crate) fn us(&self, percent: f64) -> Option<f64> {
-        self.percentile(percent)?.us
-    }
-}
-
 /// What `plan` asks for.
 pub(crate) fn load_figures(plan: &Plan) -> LoadFigures {
     let open = match plan.load {
@@ -467,9 +399,9 @@ fn little_figures(occupancy: &Occupancy) -> LittleFigures {
 
 fn generator_figures(plan: &Plan, outcome: &Outcome, latency: &Distribution) -> GeneratorFigures {
     let effort = &outcome.effort;
-    let cpu_percent = crate::figures::limits::cpu_percent(effort);
+    let cpu_percent = limits::cpu_percent(effort);
     let own_lag = effort.own_lag.as_ref().map(Distribution::of);
-    let limited = crate::figures::limits::why_limited(plan, cpu_percent, own_lag.as_ref(), latency);
+    let limited = limits::why_limited(plan, cpu_percent, own_lag.as_ref(), latency);
     GeneratorFigures {
         cpu_percent,
         own_lag,
@@ -539,7 +471,55 @@ fn hog_figures(outcome: &Outcome) -> HogFigures {
     }
 }
 
-/// To a tenth of a microsecond, so that files stay readable.
-fn microseconds(duration: Duration) -> f64 {
-    (duration.as_nanos() as f64 / 100.0).round() / 10.0
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::check::failure::{Failures, Sender};
+    use crate::figures::ledger::{Ledger, Times};
+    use crate::figures::outcome::Effort;
+    use crate::load::plan::Mix;
+    use crate::load::workload::tests::plan;
+
+    /// 3000 answers of 10 us to 30 ms, one each millisecond.
+    pub(crate) fn outcome() -> Outcome {
+        let start = Instant::now();
+        let mut ledger = Ledger::new(Failures::new(false), start);
+        let mut share = Share::new();
+        for n in 1..=3000u64 {
+            let latency = Duration::from_micros(n * 10);
+            let now = start + Duration::from_millis(n);
+            // The measured window begins before all of them.
+            let written = now.checked_sub(latency).unwrap_or(start).max(start);
+            let sender = Sender::Client(0);
+            ledger.clients.sent += 1;
+            ledger.clients.occupancy.enter(now);
+            ledger.left(sender, now, now);
+            let times = Times {
+                intended: written,
+                written,
+            };
+            ledger.verified(sender, times, false, now);
+            share.record(latency, now);
+        }
+        Outcome {
+            ended: Ended::Finished,
+            start,
+            ledger,
+            shares: vec![share],
+            planned: 3000,
+            effort: Effort {
+                cpu: Duration::from_millis(300),
+                elapsed: Duration::from_secs(3),
+                own_lag: None,
+            },
+        }
+    }
+
+    pub(crate) fn result(outcome: &Outcome) -> RunResult {
+        let mut plan = plan(Mix::Echo);
+        plan.load = Load::Frames(1000);
+        RunResult::of(&plan, "here", outcome)
+    }
 }

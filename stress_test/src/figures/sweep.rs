@@ -215,9 +215,9 @@ impl SweepResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::results::tests::{outcome, result};
     use crate::load::plan::Span;
     use crate::load::workload::tests::plan;
-    use crate::output::report::tests::{outcome, result};
 
     fn cell(mix: Mix, workers: u32) -> Cell {
         Cell {

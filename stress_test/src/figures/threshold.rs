@@ -7,8 +7,9 @@
 
 use std::fmt;
 
+use crate::figures::distribution::Distribution;
 use crate::figures::measure::SAMPLES_ABOVE;
-use crate::figures::results::{Distribution, RunResult};
+use crate::figures::results::RunResult;
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -223,7 +224,7 @@ impl Point {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::report::tests::{outcome, result};
+    use crate::figures::results::tests::{outcome, result};
 
     fn judge(text: &str) -> Finding {
         // 3000 answers of 10 us to 30 ms, evenly spread, 3 of 3000 tries refused.

@@ -73,7 +73,7 @@ fn section_of(name: &str, text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::report::tests::{outcome, result};
+    use crate::figures::results::tests::{outcome, result};
 
     #[test]
     fn a_run_survives_the_way_through_json_into_a_page() {

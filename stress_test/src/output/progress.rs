@@ -10,21 +10,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::figures::outcome::Standing;
+
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-
-/// How far a run is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Standing {
-    /// How much of it is done, 0 to 1.
-    pub(crate) done: f64,
-    /// Requests that came to an end.
-    pub(crate) ended: u64,
-    /// `ERR server busy` answers.
-    pub(crate) busy: u64,
-    /// Failures of all kinds.
-    pub(crate) failures: u64,
-}
 
 /// Where progress is shown.
 #[derive(Debug)]
@@ -57,19 +46,18 @@ impl Progress {
         }
     }
 
-    /// The run, which began at `start`, is so far.
-    pub(crate) fn show(&mut self, start: Instant, now: Instant, standing: Standing) {
-        let elapsed = now.saturating_duration_since(start);
+    /// The run is so far.
+    pub(crate) fn show(&mut self, standing: Standing) {
         match self {
             Self::Quiet => {}
             Self::Bar(bar) => {
                 bar.set_position((standing.done.clamp(0.0, 1.0) * 1000.0) as u64);
-                bar.set_message(text(elapsed, standing));
+                bar.set_message(text(standing));
             }
             Self::Lines { last } => {
-                if now.saturating_duration_since(*last) >= LINE_EVERY {
-                    *last = now;
-                    eprintln!("{}", text(elapsed, standing));
+                if last.elapsed() >= LINE_EVERY {
+                    *last = Instant::now();
+                    eprintln!("{}", text(standing));
                 }
             }
         }
@@ -100,8 +88,9 @@ fn style() -> ProgressStyle {
         .expect("the template is well formed")
 }
 
-fn text(elapsed: Duration, standing: Standing) -> String {
+fn text(standing: Standing) -> String {
     let Standing {
+        elapsed,
         done,
         ended,
         busy,
@@ -127,12 +116,13 @@ mod tests {
     #[test]
     fn the_text_says_how_long_it_will_take() {
         let standing = Standing {
+            elapsed: Duration::from_secs(10),
             done: 0.25,
             ended: 5000,
             busy: 1,
             failures: 0,
         };
-        let text = text(Duration::from_secs(10), standing);
+        let text = text(standing);
         assert_eq!(
             text,
             "10 s, 30 s left: 5000 answered, 500/s, 1 busy, 0 failures"

@@ -7,9 +7,8 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use crate::figures::results::{
-    Distribution, LedgerFigures, LoadFigures, Percentile, RunResult, Verdict,
-};
+use crate::figures::distribution::{Distribution, Percentile};
+use crate::figures::results::{LedgerFigures, LoadFigures, RunResult, Verdict};
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -337,57 +336,13 @@ impl fmt::Display for Milliseconds {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::time::{Duration, Instant};
+mod tests {
+    use std::time::Duration;
 
     use super::*;
-    use crate::check::failure::{Failures, Kind, Sender};
-    use crate::drive::driver::{Effort, Ended, Outcome};
-    use crate::figures::ledger::{Ledger, Times};
-    use crate::figures::measure::Share;
-    use crate::load::plan::{Load, Mix};
-    use crate::load::workload::tests::plan;
-
-    /// 3000 answers of 10 us to 30 ms, one each millisecond.
-    pub(crate) fn outcome() -> Outcome {
-        let start = Instant::now();
-        let mut ledger = Ledger::new(Failures::new(false), start);
-        let mut share = Share::new();
-        for n in 1..=3000u64 {
-            let latency = Duration::from_micros(n * 10);
-            let now = start + Duration::from_millis(n);
-            // The measured window begins before all of them.
-            let written = now.checked_sub(latency).unwrap_or(start).max(start);
-            let sender = Sender::Client(0);
-            ledger.clients.sent += 1;
-            ledger.clients.occupancy.enter(now);
-            ledger.left(sender, now, now);
-            let times = Times {
-                intended: written,
-                written,
-            };
-            ledger.verified(sender, times, false, now);
-            share.record(latency, now);
-        }
-        Outcome {
-            ended: Ended::Finished,
-            start,
-            ledger,
-            shares: vec![share],
-            planned: 3000,
-            effort: Effort {
-                cpu: Duration::from_millis(300),
-                elapsed: Duration::from_secs(3),
-                own_lag: None,
-            },
-        }
-    }
-
-    pub(crate) fn result(outcome: &Outcome) -> RunResult {
-        let mut plan = plan(Mix::Echo);
-        plan.load = Load::Frames(1000);
-        RunResult::of(&plan, "here", outcome)
-    }
+    use crate::check::failure::{Kind, Sender};
+    use crate::figures::outcome::{Ended, Outcome};
+    use crate::figures::results::tests::{outcome, result};
 
     fn report(outcome: &Outcome, brief: bool) -> String {
         let mut out = Vec::new();

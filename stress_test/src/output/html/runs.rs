@@ -7,7 +7,8 @@
 use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Axis, Look, Plot, Point, Series};
 use super::scale::short;
-use crate::figures::results::{Distribution, LoadFigures, RunResult, Verdict};
+use crate::figures::distribution::Distribution;
+use crate::figures::results::{LoadFigures, RunResult, SliceFigures, Verdict};
 
 /// The part of the page that shows `run`.
 pub(crate) fn section(name: &str, run: &RunResult) -> String {
@@ -169,7 +170,7 @@ fn timeline(run: &RunResult) -> String {
     // A point stands in the middle of its slice; the last one may be cut short.
     let whole = timeline.slices.len().saturating_sub(1).max(1);
     let middle = |place: usize| (place as f64 + 0.5) * seconds;
-    let rates = |name: &str, count: fn(&crate::figures::results::SliceFigures) -> u64| Series {
+    let rates = |name: &str, count: fn(&SliceFigures) -> u64| Series {
         name: name.to_owned(),
         look: Look::Line,
         points: timeline
@@ -180,21 +181,20 @@ fn timeline(run: &RunResult) -> String {
             .map(|(place, slice)| Point::new(middle(place), count(slice) as f64 / seconds))
             .collect(),
     };
-    let times =
-        |name: &str, time: fn(&crate::figures::results::SliceFigures) -> Option<f64>| Series {
-            name: name.to_owned(),
-            look: Look::Line,
-            points: timeline
-                .slices
-                .iter()
-                .take(whole)
-                .enumerate()
-                .map(|(place, slice)| {
-                    let ms = time(slice).map_or(f64::NAN, |us| us / 1000.0);
-                    Point::new(middle(place), ms)
-                })
-                .collect(),
-        };
+    let times = |name: &str, time: fn(&SliceFigures) -> Option<f64>| Series {
+        name: name.to_owned(),
+        look: Look::Line,
+        points: timeline
+            .slices
+            .iter()
+            .take(whole)
+            .enumerate()
+            .map(|(place, slice)| {
+                let ms = time(slice).map_or(f64::NAN, |us| us / 1000.0);
+                Point::new(middle(place), ms)
+            })
+            .collect(),
+    };
     let mut series = vec![rates("answers", |slice| slice.answers)];
     if run.busy.answers > 0 {
         series.push(rates("ERR server busy", |slice| slice.busy));

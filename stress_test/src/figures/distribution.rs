@@ -1,0 +1,86 @@
+//! How long something took, as figures: percentiles, extremes and the whole curve.
+//!
+//! Knows how they follow from measured latencies; not what took so long.
+//!
+//! Rule: a percentile that the sample is too small for is none.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::figures::measure::Latencies;
+
+/// The percentiles of a [`Distribution`].
+const PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
+/// How long something took, in microseconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Distribution {
+    /// How many there are.
+    pub(crate) count: u64,
+    /// How many of them are ages of requests that got no answer.
+    pub(crate) unanswered: u64,
+    /// The shortest, exactly.
+    pub(crate) min_us: Option<f64>,
+    /// The mean, exactly.
+    pub(crate) mean_us: Option<f64>,
+    /// The longest, exactly.
+    pub(crate) max_us: Option<f64>,
+    /// The usual percentiles.
+    pub(crate) percentiles: Vec<Percentile>,
+    /// Pairs of percentile and microseconds, up to the last one that the sample is large enough for.
+    pub(crate) curve: Vec<(f64, f64)>,
+}
+
+/// One percentile.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Percentile {
+    /// Such as 99.9.
+    pub(crate) percent: f64,
+    /// What it is; `None` where fewer than 10 of the sample lie above it.
+    pub(crate) us: Option<f64>,
+    /// Whether it is only known to be at least that, because requests got no answer.
+    pub(crate) is_lower_bound: bool,
+}
+
+impl Distribution {
+    /// The figures of `latencies`.
+    pub(crate) fn of(latencies: &Latencies) -> Self {
+        let some = |value: Duration| (latencies.count() > 0).then(|| microseconds(value));
+        let percentile = |percent| {
+            let value = latencies.known_percentile(percent);
+            Percentile {
+                percent,
+                us: value.map(microseconds),
+                is_lower_bound: value.is_some_and(|value| latencies.is_lower_bound(value)),
+            }
+        };
+        let curve = latencies.curve().into_iter();
+        Self {
+            count: latencies.count(),
+            unanswered: latencies.unanswered(),
+            min_us: some(latencies.shortest()),
+            mean_us: some(latencies.mean()),
+            max_us: some(latencies.longest()),
+            percentiles: PERCENTILES.map(percentile).to_vec(),
+            curve: curve
+                .map(|(percent, value)| ((percent * 1e6).round() / 1e6, microseconds(value)))
+                .collect(),
+        }
+    }
+
+    /// The percentile `percent`, which is one of the usual ones.
+    pub(crate) fn percentile(&self, percent: f64) -> Option<&Percentile> {
+        let mut percentiles = self.percentiles.iter();
+        percentiles.find(|known| known.percent == percent)
+    }
+
+    /// What the percentile `percent` is, where it is known.
+    pub(crate) fn us(&self, percent: f64) -> Option<f64> {
+        self.percentile(percent)?.us
+    }
+}
+
+/// To a tenth of a microsecond, so that files stay readable.
+pub(crate) fn microseconds(duration: Duration) -> f64 {
+    (duration.as_nanos() as f64 / 100.0).round() / 10.0
+}

@@ -1,0 +1,65 @@
+//! What a run leaves behind: its account, and how it ended.
+//!
+//! Knows what was counted and timed; whoever drives the run fills it in.
+//!
+//! Rule: nothing in it is computed yet; the figures are.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::figures::ledger::Ledger;
+use crate::figures::measure::{Latencies, Share};
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Every client has everything, or will not get it.
+    Finished,
+    /// By a signal.
+    Interrupted,
+    /// Not one connection could be made, for this reason.
+    NothingListening(io::Error),
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// How it ended.
+    pub(crate) ended: Ended,
+    /// When the first request was written.
+    pub(crate) start: Instant,
+    /// The account.
+    pub(crate) ledger: Ledger,
+    /// What each ordinary client got.
+    pub(crate) shares: Vec<Share>,
+    /// How many requests the plan came to.
+    pub(crate) planned: u64,
+    /// What this program itself was doing.
+    pub(crate) effort: Effort,
+}
+
+/// What the generator did while it measured.
+#[derive(Debug)]
+pub(crate) struct Effort {
+    /// The processor time of its event loop.
+    pub(crate) cpu: Duration,
+    /// While this time went by.
+    pub(crate) elapsed: Duration,
+    /// In an open loop: how late requests were handed out that could have been sent.
+    pub(crate) own_lag: Option<Latencies>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// How long it has been running.
+    pub(crate) elapsed: Duration,
+    /// How much of it is done, 0 to 1.
+    pub(crate) done: f64,
+    /// Requests that came to an end.
+    pub(crate) ended: u64,
+    /// `ERR server busy` answers.
+    pub(crate) busy: u64,
+    /// Failures of all kinds.
+    pub(crate) failures: u64,
+}
