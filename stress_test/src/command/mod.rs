@@ -8,6 +8,7 @@ pub(crate) mod cli;
 pub(crate) mod exit;
 mod process;
 mod ramp;
+mod report;
 pub(crate) mod run;
 mod selftest;
 mod spawn;
@@ -19,7 +20,6 @@ use clap::Parser;
 
 use self::cli::{Cli, Command};
 use self::run::Refusal;
-use crate::output::html;
 
 /// Does what the command line of this process says, and returns what to exit with.
 pub fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn command(cli: &Cli) -> anyhow::Result<Result<u8, Refusal>> {
         Some(Command::Selftest) => selftest::selftest().map(Ok),
         Some(Command::Sweep(arguments)) => sweep::sweep(arguments),
         Some(Command::Ramp(arguments)) => ramp::ramp(arguments),
-        Some(Command::Report(arguments)) => Ok(html::report(arguments)),
+        Some(Command::Report(arguments)) => Ok(report::report(arguments)),
         None => match cli.run.plan() {
             Ok(plan) => run::run(&cli.run, &plan),
             Err(text) => Ok(Err(run::usage(text))),

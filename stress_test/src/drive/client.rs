@@ -17,8 +17,9 @@ use crate::check::failure::{Kind, Sender, difference, quoted};
 use crate::check::oracle::{BUSY, TOO_MANY_CONNECTIONS};
 use crate::draws::Draws;
 use crate::drive::backoff::backoff;
-use crate::drive::doubt::Doubt;
-use crate::figures::ledger::{Ledger, Times};
+use crate::drive::doubt::{Cause, Doubt};
+use crate::drive::in_flight::{InFlight, Retry, Try};
+use crate::figures::ledger::Ledger;
 use crate::figures::measure::Share;
 use crate::load::payload::Frame;
 
@@ -26,6 +27,7 @@ use crate::load::payload::Frame;
 const MAX_DOUBTS: usize = 64;
 /// After so many timeouts without a line between them the connection is given up.
 const MAX_SILENT_TIMEOUTS: u32 = 2;
+
 /// What a client wants.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demand {
@@ -49,46 +51,6 @@ pub(crate) enum Next {
     Continue,
     /// Close it; what it did not get is in the ledger.
     Abandon,
-}
-
-/// A frame, and how often it has been sent before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Try {
-    /// The frame's number.
-    pub(crate) sequence: u32,
-    /// When it was meant to be sent for the first time: in an open loop by the timetable, in a
-    /// closed one as soon as there was room for it.
-    pub(crate) intended: Instant,
-    /// 0 for the first try.
-    pub(crate) earlier_tries: u32,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    what: Try,
-    /// The connection's outgoing bytes up to and including this frame.
-    end_offset: u64,
-    /// When it was queued for writing.
-    queued: Instant,
-    /// When its last byte was handed to the kernel.
-    written: Option<Instant>,
-    /// It shuts the sending side down, so it cannot be refused: it never becomes a request.
-    ends_stream: bool,
-}
-
-impl InFlight {
-    fn times(&self) -> Times {
-        Times {
-            intended: self.what.intended,
-            written: self.written.unwrap_or(self.queued),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Retry {
-    what: Try,
-    due: Instant,
 }
 
 /// The state of one client.
@@ -329,7 +291,7 @@ impl Client {
             expectations.is_answer(
                 Frame {
                     client: self.id,
-                    sequence: doubt.sequence,
+                    sequence: doubt.what.sequence,
                 },
                 line,
             )
@@ -339,13 +301,11 @@ impl Client {
                 .doubts
                 .remove(place)
                 .expect("a position is within the list");
-            let Doubt {
-                sequence, intended, ..
-            } = doubt;
+            let what = doubt.what;
             let (kind, text) = doubt.answered(now);
-            self.last_answered = Some(sequence);
-            ledger.failed(self.sender, kind, intended, now);
-            return self.fail(ledger, kind, sequence, &text);
+            self.last_answered = Some(what.sequence);
+            ledger.failed(self.sender, kind, what.intended, now);
+            return self.fail(ledger, kind, what.sequence, &text);
         }
         if let Some(place) = self.place_in_flight(line, expectations) {
             return self.on_overtaking(place, line, now, ledger);
@@ -391,8 +351,8 @@ impl Client {
     fn on_overtaking(&mut self, place: usize, line: &[u8], now: Instant, ledger: &mut Ledger) {
         let by = self.in_flight[place].what.sequence;
         for _ in 0..place {
-            let overtaken = self.pop_front(now, ledger).what;
-            self.doubt(Doubt::overtaken(overtaken, by), now, ledger);
+            let what = self.pop_front(now, ledger).what;
+            self.doubt(what, Cause::Overtaken { by }, now, ledger);
         }
         let answered = self.pop_front(now, ledger);
         self.verify(&answered, line, now, ledger);
@@ -429,8 +389,8 @@ impl Client {
             return self.on_extra(kind, &text, ledger);
         }
         let what = self.pop_front(now, ledger).what;
-        let doubt = Doubt::replaced(what, kind, text, quoted(line));
-        self.doubt(doubt, now, ledger);
+        let line = quoted(line);
+        self.doubt(what, Cause::Replaced { kind, text, line }, now, ledger);
     }
 
     /// A line that takes no frame's place.
@@ -462,8 +422,8 @@ impl Client {
         self.silent_timeouts += 1;
         while !self.in_flight.is_empty() {
             let front = self.pop_front(now, ledger);
-            let doubt = Doubt::overdue(front.what, timeout, front.times().written);
-            self.doubt(doubt, now, ledger);
+            let written = front.times().written;
+            self.doubt(front.what, Cause::Overdue { timeout, written }, now, ledger);
         }
         if self.silent_timeouts < MAX_SILENT_TIMEOUTS || self.is_done() {
             return Next::Continue;
@@ -517,21 +477,19 @@ impl Client {
     }
 
     fn settle(&self, doubt: Doubt, now: Instant, ledger: &mut Ledger) {
-        let Doubt {
-            sequence, intended, ..
-        } = doubt;
+        let what = doubt.what;
         let (kind, text) = doubt.unanswered();
-        ledger.failed(self.sender, kind, intended, now);
-        self.fail(ledger, kind, sequence, &text);
+        ledger.failed(self.sender, kind, what.intended, now);
+        self.fail(ledger, kind, what.sequence, &text);
     }
 
-    fn doubt(&mut self, doubt: Doubt, now: Instant, ledger: &mut Ledger) {
+    fn doubt(&mut self, what: Try, cause: Cause, now: Instant, ledger: &mut Ledger) {
         if self.doubts.len() == MAX_DOUBTS
             && let Some(oldest) = self.doubts.pop_front()
         {
             self.settle(oldest, now, ledger);
         }
-        self.doubts.push_back(doubt);
+        self.doubts.push_back(Doubt { what, cause });
     }
 
     /// How many frames are neither answered nor in doubt, those not sent yet included.

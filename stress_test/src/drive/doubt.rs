@@ -8,56 +8,44 @@
 use std::time::{Duration, Instant};
 
 use crate::check::failure::Kind;
-use crate::drive::client::Try;
+use crate::drive::in_flight::Try;
 
 /// One frame in doubt.
 #[derive(Debug)]
 pub(crate) struct Doubt {
-    /// Which frame of its client.
-    pub(crate) sequence: u32,
-    /// When it was meant to be sent.
-    pub(crate) intended: Instant,
-    cause: Cause,
+    /// The frame.
+    pub(crate) what: Try,
+    /// Why it is in doubt.
+    pub(crate) cause: Cause,
 }
 
+/// Why a frame is in doubt.
 #[derive(Debug)]
-enum Cause {
-    /// A later frame of the same client was answered first.
-    Overtaken { by: u32 },
+pub(crate) enum Cause {
+    /// The answer to a later frame of the same client came first.
+    Overtaken {
+        /// That frame.
+        by: u32,
+    },
     /// A line came in its place that is not its answer.
     Replaced {
+        /// What failure that is.
         kind: Kind,
+        /// What is said about it.
         text: String,
+        /// The line, in quotes.
         line: String,
     },
     /// Nothing came in time.
-    Overdue { timeout: Duration, written: Instant },
+    Overdue {
+        /// Within so long.
+        timeout: Duration,
+        /// Of this moment.
+        written: Instant,
+    },
 }
 
 impl Doubt {
-    /// The answer to frame `by` came instead of the one to `what`.
-    pub(crate) fn overtaken(what: Try, by: u32) -> Self {
-        Self::new(what, Cause::Overtaken { by })
-    }
-
-    /// `line` (in quotes) came instead, a failure of `kind` that `text` tells.
-    pub(crate) fn replaced(what: Try, kind: Kind, text: String, line: String) -> Self {
-        Self::new(what, Cause::Replaced { kind, text, line })
-    }
-
-    /// Nothing came within `timeout` of `written`.
-    pub(crate) fn overdue(what: Try, timeout: Duration, written: Instant) -> Self {
-        Self::new(what, Cause::Overdue { timeout, written })
-    }
-
-    fn new(what: Try, cause: Cause) -> Self {
-        Self {
-            sequence: what.sequence,
-            intended: what.intended,
-            cause,
-        }
-    }
-
     /// What it was, now that the frame's own answer has come after all.
     pub(crate) fn answered(self, now: Instant) -> (Kind, String) {
         match self.cause {

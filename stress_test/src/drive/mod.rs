@@ -10,4 +10,5 @@ pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod doubt;
 pub(crate) mod driver;
+pub(crate) mod in_flight;
 pub(crate) mod pace;

@@ -1,6 +1,6 @@
 //! The report: one self-contained HTML file from the JSON of runs, sweeps and ramps.
 //!
-//! Reads files, checks that they are ours, and joins their pictures on one page.
+//! Checks that they are ours, and draws them; reads and writes no file.
 //!
 //! Rule: it needs nothing but those files: what is in the picture is in the JSON.
 
@@ -11,46 +11,16 @@ mod runs;
 mod scale;
 mod sweeps;
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::command::cli::ReportArguments;
-use crate::command::exit;
-use crate::command::run::Refusal;
+pub(crate) use self::page::page;
 use crate::figures::ramp::RampResult;
 use crate::figures::results::{RunResult, SCHEMA};
 use crate::figures::sweep::SweepResult;
 
-/// Writes the report, and returns the exit code.
-pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Refusal> {
-    let mut body = String::new();
-    for path in &arguments.files {
-        body += &section(path).map_err(|text| refusal(path, &text))?;
-    }
-    let html = page::page(&arguments.title, &body);
-    let path = &arguments.output;
-    fs::write(path, &html).map_err(|error| refusal(path, &format!("cannot write it: {error}")))?;
-    println!("{}: {} bytes", path.display(), html.len());
-    Ok(exit::PASS)
-}
-
-fn refusal(path: &Path, text: &str) -> Refusal {
-    Refusal {
-        text: format!("{}: {text}", path.display()),
-        code: exit::FAIL,
-    }
-}
-
-/// The part of the page that shows the file `path`.
-fn section(path: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    section_of(&name, &text)
-}
-
-fn section_of(name: &str, text: &str) -> Result<String, String> {
+/// The part of the page that shows `text`, what --json wrote into the file `name`. An error says
+/// what is wrong with it.
+pub(crate) fn section(name: &str, text: &str) -> Result<String, String> {
     let wrong = |error: serde_json::Error| format!("not a result of stress_test: {error}");
     let json: Value = serde_json::from_str(text).map_err(wrong)?;
     if json["schema"] != SCHEMA {
@@ -79,7 +49,7 @@ mod tests {
     fn a_run_survives_the_way_through_json_into_a_page() {
         let result = result(&outcome());
         let text = serde_json::to_string(&result).expect("figures are JSON");
-        let html = section_of("my <run>", &text).expect("a run");
+        let html = section("my <run>", &text).expect("a run");
         for part in [
             "Run: my &lt;run&gt;",
             "Percentiles of latency and service time",
@@ -96,7 +66,7 @@ mod tests {
     #[test]
     fn what_is_no_result_is_said() {
         for text in ["", "{}", r#"{"schema":"reactor-pool/stress_test/1"}"#] {
-            let error = section_of("x", text).expect_err(text);
+            let error = section("x", text).expect_err(text);
             assert!(error.contains("not a result of stress_test"), "{error}");
         }
     }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::{Client, Next};
 use crate::check::expectations::Expectations;
 use crate::check::failure::{Kind, difference, quoted};
-use crate::drive::doubt::Doubt;
+use crate::drive::doubt::{Cause, Doubt};
 use crate::figures::ledger::Ledger;
 
 /// Of a wrong answer so many bytes are shown, or as many as it should have.
@@ -87,7 +87,7 @@ impl Client {
 
     /// The answer that `bytes`, which are not the one that is due, begin with.
     fn extent(&self, bytes: &[u8], expectations: &mut Expectations) -> Extent {
-        let doubts = self.doubts.iter().map(|doubt| doubt.sequence);
+        let doubts = self.doubts.iter().map(|doubt| doubt.what.sequence);
         let behind = self.in_flight.iter().skip(1);
         let in_flight = behind.map(|frame| frame.what.sequence);
         let mut is_open = false;
@@ -125,11 +125,9 @@ impl Client {
         let expected = expectations.answer(self.frame(what));
         let shown = &bytes[..bytes.len().min(expected.len().max(SHOWN_BYTES))];
         let text = difference(expected, shown);
-        self.settle(
-            Doubt::replaced(what, Kind::Altered, text, quoted(shown)),
-            now,
-            ledger,
-        );
+        let (kind, line) = (Kind::Altered, quoted(shown));
+        let cause = Cause::Replaced { kind, text, line };
+        self.settle(Doubt { what, cause }, now, ledger);
         let cause = "connection given up, as the next answer may begin anywhere,";
         self.on_end(cause, b"", now, ledger);
     }

@@ -1,0 +1,40 @@
+//! The page: pictures of the JSON files of runs, sweeps and ramps.
+//!
+//! Reads those files and writes the page; knows no picture.
+//!
+//! Rule: it is written when every file was read, or not at all.
+
+use std::fs;
+use std::path::Path;
+
+use crate::command::cli::ReportArguments;
+use crate::command::exit;
+use crate::command::run::Refusal;
+use crate::output::html;
+
+/// Writes the report, and returns the exit code.
+pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Refusal> {
+    let mut body = String::new();
+    for path in &arguments.files {
+        body += &section(path).map_err(|text| refusal(path, &text))?;
+    }
+    let html = html::page(&arguments.title, &body);
+    let path = &arguments.output;
+    fs::write(path, &html).map_err(|error| refusal(path, &format!("cannot write it: {error}")))?;
+    println!("{}: {} bytes", path.display(), html.len());
+    Ok(exit::PASS)
+}
+
+fn refusal(path: &Path, text: &str) -> Refusal {
+    Refusal {
+        text: format!("{}: {text}", path.display()),
+        code: exit::FAIL,
+    }
+}
+
+/// The part of the page that shows the file `path`.
+fn section(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    html::section(&name, &text)
+}
