@@ -3,11 +3,20 @@
 //! All of it is here but the binary's `main`, which calls [`main`]. The rest that is public is the
 //! server with one fault, for tests of the built command.
 //!
-//! Rule: who may know whom goes one way: `driver` turns the event loop over `connection`s, each of
-//! which owns a `client`; that judges answers by `expectations`, which joins `workload` (what is
-//! asked) and `oracle` (what is right), or takes both from a `template`, and accounts for them in the
-//! `ledger`. `results` makes figures of that, which every output is made of. Only `driver`,
-//! `connection` and `alarm` know descriptors.
+//! Rule: who may know whom goes one way, down this table, which `tests/imports.rs` checks:
+//!
+//! | folder | what lives there | what it may import |
+//! |---|---|---|
+//! | `command` | what the program can do: flags, exit codes, the server that it starts | all below |
+//! | `output` | what is shown: texts, tables, the page, progress | `figures`, `check` |
+//! | `drive` | who asks: the event loop, connections, clients | `figures`, `check`, `load` |
+//! | `figures` | what it came to: the account of a run and all that is computed from it | `check`, `load` |
+//! | `check` | what is right: the oracle, the words for what is wrong, a server with one fault | `load` |
+//! | `load` | what is asked: the plan of a run, its requests and its timetable | |
+//! | `wire`, `draws` | what oracle and load name in the same words; random numbers | |
+//!
+//! The oracle may import `wire` only, so that it stays independent of what is asked, and nothing
+//! here imports the server's crate. Only `drive` knows sockets, and a client there is pure state.
 
 mod check;
 mod command;

@@ -214,9 +214,11 @@ impl Expectations {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
-    use crate::load::plan::Mix;
-    use crate::load::workload::tests::plan;
+    use crate::load::plan::tests::plan;
+    use crate::load::plan::{Load, Mix};
 
     fn sent(mix: Mix, frames: u32) -> Expectations {
         let mut expectations = Expectations::new(&plan(mix));
@@ -273,5 +275,38 @@ mod tests {
         let expectations = sent(Mix::Echo, 1);
         assert_eq!(expectations.sender(2), Sender::Client(2));
         assert_eq!(expectations.sender(3), Sender::Hog(0));
+    }
+
+    #[test]
+    fn every_error_of_the_protocol_is_provoked_and_no_line_holds_a_line_end() {
+        let mut plan = plan(Mix::Errors);
+        plan.load = Load::Frames(2000);
+        let workload = Workload::of_clients(&plan, Mix::Errors);
+        let mut counts: HashMap<&str, u32> = HashMap::new();
+        for client in 0..20 {
+            for sequence in 1900..2000 {
+                let mut line = Vec::new();
+                let ending = workload.append_request(Frame { client, sequence }, &mut line);
+                assert!(!line.contains(&b'\n'));
+                assert!(ending != LineEnding::Lf || !line.ends_with(b"\r"));
+                assert!(ending != LineEnding::Eof || (sequence == 1999 && !line.is_empty()));
+                let mut answer = Vec::new();
+                oracle::append_answer(plan.limits, &line, ending, &mut answer);
+                let texts = [
+                    "OK ",
+                    "ERR empty request",
+                    "ERR unknown op ",
+                    "ERR SLEEP needs an integer from 0 to 10000",
+                    "ERR line too long (limit 1000 bytes)",
+                    "ERR incomplete line",
+                ];
+                let text = texts
+                    .iter()
+                    .find(|text| answer.starts_with(text.as_bytes()));
+                *counts.entry(text.expect("a known text")).or_default() += 1;
+            }
+        }
+        assert_eq!(counts.len(), 6, "{counts:?}");
+        assert!(counts.values().all(|&count| count >= 5), "{counts:?}");
     }
 }

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::figures::measure::Latencies;
     use crate::load::plan::Mix;
-    use crate::load::workload::tests::plan;
+    use crate::load::plan::tests::plan;
 
     fn all(ms: f64) -> Distribution {
         let mut latencies = Latencies::new();

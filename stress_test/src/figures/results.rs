@@ -480,7 +480,7 @@ pub(crate) mod tests {
     use crate::figures::ledger::{Ledger, Times};
     use crate::figures::outcome::Effort;
     use crate::load::plan::Mix;
-    use crate::load::workload::tests::plan;
+    use crate::load::plan::tests::plan;
 
     /// 3000 answers of 10 us to 30 ms, one each millisecond.
     pub(crate) fn outcome() -> Outcome {

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::figures::results::tests::{outcome, result};
     use crate::load::plan::Span;
-    use crate::load::workload::tests::plan;
+    use crate::load::plan::tests::plan;
 
     fn cell(mix: Mix, workers: u32) -> Cell {
         Cell {

@@ -180,3 +180,31 @@ pub(crate) struct Plan {
     /// New connections per second.
     pub(crate) connect_rate: u32,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A small plan; tests change what they are about.
+    pub(crate) fn plan(mix: Mix) -> Plan {
+        Plan {
+            clients: 3,
+            load: Load::Frames(100),
+            warmup: Duration::ZERO,
+            max_inflight: 4,
+            requests: Requests::all_of(mix),
+            hogs: 1,
+            hog_inflight: 16,
+            payload: Span { min: 1, max: 100 },
+            sleep_ms: Span { min: 1, max: 10 },
+            limits: Limits {
+                max_line_bytes: 1000,
+                max_sleep_ms: 10_000,
+            },
+            seed: 7,
+            timeout: Duration::from_secs(10),
+            retries: 5,
+            connect_rate: 1000,
+        }
+    }
+}

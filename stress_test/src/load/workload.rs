@@ -83,36 +83,12 @@ impl Workload {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::load::payload::tagged_frame;
-    use crate::load::plan::{Load, Requests, Span};
-    use crate::wire::Limits;
+    use crate::load::plan::Span;
+    use crate::load::plan::tests::plan;
     use std::collections::HashSet;
-    use std::time::Duration;
-
-    /// A small plan; tests change what they are about.
-    pub(crate) fn plan(mix: Mix) -> Plan {
-        Plan {
-            clients: 3,
-            load: Load::Frames(100),
-            warmup: Duration::ZERO,
-            max_inflight: 4,
-            requests: Requests::all_of(mix),
-            hogs: 1,
-            hog_inflight: 16,
-            payload: Span { min: 1, max: 100 },
-            sleep_ms: Span { min: 1, max: 10 },
-            limits: Limits {
-                max_line_bytes: 1000,
-                max_sleep_ms: 10_000,
-            },
-            seed: 7,
-            timeout: Duration::from_secs(10),
-            retries: 5,
-            connect_rate: 1000,
-        }
-    }
 
     fn line(workload: &Workload, client: u32, sequence: u32) -> Vec<u8> {
         let mut line = Vec::new();
@@ -209,5 +185,22 @@ pub(crate) mod tests {
         let workload = Workload::of_clients(&plan(Mix::Balanced), Mix::Balanced);
         let sleeps = (0..1000).filter(|&n| line(&workload, 0, n).starts_with(b"SLEEP "));
         assert!((400..600).contains(&sleeps.count()));
+    }
+
+    #[test]
+    fn tiny_limits_still_give_lines() {
+        let mut plan = plan(Mix::Errors);
+        plan.limits.max_line_bytes = 16;
+        plan.payload.max = 11;
+        let workload = Workload::of_clients(&plan, Mix::Errors);
+        for sequence in 0..100 {
+            workload.append_request(
+                Frame {
+                    client: 0,
+                    sequence,
+                },
+                &mut Vec::new(),
+            );
+        }
     }
 }

@@ -3,9 +3,9 @@
 use super::*;
 use crate::check::failure::Failures;
 use crate::figures::measure::Latencies;
+use crate::load::plan::tests::plan;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
 use crate::load::template::Exchange;
-use crate::load::workload::tests::plan;
 
 /// A client, and a server that says what the test says.
 struct Bench {
