@@ -14,13 +14,14 @@ use anyhow::Context;
 use signal_hook_mio::v1_0::Signals;
 
 use self::search::Search;
-use crate::check::failure::Failures;
 use crate::command::cli::RampArguments;
+use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::run::{self, Refusal, Target};
+use crate::command::measure::{catch_signals, create, measure, publish};
+use crate::command::target::Target;
 use crate::figures::outcome::Ended;
 use crate::figures::ramp::{RampResult, RampStep};
-use crate::figures::results::{RunResult, SCHEMA, Verdict};
+use crate::figures::results::{self, RunResult, SCHEMA, Verdict};
 use crate::figures::threshold::{Finding, Threshold};
 use crate::load::plan::{Load, OpenLoop, Plan};
 use crate::output::progress::Progress;
@@ -32,22 +33,13 @@ const LONGEST_STEP: Duration = Duration::from_secs(60);
 const MARGIN: f64 = 1.2;
 
 /// Runs the ramp, and returns the exit code.
-pub(crate) fn ramp(arguments: &RampArguments) -> anyhow::Result<Result<u8, Refusal>> {
-    let plan = match arguments.plan() {
-        Ok(plan) => plan,
-        Err(text) => return Ok(Err(run::usage(text))),
-    };
+pub(crate) fn ramp(arguments: &RampArguments) -> Result<u8, Error> {
+    let plan = arguments.plan().map_err(Error::Usage)?;
     let series = &arguments.series;
-    let json = match series.json.as_deref().map(run::create).transpose() {
-        Ok(json) => json,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let mut signals = run::catch_signals()?;
-    let (target, load, output) = (&arguments.target, &series.load, &series.output);
-    let target = match run::find(target, load, output.verbose, &mut signals) {
-        Ok(target) => target,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let json = create(series.json.as_deref())?;
+    let mut signals = catch_signals()?;
+    let verbose = series.output.verbose;
+    let target = Target::find(&arguments.target, &series.load, verbose, &mut signals)?;
     let mut ramp = Ramp {
         arguments,
         plan,
@@ -56,18 +48,16 @@ pub(crate) fn ramp(arguments: &RampArguments) -> anyhow::Result<Result<u8, Refus
         end: End::Found,
         wrong: Vec::new(),
     };
-    if let Err(refusal) = ramp.climb(&mut signals)? {
-        return Ok(Err(refusal));
+    match ramp.climb(&mut signals) {
+        Ok(()) => {}
+        Err(Error::Interrupted) => ramp.end = End::Interrupted,
+        Err(error) => return Err(error),
     }
     let result = ramp.into_result()?;
-    let mut out = io::stdout().lock();
-    write_table(&mut out, &result, output.quiet)
-        .and_then(|()| out.flush())
-        .context("cannot write the table")?;
-    if let Some(file) = json {
-        run::write_json(file, &result)?;
-    }
-    Ok(Ok(result.exit_code))
+    publish(&result, json, "table", |out| {
+        write_table(out, &result, series.output.quiet)
+    })?;
+    Ok(result.exit_code)
 }
 
 /// How a ramp ended.
@@ -92,7 +82,7 @@ struct Ramp<'a> {
 }
 
 impl Ramp<'_> {
-    fn climb(&mut self, signals: &mut Signals) -> anyhow::Result<Result<(), Refusal>> {
+    fn climb(&mut self, signals: &mut Signals) -> Result<(), Error> {
         let RampArguments {
             start,
             max_rate,
@@ -107,48 +97,26 @@ impl Ramp<'_> {
             let seconds = began.elapsed().as_secs_f64();
             let text = format!("{seconds:.0} s: trying {rate:.0} requests/s, {search}");
             progress.step(search.share_done(), text);
-            let step = match self.decide(rate, signals)? {
-                Ok(Some(step)) => step,
-                Ok(None) => break,
-                Err(refusal) => {
-                    progress.finish();
-                    return Ok(Err(refusal));
-                }
-            };
+            let step = self.decide(rate, signals)?;
             search.judged(rate, step.holds);
             self.steps.push(step);
             if self.end == End::Wrong {
                 break;
             }
         }
-        progress.finish();
-        Ok(Ok(()))
+        Ok(())
     }
 
-    /// Measures `rate` until it is decided whether it holds. `None` if it was interrupted.
-    fn decide(
-        &mut self,
-        rate: f64,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Result<Option<RampStep>, Refusal>> {
-        let mut broken = 0;
-        loop {
-            let step = match self.measure(rate, signals)? {
-                Ok(Some(step)) => step,
-                other => return Ok(other),
-            };
-            broken += u32::from(!step.holds);
-            if step.holds || broken == 2 || self.end == End::Wrong {
-                return Ok(Ok(Some(step)));
-            }
+    /// Measures `rate` until it is decided whether it holds.
+    fn decide(&mut self, rate: f64, signals: &mut Signals) -> Result<RampStep, Error> {
+        let step = self.measure(rate, signals)?;
+        if step.holds || self.end == End::Wrong {
+            return Ok(step);
         }
+        self.measure(rate, signals)
     }
 
-    fn measure(
-        &mut self,
-        rate: f64,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Result<Option<RampStep>, Refusal>> {
+    fn measure(&mut self, rate: f64, signals: &mut Signals) -> Result<RampStep, Error> {
         let plan = Plan {
             load: Load::Rate(OpenLoop {
                 rate,
@@ -157,18 +125,10 @@ impl Ramp<'_> {
             }),
             ..self.plan.clone()
         };
-        let failures = Failures::new(self.arguments.series.output.verbose);
-        let (address, mut quiet) = (self.target.address, Progress::Quiet);
-        let outcome = run::measure(&plan, address, signals, failures, &mut quiet)?;
-        match &outcome.ended {
-            Ended::Interrupted => {
-                self.end = End::Interrupted;
-                return Ok(Ok(None));
-            }
-            Ended::NothingListening(cause) => {
-                return Ok(Err(run::nothing_listening(&self.target.name, cause)));
-            }
-            Ended::Finished => {}
+        let (verbose, quiet) = (self.arguments.series.output.verbose, Progress::Quiet);
+        let outcome = measure(&plan, &self.target, signals, verbose, quiet)?;
+        if let Ended::Interrupted = outcome.ended {
+            return Err(Error::Interrupted);
         }
         let result = RunResult::of(&plan, &self.target.name, &outcome);
         // What is late or refused is a matter of load; all else is the server's fault.
@@ -178,7 +138,7 @@ impl Ramp<'_> {
             self.end = End::Wrong;
             self.wrong.clone_from(&result.failures.first);
         }
-        Ok(Ok(Some(step(rate, result, &self.arguments.slo))))
+        Ok(step(rate, result, &self.arguments.slo))
     }
 
     /// How long a step at `rate` lasts, so that every percentile of the service level is known.
@@ -189,7 +149,7 @@ impl Ramp<'_> {
         needed.min(LONGEST_STEP).max(self.arguments.duration)
     }
 
-    fn into_result(self) -> anyhow::Result<RampResult> {
+    fn into_result(self) -> Result<RampResult, Error> {
         let mut steps = self.steps;
         steps.sort_by(|one, other| one.rate_per_s.total_cmp(&other.rate_per_s));
         let holding = steps.iter().rev().find(|step| step.holds);
@@ -222,7 +182,7 @@ impl Ramp<'_> {
             slo: self.arguments.slo.iter().map(ToString::to_string).collect(),
             highest_rate_per_s: highest,
             lowest_broken_per_s: broken.map(|step| step.rate_per_s),
-            load: crate::figures::results::load_figures(&self.plan),
+            load: results::load_figures(&self.plan),
             steps,
         })
     }

@@ -8,28 +8,22 @@ use std::fs;
 use std::path::Path;
 
 use crate::command::cli::ReportArguments;
+use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::run::Refusal;
 use crate::output::html;
 
 /// Writes the report, and returns the exit code.
-pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Refusal> {
+pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Error> {
     let mut body = String::new();
     for path in &arguments.files {
-        body += &section(path).map_err(|text| refusal(path, &text))?;
+        body += &section(path).map_err(|text| Error::File(path.clone(), text))?;
     }
     let html = html::page(&arguments.title, &body);
     let path = &arguments.output;
-    fs::write(path, &html).map_err(|error| refusal(path, &format!("cannot write it: {error}")))?;
+    fs::write(path, &html)
+        .map_err(|error| Error::File(path.clone(), format!("cannot write it: {error}")))?;
     println!("{}: {} bytes", path.display(), html.len());
     Ok(exit::PASS)
-}
-
-fn refusal(path: &Path, text: &str) -> Refusal {
-    Refusal {
-        text: format!("{}: {text}", path.display()),
-        code: exit::FAIL,
-    }
 }
 
 /// The part of the page that shows the file `path`.

@@ -11,10 +11,12 @@ use std::time::Duration;
 use anyhow::Context;
 use signal_hook_mio::v1_0::Signals;
 
-use crate::check::failure::{Failures, Kind};
+use crate::check::failure::Kind;
 use crate::check::faulty_server::{Fault, FaultyServer, STALL};
+use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::run;
+use crate::command::measure::{catch_signals, measure};
+use crate::command::target::Target;
 use crate::figures::outcome::Ended;
 use crate::figures::results::RunResult;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
@@ -240,8 +242,8 @@ fn template() -> Exchange {
 }
 
 /// Runs every check, and returns the exit code.
-pub(crate) fn selftest() -> anyhow::Result<u8> {
-    let mut signals = run::catch_signals()?;
+pub(crate) fn selftest() -> Result<u8, Error> {
+    let mut signals = catch_signals()?;
     let checks = checks();
     let mut blind = 0;
     for check in &checks {
@@ -266,15 +268,19 @@ pub(crate) fn selftest() -> anyhow::Result<u8> {
 }
 
 /// The figures of one check, unless it was interrupted.
-fn run_check(check: &Check, signals: &mut Signals) -> anyhow::Result<Option<RunResult>> {
+fn run_check(check: &Check, signals: &mut Signals) -> Result<Option<RunResult>, Error> {
     let mut plan = plan();
     (check.change)(&mut plan);
     let server = FaultyServer::start(check.fault, plan.limits)
         .context("cannot start the built-in server")?;
-    let (failures, mut quiet) = (Failures::new(false), Progress::Quiet);
-    let outcome = run::measure(&plan, server.address(), signals, failures, &mut quiet)?;
+    let target = Target {
+        address: server.address(),
+        name: "the built-in server".to_owned(),
+        server: None,
+    };
+    let outcome = measure(&plan, &target, signals, false, Progress::Quiet)?;
     let was_interrupted = matches!(outcome.ended, Ended::Interrupted);
-    Ok((!was_interrupted).then(|| RunResult::of(&plan, "the built-in server", &outcome)))
+    Ok((!was_interrupted).then(|| RunResult::of(&plan, &target.name, &outcome)))
 }
 
 fn is_found(check: &Check, result: &RunResult) -> bool {

@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,8 @@ use anyhow::{Context, anyhow};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook_mio::v1_0::Signals;
+
+use crate::command::error::Error;
 
 /// How long the server may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,37 +53,6 @@ impl fmt::Display for Options {
     }
 }
 
-/// Why there is no server.
-#[derive(Debug)]
-pub(crate) enum StartError {
-    /// There is no such program.
-    NoServer(PathBuf),
-    /// A signal came first.
-    Interrupted,
-    /// Anything else.
-    Failed(anyhow::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoServer(path) => write!(
-                f,
-                "--spawn: there is no server at {}; build it with `cargo build --release`",
-                path.display()
-            ),
-            Self::Interrupted => f.write_str("interrupted before the server was listening"),
-            Self::Failed(error) => write!(f, "--spawn: {error:#}"),
-        }
-    }
-}
-
-impl From<anyhow::Error> for StartError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
 /// A running server. Dropping it kills it; [`SpawnedServer::stop`] is the kind way.
 #[derive(Debug)]
 pub(crate) struct SpawnedServer {
@@ -94,26 +65,30 @@ type LastLines = Arc<Mutex<VecDeque<String>>>;
 
 impl SpawnedServer {
     /// Starts the server that lies beside this program and waits until it listens.
-    pub(crate) fn start(options: &Options, signals: &mut Signals) -> Result<Self, StartError> {
-        let own = std::env::current_exe().context("cannot tell where this program is")?;
+    pub(crate) fn start(options: &Options, signals: &mut Signals) -> Result<Self, Error> {
+        let own = std::env::current_exe().context("cannot tell where this program is");
+        let own = own.map_err(Error::NotStarted)?;
         let path = own.with_file_name(format!("server{}", std::env::consts::EXE_SUFFIX));
         if !path.is_file() {
-            return Err(StartError::NoServer(path));
+            return Err(Error::NoServer(path));
         }
-        let mut child = spawn(&path, options)?;
-        let stderr = child
-            .stderr
-            .take()
-            .context("the server's stderr is not piped")?;
-        let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self {
-            child,
-            address: unspecified,
-            last_lines: LastLines::default(),
-        };
-        let addresses = follow_log(stderr, &server.last_lines, options.show_log)?;
+        let (mut server, addresses) = Self::launch(&path, options).map_err(Error::NotStarted)?;
         server.address = server.wait_for_address(&addresses, signals)?;
         Ok(server)
+    }
+
+    /// A server that does not listen yet, and where its address will come from.
+    fn launch(path: &Path, options: &Options) -> anyhow::Result<(Self, Receiver<SocketAddr>)> {
+        let mut child = spawn(path, options)?;
+        let stderr = child.stderr.take();
+        let server = Self {
+            child,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            last_lines: LastLines::default(),
+        };
+        let stderr = stderr.context("the server's stderr is not piped")?;
+        let addresses = follow_log(stderr, &server.last_lines, options.show_log)?;
+        Ok((server, addresses))
     }
 
     /// Where it listens.
@@ -158,25 +133,28 @@ impl SpawnedServer {
         &mut self,
         addresses: &Receiver<SocketAddr>,
         signals: &mut Signals,
-    ) -> Result<SocketAddr, StartError> {
+    ) -> Result<SocketAddr, Error> {
         let deadline = Instant::now() + START_TIMEOUT;
         while Instant::now() < deadline {
             if signals.pending().next().is_some() {
-                return Err(StartError::Interrupted);
+                return Err(Error::Interrupted);
             }
             match addresses.recv_timeout(LOOK_EVERY) {
                 Ok(address) => return Ok(address),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    let status = self.child.wait().context("cannot wait for the server")?;
-                    let text = self.describe(status);
-                    return Err(anyhow!("the server did not start, {text}").into());
+                    return Err(Error::NotStarted(match self.child.wait() {
+                        Ok(status) => {
+                            anyhow!("the server did not start, {}", self.describe(status))
+                        }
+                        Err(error) => anyhow!(error).context("cannot wait for the server"),
+                    }));
                 }
             }
         }
         let seconds = START_TIMEOUT.as_secs();
         let text = format!("the server logged no listening address within {seconds} s");
-        Err(anyhow!("{text}{}", self.said()).into())
+        Err(Error::NotStarted(anyhow!("{text}{}", self.said())))
     }
 
     fn describe(&self, status: ExitStatus) -> String {

@@ -5,18 +5,17 @@
 //! Rule: the rounds are shuffled, each on its own, so that what changes on the machine meanwhile
 //! falls on all cells alike; what has been measured is kept, whatever comes.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use signal_hook_mio::v1_0::Signals;
 
-use crate::check::failure::Failures;
 use crate::command::cli::SweepArguments;
+use crate::command::error::Error;
 use crate::command::exit;
+use crate::command::measure::{catch_signals, create, measure, publish};
 use crate::command::process;
-use crate::command::run::{self, Refusal, Target};
-use crate::command::spawn::Options;
+use crate::command::spawn::{Options, SpawnedServer};
+use crate::command::target::Target;
 use crate::draws::Draws;
 use crate::figures::outcome::Ended;
 use crate::figures::results::{RunResult, Verdict};
@@ -26,37 +25,22 @@ use crate::output;
 use crate::output::progress::Progress;
 
 /// Runs the sweep, and returns the exit code.
-pub(crate) fn sweep(arguments: &SweepArguments) -> anyhow::Result<Result<u8, Refusal>> {
-    let plan = match arguments.plan() {
-        Ok(plan) => plan,
-        Err(text) => return Ok(Err(run::usage(text))),
-    };
+pub(crate) fn sweep(arguments: &SweepArguments) -> Result<u8, Error> {
+    let plan = arguments.plan().map_err(Error::Usage)?;
     let series = &arguments.series;
-    let json = match series.json.as_deref().map(run::create).transpose() {
-        Ok(json) => json,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let mut signals = run::catch_signals()?;
+    let json = create(series.json.as_deref())?;
+    let mut signals = catch_signals()?;
     let mut sweep = Sweep::new(arguments, plan);
-    let ended = match sweep.measure_all(&mut signals)? {
-        Ok(ended) => ended,
-        Err(refusal) => return Ok(Err(refusal)),
+    let was_interrupted = match sweep.measure_all(&mut signals) {
+        Ok(()) => false,
+        Err(Error::Interrupted) => true,
+        Err(error) => return Err(error),
     };
-    let result = sweep.into_result(&ended);
-    let mut out = io::stdout().lock();
-    output::sweep::write(&mut out, &result, series.output.quiet)
-        .and_then(|()| out.flush())
-        .context("cannot write the table")?;
-    if let Some(file) = json {
-        run::write_json(file, &result)?;
-    }
-    Ok(Ok(result.exit_code))
-}
-
-/// Whether all of it was measured.
-enum Sweeping {
-    Finished,
-    Interrupted,
+    let result = sweep.into_result(was_interrupted);
+    publish(&result, json, "table", |out| {
+        output::sweep::write(out, &result, series.output.quiet)
+    })?;
+    Ok(result.exit_code)
 }
 
 struct Sweep<'a> {
@@ -95,7 +79,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn measure_all(&mut self, signals: &mut Signals) -> anyhow::Result<Result<Sweeping, Refusal>> {
+    fn measure_all(&mut self, signals: &mut Signals) -> Result<(), Error> {
         let order = order(self.cells.len(), self.arguments.rounds, self.plan.seed);
         let mut progress = Progress::new(self.arguments.series.output.quiet);
         let began = Instant::now();
@@ -113,21 +97,10 @@ impl<'a> Sweep<'a> {
                 "{seconds:.0} s left: {mix}, {workers} workers, {clients} clients, queue {queue}"
             );
             progress.step(share, text);
-            match self.measure(place, signals)? {
-                Ok(Some(round)) => self.rounds[place].push(round),
-                Ok(None) => {
-                    progress.finish();
-                    return Ok(Ok(Sweeping::Interrupted));
-                }
-                Err(refusal) if refusal.code == exit::INTERRUPTED => {
-                    progress.finish();
-                    return Ok(Ok(Sweeping::Interrupted));
-                }
-                Err(refusal) => return Ok(Err(refusal)),
-            }
+            let round = self.measure(self.cells[place], signals)?;
+            self.rounds[place].push(round);
         }
-        progress.finish();
-        Ok(Ok(Sweeping::Finished))
+        Ok(())
     }
 
     /// How long the `left` runs will take, going by the `done` ones.
@@ -140,74 +113,52 @@ impl<'a> Sweep<'a> {
         each * left as f64
     }
 
-    /// One round of one cell, unless it was interrupted.
-    fn measure(
-        &self,
-        place: usize,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Result<Option<Round>, Refusal>> {
-        let cell = self.cells[place];
-        let (load, more) = (&self.arguments.series.load, &self.arguments.server_arg);
+    /// One round of one cell.
+    fn measure(&self, cell: Cell, signals: &mut Signals) -> Result<Round, Error> {
+        let series = &self.arguments.series;
+        let (workers, queue) = (Some(cell.workers), Some(cell.queue));
+        let more = &self.arguments.server_arg;
         let options = Options {
-            arguments: load.server_arguments(Some(cell.workers), Some(cell.queue), more),
-            show_log: self.arguments.series.output.verbose,
+            arguments: series.load.server_arguments(workers, queue, more),
+            show_log: series.output.verbose,
         };
-        let target = match run::spawn(&options, signals) {
-            Ok(target) => target,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        self.measure_target(cell, target, signals)
-    }
-
-    fn measure_target(
-        &self,
-        cell: Cell,
-        target: Target,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Result<Option<Round>, Refusal>> {
         let plan = Plan {
             clients: cell.clients,
             requests: Requests::all_of(cell.mix),
             ..self.plan.clone()
         };
-        let id = target.server.as_ref().map(|server| server.id());
+        let target = Target::spawn(&options, signals)?;
+        let (name, id) = (
+            target.name.clone(),
+            target.server.as_ref().map(SpawnedServer::id),
+        );
         let cpu = || id.and_then(process::processor_time);
         let (before, began) = (cpu(), Instant::now());
-        let failures = Failures::new(self.arguments.series.output.verbose);
-        let (address, mut quiet) = (target.address, Progress::Quiet);
-        let mut outcome = run::measure(&plan, address, signals, failures, &mut quiet)?;
-        let elapsed = began.elapsed();
+        let (verbose, quiet) = (series.output.verbose, Progress::Quiet);
+        let mut outcome = measure(&plan, &target, signals, verbose, quiet)?;
+        let elapsed_s = began.elapsed().as_secs_f64().max(1e-6);
         let used = cpu().zip(before).map(|(after, before)| after - before);
-        let memory = id.and_then(process::peak_memory_bytes);
-        if let Some(server) = target.server {
-            run::stop(server, &mut outcome)?;
+        let server_memory_bytes = id.and_then(process::peak_memory_bytes);
+        target.stop(&mut outcome)?;
+        if let Ended::Interrupted = outcome.ended {
+            return Err(Error::Interrupted);
         }
-        match &outcome.ended {
-            Ended::Interrupted => return Ok(Ok(None)),
-            Ended::NothingListening(cause) => {
-                return Ok(Err(run::nothing_listening(&target.name, cause)));
-            }
-            Ended::Finished => {}
-        }
-        let percent = used.map(|used| 100.0 * used.as_secs_f64() / elapsed.as_secs_f64().max(1e-6));
-        Ok(Ok(Some(Round {
-            result: RunResult::of(&plan, &target.name, &outcome),
-            server_cpu_percent: percent,
-            server_memory_bytes: memory,
-        })))
+        Ok(Round {
+            result: RunResult::of(&plan, &name, &outcome),
+            server_cpu_percent: used.map(|used| 100.0 * used.as_secs_f64() / elapsed_s),
+            server_memory_bytes,
+        })
     }
 
-    fn into_result(self, ended: &Sweeping) -> SweepResult {
+    fn into_result(self, was_interrupted: bool) -> SweepResult {
         let cells = self.cells.iter().zip(&self.rounds);
         let figures = cells.filter_map(|(&cell, rounds)| CellFigures::of(cell, &self.plan, rounds));
         let mut result = SweepResult::new(&self.plan, self.arguments.rounds, figures.collect());
-        (result.verdict, result.exit_code) = match (ended, result.verdict) {
-            (Sweeping::Finished, Verdict::Pass) => (Verdict::Pass, exit::PASS),
-            (Sweeping::Finished, _) => (Verdict::Fail, exit::FAIL),
-            (Sweeping::Interrupted, Verdict::Pass) => {
-                (Verdict::InterruptedClean, exit::INTERRUPTED)
-            }
-            (Sweeping::Interrupted, _) => (Verdict::InterruptedFailing, exit::FAIL),
+        (result.verdict, result.exit_code) = match (was_interrupted, result.verdict) {
+            (false, Verdict::Pass) => (Verdict::Pass, exit::PASS),
+            (false, _) => (Verdict::Fail, exit::FAIL),
+            (true, Verdict::Pass) => (Verdict::InterruptedClean, exit::INTERRUPTED),
+            (true, _) => (Verdict::InterruptedFailing, exit::FAIL),
         };
         result
     }

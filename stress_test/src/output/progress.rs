@@ -20,7 +20,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub(crate) enum Progress {
     /// Nowhere.
     Quiet,
-    /// A line that is drawn over and over.
+    /// A line that is drawn over and over, and taken away when this is dropped.
     Bar(ProgressBar),
     /// A line every few seconds.
     Lines {
@@ -49,17 +49,12 @@ impl Progress {
     /// The run is so far.
     pub(crate) fn show(&mut self, standing: Standing) {
         match self {
-            Self::Quiet => {}
-            Self::Bar(bar) => {
-                bar.set_position((standing.done.clamp(0.0, 1.0) * 1000.0) as u64);
-                bar.set_message(text(standing));
+            Self::Bar(bar) => draw(bar, standing.done, text(standing)),
+            Self::Lines { last } if last.elapsed() >= LINE_EVERY => {
+                *last = Instant::now();
+                eprintln!("{}", text(standing));
             }
-            Self::Lines { last } => {
-                if last.elapsed() >= LINE_EVERY {
-                    *last = Instant::now();
-                    eprintln!("{}", text(standing));
-                }
-            }
+            Self::Quiet | Self::Lines { .. } => {}
         }
     }
 
@@ -67,20 +62,15 @@ impl Progress {
     pub(crate) fn step(&mut self, done: f64, text: String) {
         match self {
             Self::Quiet => {}
-            Self::Bar(bar) => {
-                bar.set_position((done.clamp(0.0, 1.0) * 1000.0) as u64);
-                bar.set_message(text);
-            }
+            Self::Bar(bar) => draw(bar, done, text),
             Self::Lines { .. } => eprintln!("{:>3.0} %  {text}", done * 100.0),
         }
     }
+}
 
-    /// The run is over.
-    pub(crate) fn finish(&mut self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
-    }
+fn draw(bar: &ProgressBar, done: f64, text: String) {
+    bar.set_position((done.clamp(0.0, 1.0) * 1000.0) as u64);
+    bar.set_message(text);
 }
 
 fn style() -> ProgressStyle {
