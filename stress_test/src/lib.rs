@@ -13,18 +13,18 @@
 //! | `figures` | what it came to: the account of a run and all that is computed from it | `check`, `load` |
 //! | `check` | what is right: the oracle, the words for what is wrong, a server with one fault | `load` |
 //! | `load` | what is asked: the plan of a run, its requests and its timetable | |
-//! | `wire`, `draws` | what oracle and load name in the same words; random numbers | |
+//! | `wire`, `random` | what oracle and load name in the same words; random numbers | |
 //!
 //! The oracle may import `wire` only, so that it stays independent of what is asked, and nothing
 //! here imports the server's crate. Only `drive` knows sockets, and a client there is pure state.
 
 mod check;
 mod command;
-mod draws;
 mod drive;
 mod figures;
 mod load;
 mod output;
+mod random;
 mod wire;
 
 pub use crate::check::faulty_server::{Fault, FaultyServer, STALL};

@@ -14,12 +14,12 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     (
         "command",
         &[
-            "check", "drive", "draws", "figures", "load", "output", "wire",
+            "check", "drive", "random", "figures", "load", "output", "wire",
         ],
     ),
-    ("drive", &["check", "draws", "figures", "load"]),
+    ("drive", &["check", "random", "figures", "load"]),
     ("figures", &["check", "load", "wire"]),
-    ("load", &["draws", "wire"]),
+    ("load", &["random", "wire"]),
     ("output", &["check", "figures"]),
     ("", &["check", "command", "wire"]),
 ];

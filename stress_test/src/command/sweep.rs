@@ -16,13 +16,13 @@ use crate::command::measure::{catch_signals, create, measure, publish};
 use crate::command::process;
 use crate::command::spawn::{Options, SpawnedServer};
 use crate::command::target::Target;
-use crate::draws::Draws;
 use crate::figures::outcome::Ended;
 use crate::figures::results::{RunResult, Verdict};
 use crate::figures::sweep::{Cell, CellFigures, Round, SweepResult};
 use crate::load::plan::{Plan, Requests};
 use crate::output;
 use crate::output::progress::Progress;
+use crate::random;
 
 /// Runs the sweep, and returns the exit code.
 pub(crate) fn sweep(arguments: &SweepArguments) -> Result<u8, Error> {
@@ -164,16 +164,12 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Each of `cells` places once per round, each round shuffled (Fisher and Yates).
+/// Each of `cells` places once per round, each round shuffled.
 fn order(cells: usize, rounds: u32, seed: u64) -> Vec<usize> {
     let mut order = Vec::new();
     for round in 0..rounds {
-        let mut draws = Draws::of(seed, u32::MAX - 1, round);
         let mut places: Vec<usize> = (0..cells).collect();
-        for last in (1..places.len()).rev() {
-            let other = draws.below(last as u64 + 1) as usize;
-            places.swap(last, other);
-        }
+        random::of(seed, u32::MAX - 1, round).shuffle(&mut places);
         order.extend(places);
     }
     order

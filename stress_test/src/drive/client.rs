@@ -11,17 +11,19 @@ mod lengths;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
+
 pub(crate) use self::lengths::Taken;
 use crate::check::expectations::Expectations;
 use crate::check::failure::{Kind, Sender, difference, quoted};
 use crate::check::oracle::{BUSY, TOO_MANY_CONNECTIONS};
-use crate::draws::Draws;
 use crate::drive::backoff::backoff;
 use crate::drive::doubt::{Cause, Doubt};
 use crate::drive::in_flight::{InFlight, Retry, Try};
 use crate::figures::ledger::Ledger;
 use crate::figures::measure::Share;
 use crate::load::payload::Frame;
+use crate::random;
 
 /// More doubts of one client than this are settled, oldest first.
 const MAX_DOUBTS: usize = 64;
@@ -74,7 +76,7 @@ pub(crate) struct Client {
     /// When the last line came.
     heard: Instant,
     silent_timeouts: u32,
-    jitter: Draws,
+    jitter: Rng,
     share: Share,
 }
 
@@ -96,7 +98,7 @@ impl Client {
             stopped: false,
             heard: now,
             silent_timeouts: 0,
-            jitter: Draws::of(seed, id, u32::MAX - 1),
+            jitter: random::of(seed, id, u32::MAX - 1),
             share: Share::new(),
         }
     }
@@ -267,7 +269,7 @@ impl Client {
                     earlier_tries: what.earlier_tries + 1,
                     ..what
                 },
-                due: now + backoff(what.earlier_tries, self.jitter.next()),
+                due: now + backoff(what.earlier_tries, self.jitter.f64()),
             });
         } else if self.demand.retries == 0 {
             tally.refused += 1;

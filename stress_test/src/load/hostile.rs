@@ -5,15 +5,13 @@
 //!
 //! Rule: a line that ends in CR is sent with CR LF, or that CR would belong to its ending.
 
-use crate::draws::Draws;
+use fastrand::Rng;
+
 use crate::load::payload::{Frame, Payloads, append_tag};
 use crate::wire::{LineEnding, append_decimal};
 
-/// One corner: appends a line, and may ask for an ending.
-type Corner = fn(&Payloads, Frame, &mut Draws, &mut Vec<u8>);
-
-const CORNERS: &[Corner] = &[
-    empty_line,
+const CORNERS: &[fn(&mut Line<'_>)] = &[
+    |_empty_line| {},
     unknown_op,
     unknown_op_of_odd_bytes,
     unknown_op_of_great_length,
@@ -30,83 +28,130 @@ const CORNERS: &[Corner] = &[
     no_argument,
 ];
 
-/// Appends one line and returns its ending.
-pub(crate) fn append_line(
+/// Appends one line and returns its ending. Of most clients the last one is a line that the end of
+/// the stream cuts off.
+pub(crate) fn append(
     payloads: &Payloads,
     frame: Frame,
-    draws: &mut Draws,
-    line: &mut Vec<u8>,
+    is_last: bool,
+    random: &mut Rng,
+    bytes: &mut Vec<u8>,
 ) -> LineEnding {
-    let start = line.len();
-    if draws.below(3) == 0 {
-        right_echo(payloads, frame, draws, line);
+    let mut line = Line {
+        payloads,
+        frame,
+        random,
+        start: bytes.len(),
+        bytes,
+    };
+    if is_last && append_cut_off(&mut line) {
+        return LineEnding::Eof;
+    }
+    if line.random.u8(..3) == 0 {
+        right_echo(&mut line);
     } else {
-        let corner = CORNERS[draws.below(CORNERS.len() as u64) as usize];
-        corner(payloads, frame, draws, line);
+        CORNERS[line.random.usize(..CORNERS.len())](&mut line);
     }
-    ending_of(&line[start..], draws)
-}
-
-/// Appends the last line of a client: for most of them one that the end of the stream cuts off.
-pub(crate) fn append_last_line(
-    payloads: &Payloads,
-    frame: Frame,
-    draws: &mut Draws,
-    line: &mut Vec<u8>,
-) -> LineEnding {
-    match draws.below(5) {
-        0 => return append_line(payloads, frame, draws, line),
-        1 => right_echo(payloads, frame, draws, line),
-        2 => line.push(b'\r'),
-        3 => {
-            right_echo(payloads, frame, draws, line);
-            line.push(b'\r');
-        }
-        _ => line_too_long(payloads, frame, draws, line),
-    }
-    LineEnding::Eof
-}
-
-fn ending_of(line: &[u8], draws: &mut Draws) -> LineEnding {
-    if line.ends_with(b"\r") || draws.below(2) == 0 {
+    if line.bytes[line.start..].ends_with(b"\r") || line.random.bool() {
         LineEnding::CrLf
     } else {
         LineEnding::Lf
     }
 }
 
-fn right_echo(payloads: &Payloads, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    line.extend_from_slice(b"ECHO ");
-    payloads.append(frame, draws, line);
+/// A line in the making, and what it is made of.
+struct Line<'a> {
+    payloads: &'a Payloads,
+    frame: Frame,
+    random: &'a mut Rng,
+    /// What will be sent; the line begins at `start`.
+    bytes: &'a mut Vec<u8>,
+    start: usize,
 }
 
-fn empty_line(_: &Payloads, _: Frame, _: &mut Draws, _: &mut Vec<u8>) {}
+impl Line<'_> {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
 
-fn unknown_op(_: &Payloads, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    line.extend_from_slice(draws.pick(&[b"nope-", b"Ping-", b"GET--"]));
-    append_tag(frame, line);
-    if draws.below(2) == 0 {
-        line.extend_from_slice(b" with an argument");
+    fn push_one_of(&mut self, choices: &[&[u8]]) {
+        let choice = choices[self.random.usize(..choices.len())];
+        self.push(choice);
+    }
+
+    fn push_payload(&mut self) {
+        self.payloads.append(self.frame, self.random, self.bytes);
+    }
+
+    fn push_tag(&mut self) {
+        append_tag(self.frame, self.bytes);
+    }
+
+    fn push_filler(&mut self, length: usize) {
+        self.payloads.append_filler(length, self.random, self.bytes);
+    }
+
+    /// Appends any bytes but LF, which no line can hold.
+    fn push_any_bytes(&mut self, length: usize) {
+        for _ in 0..length {
+            let byte = self.random.u8(..);
+            self.bytes.push(if byte == b'\n' { 0xff } else { byte });
+        }
+    }
+
+    /// Appends an ECHO, or the beginning of one, so that the line is `length` bytes long in all.
+    fn fill_up_to(&mut self, length: usize) {
+        self.push(b"ECHO ");
+        self.push_tag();
+        self.bytes.truncate(self.start + length);
+        self.push_filler(self.start + length - self.bytes.len());
+    }
+
+    fn limit(&self) -> usize {
+        self.payloads.limits().max_line_bytes
     }
 }
 
-fn unknown_op_of_odd_bytes(_: &Payloads, _: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    let length = 1 + draws.below(31);
-    append_any_bytes(length, draws, line);
+/// Whether the line is to be cut off, and then appends it.
+fn append_cut_off(line: &mut Line<'_>) -> bool {
+    match line.random.u8(..5) {
+        0 => return false,
+        1 => right_echo(line),
+        2 => line.push(b"\r"),
+        3 => {
+            right_echo(line);
+            line.push(b"\r");
+        }
+        _ => line_too_long(line),
+    }
+    true
 }
 
-fn unknown_op_of_great_length(
-    payloads: &Payloads,
-    _: Frame,
-    draws: &mut Draws,
-    line: &mut Vec<u8>,
-) {
-    let length = 31 + draws.below(64) as usize;
-    payloads.append_filler(length, draws, line);
+fn right_echo(line: &mut Line<'_>) {
+    line.push(b"ECHO ");
+    line.push_payload();
 }
 
-fn almost_an_op(_: &Payloads, _: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    let lines: [&[u8]; 8] = [
+fn unknown_op(line: &mut Line<'_>) {
+    line.push_one_of(&[b"nope-", b"Ping-", b"GET--"]);
+    line.push_tag();
+    if line.random.bool() {
+        line.push(b" with an argument");
+    }
+}
+
+fn unknown_op_of_odd_bytes(line: &mut Line<'_>) {
+    let length = line.random.usize(1..32);
+    line.push_any_bytes(length);
+}
+
+fn unknown_op_of_great_length(line: &mut Line<'_>) {
+    let length = line.random.usize(31..95);
+    line.push_filler(length);
+}
+
+fn almost_an_op(line: &mut Line<'_>) {
+    line.push_one_of(&[
         b"ECH x",
         b"ECHOX x",
         b"ECHO\tx",
@@ -115,29 +160,29 @@ fn almost_an_op(_: &Payloads, _: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
         b"HASH\0 x",
         b"ECHO\r x",
         b"\xef\xbb\xbfECHO x",
-    ];
-    line.extend_from_slice(draws.pick(&lines));
+    ]);
 }
 
-fn leading_space(payloads: &Payloads, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    line.push(b' ');
-    if draws.below(4) > 0 {
-        right_echo(payloads, frame, draws, line);
+fn leading_space(line: &mut Line<'_>) {
+    line.push(b" ");
+    if line.random.u8(..4) > 0 {
+        right_echo(line);
     }
 }
 
-fn sleep_out_of_range(payloads: &Payloads, _: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    line.extend_from_slice(b"SLEEP ");
-    let over = u64::from(payloads.limits().max_sleep_ms) + 1;
-    match draws.below(3) {
-        0 => append_decimal(line, over),
-        1 => append_decimal(line, over + draws.below(1 << 40)),
-        _ => line.extend_from_slice(b"18446744073709551617000000000000000000001"),
+fn sleep_out_of_range(line: &mut Line<'_>) {
+    line.push(b"SLEEP ");
+    let over = u64::from(line.payloads.limits().max_sleep_ms) + 1;
+    match line.random.u8(..3) {
+        0 => append_decimal(line.bytes, over),
+        1 => append_decimal(line.bytes, over + line.random.u64(..1 << 40)),
+        _ => line.push(b"18446744073709551617000000000000000000001"),
     }
 }
 
-fn sleep_without_an_integer(_: &Payloads, _: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    let arguments: [&[u8]; 16] = [
+fn sleep_without_an_integer(line: &mut Line<'_>) {
+    line.push(b"SLEEP");
+    line.push_one_of(&[
         b"",
         b" ",
         b" \t ",
@@ -154,99 +199,65 @@ fn sleep_without_an_integer(_: &Payloads, _: Frame, draws: &mut Draws, line: &mu
         b" \x0b5",
         b" 5\0",
         b" \xd9\xa3",
-    ];
-    line.extend_from_slice(b"SLEEP");
-    line.extend_from_slice(draws.pick(&arguments));
+    ]);
 }
 
-fn sleep_in_blanks_and_zeros(_: &Payloads, _: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    let arguments: [&[u8]; 6] = [
+fn sleep_in_blanks_and_zeros(line: &mut Line<'_>) {
+    line.push(b"SLEEP ");
+    line.push_one_of(&[
         b"0",
         b"000",
         b"0000000000000000000000000000000000000000003",
         b" 2",
         b"\t1 \t",
         b"4  ",
-    ];
-    line.extend_from_slice(b"SLEEP ");
-    line.extend_from_slice(draws.pick(&arguments));
+    ]);
 }
 
-fn line_too_long(payloads: &Payloads, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    let start = line.len();
-    let limit = payloads.limits().max_line_bytes;
-    let over = match draws.below(3) {
+fn line_too_long(line: &mut Line<'_>) {
+    let limit = line.limit();
+    let over = match line.random.u8(..3) {
         0 => 1,
         1 => 2,
-        _ => 1 + draws.below(limit as u64) as usize,
+        _ => line.random.usize(1..=limit),
     };
-    append_echo_of(limit + over, payloads, frame, draws, line);
-    if draws.below(4) == 0 {
+    line.fill_up_to(limit + over);
+    if line.random.u8(..4) == 0 {
         // A CR that is not the limit's business, as no LF follows it directly.
-        line.truncate(start + limit);
-        line.extend_from_slice(b"\rx");
+        line.bytes.truncate(line.start + limit);
+        line.push(b"\rx");
     }
 }
 
-fn line_of_the_limit(payloads: &Payloads, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    let limit = payloads.limits().max_line_bytes;
-    let length = limit - draws.below(2) as usize;
-    append_echo_of(length, payloads, frame, draws, line);
-    if draws.below(4) == 0 {
-        line.pop();
-        line.push(b'\r');
+fn line_of_the_limit(line: &mut Line<'_>) {
+    let length = line.limit() - line.random.usize(..2);
+    line.fill_up_to(length);
+    if line.random.u8(..4) == 0 {
+        line.bytes.pop();
+        line.push(b"\r");
     }
 }
 
-fn op_in_any_case(payloads: &Payloads, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    line.extend_from_slice(draws.pick(&[b"echo ", b"eChO ", b"hash ", b"hAsH "]));
-    payloads.append(frame, draws, line);
+fn op_in_any_case(line: &mut Line<'_>) {
+    line.push_one_of(&[b"echo ", b"eChO ", b"hash ", b"hAsH "]);
+    line.push_payload();
 }
 
-fn payload_of_any_bytes(_: &Payloads, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    line.extend_from_slice(draws.pick(&[b"ECHO ", b"HASH "]));
-    append_tag(frame, line);
-    let length = draws.below(200);
-    append_any_bytes(length, draws, line);
+fn payload_of_any_bytes(line: &mut Line<'_>) {
+    line.push_one_of(&[b"ECHO ", b"HASH "]);
+    line.push_tag();
+    let length = line.random.usize(..200);
+    line.push_any_bytes(length);
 }
 
-fn payload_with_blanks_at_its_ends(
-    payloads: &Payloads,
-    frame: Frame,
-    draws: &mut Draws,
-    line: &mut Vec<u8>,
-) {
+fn payload_with_blanks_at_its_ends(line: &mut Line<'_>) {
     let blanks: [&[u8]; 5] = [b"", b" ", b"\t", b"  ", b"\r"];
-    line.extend_from_slice(b"ECHO ");
-    line.extend_from_slice(draws.pick(&blanks));
-    payloads.append(frame, draws, line);
-    line.extend_from_slice(draws.pick(&blanks));
+    line.push(b"ECHO ");
+    line.push_one_of(&blanks);
+    line.push_payload();
+    line.push_one_of(&blanks);
 }
 
-fn no_argument(_: &Payloads, _: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-    let lines: [&[u8]; 6] = [b"ECHO", b"ECHO ", b"HASH", b"HASH ", b"echo", b"hash "];
-    line.extend_from_slice(draws.pick(&lines));
-}
-
-/// Appends an ECHO that is `length` bytes long in all, or the beginning of one.
-fn append_echo_of(
-    length: usize,
-    payloads: &Payloads,
-    frame: Frame,
-    draws: &mut Draws,
-    line: &mut Vec<u8>,
-) {
-    let start = line.len();
-    line.extend_from_slice(b"ECHO ");
-    append_tag(frame, line);
-    line.truncate(start + length);
-    payloads.append_filler(length - (line.len() - start), draws, line);
-}
-
-/// Appends any bytes but LF, which no line can hold.
-fn append_any_bytes(length: u64, draws: &mut Draws, line: &mut Vec<u8>) {
-    line.extend((0..length).map(|_| match draws.below(255) as u8 {
-        b'\n' => 0xff,
-        byte => byte,
-    }));
+fn no_argument(line: &mut Line<'_>) {
+    line.push_one_of(&[b"ECHO", b"ECHO ", b"HASH", b"HASH ", b"echo", b"hash "]);
 }

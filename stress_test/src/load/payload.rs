@@ -5,16 +5,21 @@
 //! Rule: payloads of neighbouring frames differ, so that two answers that change places can be
 //! noticed.
 
-use crate::draws::Draws;
+use fastrand::Rng;
+
 use crate::load::plan::Span;
+use crate::random;
 use crate::wire::{Limits, append_decimal};
 
 /// Where the filler of a payload may begin in the table of filler.
-const FILLER_STARTS: u64 = 1 << 16;
+const FILLER_STARTS: usize = 1 << 16;
 /// However small the limits are, so many bytes of filler follow after any start.
 const SHORTEST_REST: usize = 128;
-/// How many printable characters there are that are not a space: 0x21 to 0x7e.
-const PRINTABLE: u64 = 94;
+/// The printable characters that are not a space.
+const PRINTABLE: Span = Span {
+    min: 0x21,
+    max: 0x7e,
+};
 
 /// One request of one client. Both are counted from 0; the hogs are numbered after the ordinary
 /// clients.
@@ -43,19 +48,13 @@ impl Payloads {
         let longest = (limits.max_line_bytes * 2)
             .max(span.max as usize)
             .max(SHORTEST_REST);
-        let length = FILLER_STARTS as usize + longest;
-        let mut draws = Draws::of(seed, u32::MAX, u32::MAX);
-        let filler = (0..length).map(|_| 0x21 + draws.below(PRINTABLE) as u8);
+        let length = FILLER_STARTS + longest;
+        let mut random = random::of(seed, u32::MAX, u32::MAX);
+        let filler = (0..length).map(|_| PRINTABLE.pick(&mut random) as u8);
         Self {
             span,
             limits,
-            first_characters: Rotation::new(
-                seed,
-                Span {
-                    min: 0x21,
-                    max: 0x7e,
-                },
-            ),
+            first_characters: Rotation::new(seed, PRINTABLE),
             filler: filler.collect(),
         }
     }
@@ -67,8 +66,8 @@ impl Payloads {
 
     /// Appends a payload: `c12.f345.` and filler. One that is too short for that begins with a
     /// character that is another one for the frames before and after it, and goes on with filler.
-    pub(crate) fn append(&self, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-        let length = self.span.min as usize + draws.below(self.span.width()) as usize;
+    pub(crate) fn append(&self, frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
+        let length = self.span.pick(random) as usize;
         let start = line.len();
         append_tag(frame, line);
         if line.len() - start > length {
@@ -77,13 +76,13 @@ impl Payloads {
                 line.push(self.first_characters.at(frame) as u8);
             }
         }
-        self.append_filler(length - (line.len() - start), draws, line);
+        self.append_filler(length - (line.len() - start), random, line);
     }
 
     /// Appends `length` printable characters, at most twice the longest line or 128.
-    pub(crate) fn append_filler(&self, length: usize, draws: &mut Draws, line: &mut Vec<u8>) {
-        debug_assert!(length <= self.filler.len() - FILLER_STARTS as usize);
-        let start = draws.below(FILLER_STARTS) as usize;
+    pub(crate) fn append_filler(&self, length: usize, random: &mut Rng, line: &mut Vec<u8>) {
+        debug_assert!(length <= self.filler.len() - FILLER_STARTS);
+        let start = random.usize(..FILLER_STARTS);
         line.extend_from_slice(&self.filler[start..start + length]);
     }
 }
@@ -135,7 +134,7 @@ impl Rotation {
     /// The number of `frame`.
     pub(crate) fn at(&self, frame: Frame) -> u32 {
         let width = self.span.width();
-        let start = Draws::of(self.seed, frame.client, u32::MAX).below(width);
+        let start = random::of(self.seed, frame.client, u32::MAX).u64(..width);
         let steps = u64::from(frame.sequence) % width;
         self.span.min + ((start + steps * (self.step % width)) % width) as u32
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use fastrand::Rng;
 
 use crate::load::template::Exchange;
 use crate::wire::Limits;
@@ -73,6 +74,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// One of its numbers.
+    pub(crate) fn pick(self, random: &mut Rng) -> u32 {
+        random.u32(self.min..=self.max)
+    }
+
     /// How many numbers there are in it, at least one.
     pub(crate) fn width(self) -> u64 {
         u64::from(self.max) - u64::from(self.min) + 1

@@ -6,14 +6,16 @@
 
 use std::time::Duration;
 
-use crate::draws::Draws;
+use fastrand::Rng;
+
 use crate::load::plan::{Arrivals, OpenLoop};
+use crate::random;
 
 /// A walk through the timetable.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     open: OpenLoop,
-    draws: Draws,
+    random: Rng,
     /// When the next request is due, in seconds; one is due there even if it is past the end.
     next_s: f64,
     /// How many have been taken.
@@ -25,7 +27,7 @@ impl Schedule {
     pub(crate) fn new(open: OpenLoop, seed: u64) -> Self {
         let mut schedule = Self {
             open,
-            draws: Draws::of(seed, u32::MAX, u32::MAX - 2),
+            random: random::of(seed, u32::MAX, u32::MAX - 2),
             next_s: 0.0,
             taken: 0,
         };
@@ -60,7 +62,7 @@ impl Schedule {
     /// A gap of a Poisson process, by inversion: `-ln(u) / rate`.
     fn gap_s(&mut self) -> f64 {
         // In (0, 1], so that the logarithm is finite.
-        let uniform = ((self.draws.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        let uniform = 1.0 - self.random.f64();
         -uniform.ln() / self.open.rate
     }
 }

@@ -6,10 +6,12 @@
 //! Rule: a frame is always the same bytes, so nothing about it has to be kept until its answer
 //! comes, and an answer that belongs to another frame can be traced to it.
 
-use crate::draws::Draws;
+use fastrand::Rng;
+
 use crate::load::hostile;
 use crate::load::payload::{Frame, Payloads, Rotation};
 use crate::load::plan::{Mix, Plan};
+use crate::random;
 use crate::wire::{LineEnding, append_decimal};
 
 /// The requests of one group of clients.
@@ -53,27 +55,24 @@ impl Workload {
 
     /// Appends the request line of `frame` without its ending, and returns that ending.
     pub(crate) fn append_request(&self, frame: Frame, line: &mut Vec<u8>) -> LineEnding {
-        let mut draws = Draws::of(self.seed, frame.client, frame.sequence);
+        let mut random = random::of(self.seed, frame.client, frame.sequence);
         match self.mix {
-            Mix::Echo => self.append_echo(frame, &mut draws, line),
+            Mix::Echo => self.append_payload(b"ECHO ", frame, &mut random, line),
+            Mix::Hash => self.append_payload(b"HASH ", frame, &mut random, line),
             Mix::Sleep => self.append_sleep(frame, line),
-            Mix::Hash => {
-                line.extend_from_slice(b"HASH ");
-                self.payloads.append(frame, &mut draws, line);
+            Mix::Balanced if random.bool() => self.append_sleep(frame, line),
+            Mix::Balanced => self.append_payload(b"ECHO ", frame, &mut random, line),
+            Mix::Errors => {
+                let is_last = self.last_sequence == Some(frame.sequence);
+                return hostile::append(&self.payloads, frame, is_last, &mut random, line);
             }
-            Mix::Balanced if draws.below(2) == 0 => self.append_sleep(frame, line),
-            Mix::Balanced => self.append_echo(frame, &mut draws, line),
-            Mix::Errors if self.last_sequence == Some(frame.sequence) => {
-                return hostile::append_last_line(&self.payloads, frame, &mut draws, line);
-            }
-            Mix::Errors => return hostile::append_line(&self.payloads, frame, &mut draws, line),
         }
         LineEnding::Lf
     }
 
-    fn append_echo(&self, frame: Frame, draws: &mut Draws, line: &mut Vec<u8>) {
-        line.extend_from_slice(b"ECHO ");
-        self.payloads.append(frame, draws, line);
+    fn append_payload(&self, op: &[u8], frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
+        line.extend_from_slice(op);
+        self.payloads.append(frame, random, line);
     }
 
     fn append_sleep(&self, frame: Frame, line: &mut Vec<u8>) {

@@ -13,6 +13,7 @@ use clap::{ArgAction, Args};
 use super::values::{seconds, span, whole};
 use crate::load::plan::{Load, Mix, Plan, Requests, Span};
 use crate::load::template::Exchange;
+use crate::random;
 use crate::wire::Limits;
 
 /// `ECHO ` and `HASH ` stand before a payload.
@@ -203,7 +204,7 @@ impl LoadArguments {
                 max_line_bytes: self.max_line as usize,
                 max_sleep_ms: self.max_sleep,
             },
-            seed: u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..))),
+            seed: u64::from(self.seed.unwrap_or_else(random::seed)),
             timeout: self.timeout,
             retries: 0,
             connect_rate: self.connect_rate,
