@@ -46,169 +46,100 @@ enum Expected {
     Figure(fn(&RunResult) -> bool, &'static str),
 }
 
-fn checks() -> Vec<Check> {
-    use Expected::{Failures, Figure};
-    let as_it_is: fn(&mut Plan) = |_| {};
-    let one_at_a_time: fn(&mut Plan) = |plan| plan.max_inflight = 1;
-    let check = |name, fault, change, expected| Check {
-        name,
-        fault,
-        change,
-        expected,
-    };
-    let right: fn(&RunResult) -> bool = |result| result.ledger.ok == u64::from(CLIENTS * FRAMES);
-    let all = u64::from(FRAMES);
-    vec![
-        check(
-            "no fault",
-            Fault::None,
-            as_it_is,
-            Figure(right, "every answer is right"),
-        ),
-        check(
-            "two answers change places",
-            Fault::Swap,
-            as_it_is,
-            Failures(1, Kind::Swapped),
-        ),
-        check(
-            "the same, of --send and --expect",
-            Fault::Swap,
-            |plan| plan.requests = Requests::Template(template()),
-            Failures(1, Kind::Swapped),
-        ),
-        check(
-            "two clients get each other's answer",
-            Fault::Cross,
-            as_it_is,
-            Failures(2, Kind::Foreign),
-        ),
-        check(
-            "an answer comes twice",
-            Fault::Repeat,
-            as_it_is,
-            Failures(1, Kind::Repeated),
-        ),
-        check(
-            "an answer comes again at the end",
-            Fault::ExtraAtEnd,
-            as_it_is,
-            Failures(1, Kind::Repeated),
-        ),
-        check(
-            "one byte is another one",
-            Fault::Alter,
-            as_it_is,
-            Failures(1, Kind::Altered),
-        ),
-        check(
-            "an answer is left out, others follow",
-            Fault::Drop,
-            as_it_is,
-            Failures(1, Kind::Missing),
-        ),
-        check(
-            "an answer is left out, none follow",
-            Fault::Drop,
-            one_at_a_time,
-            Failures(1, Kind::Missing),
-        ),
-        check(
-            "the connection is cut",
-            Fault::Cut,
-            as_it_is,
-            Failures(all - 5, Kind::Missing),
-        ),
-        check(
-            "it is cut in the middle of a line",
-            Fault::CutInside,
-            as_it_is,
-            Failures(all - 5, Kind::Missing),
-        ),
-        check(
-            "the server falls silent",
-            Fault::FallSilent,
-            as_it_is,
-            Failures(all - 5, Kind::Missing),
-        ),
-        check(
-            "a line that nobody asked for",
-            Fault::Extra,
-            as_it_is,
-            Failures(1, Kind::Unexpected),
-        ),
-        check(
-            "half a line after the last answer",
-            Fault::HalfLineAtEnd,
-            as_it_is,
-            Failures(1, Kind::Unexpected),
-        ),
-        check(
-            "a connection is refused",
-            Fault::TooMany,
-            as_it_is,
-            Failures(all, Kind::Refused),
-        ),
-        check(
-            "a connection is not closed",
-            Fault::StayOpen,
-            as_it_is,
-            Failures(1, Kind::Unclosed),
-        ),
-        check(
-            "each first try is refused as busy",
-            Fault::BusyFirst,
-            as_it_is,
-            Figure(right, "all retried, every answer is right"),
-        ),
-        check(
-            "every try is refused as busy",
-            Fault::BusyAlways,
-            |plan| plan.retries = 1,
-            Failures(all * u64::from(CLIENTS), Kind::Busy),
-        ),
-        check(
-            "the server stalls under a closed loop",
-            Fault::Stall,
-            one_at_a_time,
-            Figure(
-                |result| result.service.max_us >= Some(STALL.as_micros() as f64),
-                "the longest service time shows it",
-            ),
-        ),
-        check(
-            "the server stalls under an open loop",
-            Fault::Stall,
-            |plan| open(plan, 500.0),
-            Figure(
-                |result| {
-                    let (latency, service) = (result.latency.us(90.0), result.service.us(90.0));
-                    latency > Some(STALL.as_micros() as f64 / 4.0) && latency > service
-                },
-                "p90 of the latency shows it, not only one service time",
-            ),
-        ),
-        check(
-            "the server falls silent under an open loop",
-            Fault::FallSilent,
-            |plan| open(plan, 500.0),
-            Figure(
-                |result| {
-                    let kinds = &result.failures.by_kind;
-                    kinds.contains_key("missing") && result.latency.unanswered > 0
-                },
-                "what gets no answer stays in the latencies",
-            ),
-        ),
-    ]
+impl Check {
+    /// A check that expects every answer to be right.
+    const fn new(name: &'static str, fault: Fault) -> Self {
+        Self {
+            name,
+            fault,
+            change: |_| {},
+            expected: Expected::Figure(is_right, "every answer is right"),
+        }
+    }
+
+    /// The same with another plan.
+    const fn with(self, change: fn(&mut Plan)) -> Self {
+        Self { change, ..self }
+    }
+
+    const fn finds(self, count: u32, kind: Kind) -> Self {
+        let expected = Expected::Failures(count as u64, kind);
+        Self { expected, ..self }
+    }
+
+    const fn shows(self, text: &'static str, figure: fn(&RunResult) -> bool) -> Self {
+        let expected = Expected::Figure(figure, text);
+        Self { expected, ..self }
+    }
 }
 
-/// One client that is due to send `rate` requests a second.
-fn open(plan: &mut Plan, rate: f64) {
-    plan.clients = 1;
+const CHECKS: [Check; 21] = [
+    Check::new("no fault", Fault::None),
+    Check::new("two answers change places", Fault::Swap).finds(1, Kind::Swapped),
+    Check::new("the same, of --send and --expect", Fault::Swap)
+        .with(|plan| plan.requests = Requests::Template(template()))
+        .finds(1, Kind::Swapped),
+    Check::new("two clients get each other's answer", Fault::Cross).finds(2, Kind::Foreign),
+    Check::new("an answer comes twice", Fault::Repeat).finds(1, Kind::Repeated),
+    Check::new("an answer comes again at the end", Fault::ExtraAtEnd).finds(1, Kind::Repeated),
+    Check::new("one byte is another one", Fault::Alter).finds(1, Kind::Altered),
+    Check::new("an answer is left out, others follow", Fault::Drop).finds(1, Kind::Missing),
+    Check::new("an answer is left out, none follow", Fault::Drop)
+        .with(one_at_a_time)
+        .finds(1, Kind::Missing),
+    Check::new("the connection is cut", Fault::Cut).finds(FRAMES - 5, Kind::Missing),
+    Check::new("it is cut in the middle of a line", Fault::CutInside)
+        .finds(FRAMES - 5, Kind::Missing),
+    Check::new("the server falls silent", Fault::FallSilent).finds(FRAMES - 5, Kind::Missing),
+    Check::new("a line that nobody asked for", Fault::Extra).finds(1, Kind::Unexpected),
+    Check::new("half a line after the last answer", Fault::HalfLineAtEnd)
+        .finds(1, Kind::Unexpected),
+    Check::new("a connection is refused", Fault::TooMany).finds(FRAMES, Kind::Refused),
+    Check::new("a connection is not closed", Fault::StayOpen).finds(1, Kind::Unclosed),
+    Check::new("each first try is refused as busy", Fault::BusyFirst)
+        .shows("all retried, every answer is right", is_right),
+    Check::new("every try is refused as busy", Fault::BusyAlways)
+        .with(|plan| plan.retries = 1)
+        .finds(CLIENTS * FRAMES, Kind::Busy),
+    Check::new("the server stalls under a closed loop", Fault::Stall)
+        .with(one_at_a_time)
+        .shows("the longest service time shows it", |result| {
+            result.service.max_us >= Some(STALL.as_micros() as f64)
+        }),
+    Check::new("the server stalls under an open loop", Fault::Stall)
+        .with(open_loop)
+        .shows(
+            "p90 of the latency shows it, not only one service time",
+            |result| {
+                let (latency, service) = (result.latency.us(90.0), result.service.us(90.0));
+                latency > Some(STALL.as_micros() as f64 / 4.0) && latency > service
+            },
+        ),
+    Check::new(
+        "the server falls silent under an open loop",
+        Fault::FallSilent,
+    )
+    .with(open_loop)
+    .shows("what gets no answer stays in the latencies", |result| {
+        let kinds = &result.failures.by_kind;
+        kinds.contains_key("missing") && result.latency.unanswered > 0
+    }),
+];
+
+fn is_right(result: &RunResult) -> bool {
+    result.ledger.ok == u64::from(CLIENTS * FRAMES)
+}
+
+fn one_at_a_time(plan: &mut Plan) {
     plan.max_inflight = 1;
+}
+
+/// One client that is due to send 500 requests a second.
+fn open_loop(plan: &mut Plan) {
+    one_at_a_time(plan);
+    plan.clients = 1;
     plan.load = Load::Rate(OpenLoop {
-        rate,
+        rate: 500.0,
         arrivals: Arrivals::Uniform,
         duration: Duration::from_secs(1),
     });
@@ -244,9 +175,8 @@ fn template() -> Exchange {
 /// Runs every check, and returns the exit code.
 pub(crate) fn selftest() -> Result<u8, Error> {
     let mut signals = catch_signals()?;
-    let checks = checks();
     let mut blind = 0;
-    for check in &checks {
+    for check in &CHECKS {
         let Some(result) = run_check(check, &mut signals)? else {
             return Ok(exit::INTERRUPTED);
         };
@@ -257,7 +187,7 @@ pub(crate) fn selftest() -> Result<u8, Error> {
         writeln!(out, "{mark}  {:<44} {}", check.name, found(check, &result))
             .context("cannot write the report")?;
     }
-    let count = checks.len();
+    let count = CHECKS.len();
     if blind == 0 {
         println!("PASS: {count} checks, each finds its fault and nothing else");
         Ok(exit::PASS)
@@ -297,10 +227,8 @@ fn is_found(check: &Check, result: &RunResult) -> bool {
 
 /// What was found, for people.
 fn found(check: &Check, result: &RunResult) -> String {
-    let kinds: Vec<String> = result
-        .failures
-        .by_kind
-        .iter()
+    let by_kind = result.failures.by_kind.iter();
+    let kinds: Vec<String> = by_kind
         .map(|(kind, count)| format!("{count} {kind}"))
         .collect();
     let mut text = match (&check.expected, kinds.is_empty()) {
@@ -332,12 +260,7 @@ mod tests {
     #[test]
     fn a_blind_check_and_a_false_alarm_are_told() {
         let mut outcome = outcome();
-        let swapped = Check {
-            name: "swap",
-            fault: Fault::Swap,
-            change: |_| {},
-            expected: Expected::Failures(1, Kind::Swapped),
-        };
+        let swapped = Check::new("swap", Fault::Swap).finds(1, Kind::Swapped);
         let blind = result(&outcome);
         assert!(!is_found(&swapped, &blind));
         assert_eq!(
@@ -354,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_kind_that_a_built_in_server_can_cause_is_checked() {
-        let kinds: Vec<Kind> = checks()
+        let kinds: Vec<Kind> = CHECKS
             .iter()
             .filter_map(|check| match check.expected {
                 Expected::Failures(_, kind) => Some(kind),
