@@ -41,37 +41,26 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in the order of the report.
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Swapped,
-        Self::Foreign,
-        Self::Repeated,
-        Self::Altered,
-        Self::Missing,
-        Self::Unexpected,
-        Self::Busy,
-        Self::Refused,
-        Self::Unclosed,
-        Self::Unsent,
-        Self::Server,
+    /// Every kind and its name, in the order of the report.
+    pub(crate) const NAMED: [(Self, &'static str); 11] = [
+        (Self::Swapped, "swapped"),
+        (Self::Foreign, "foreign"),
+        (Self::Repeated, "repeated"),
+        (Self::Altered, "altered"),
+        (Self::Missing, "missing"),
+        (Self::Unexpected, "unexpected"),
+        (Self::Busy, "busy"),
+        (Self::Refused, "refused"),
+        (Self::Unclosed, "unclosed"),
+        (Self::Unsent, "unsent"),
+        (Self::Server, "server"),
     ];
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Swapped => "swapped",
-            Self::Foreign => "foreign",
-            Self::Repeated => "repeated",
-            Self::Altered => "altered",
-            Self::Missing => "missing",
-            Self::Unexpected => "unexpected",
-            Self::Busy => "busy",
-            Self::Refused => "refused",
-            Self::Unclosed => "unclosed",
-            Self::Unsent => "unsent",
-            Self::Server => "server",
-        })
+        let (_, name) = Self::NAMED[*self as usize];
+        f.write_str(name)
     }
 }
 
@@ -96,7 +85,7 @@ impl fmt::Display for Sender {
 /// All failures of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
-    counts: [u64; Kind::ALL.len()],
+    counts: [u64; Kind::NAMED.len()],
     /// How often something was added, whatever it counted for.
     entries: usize,
     first: Vec<String>,
@@ -135,10 +124,8 @@ impl Failures {
 
     /// The kinds that occurred, with their counts.
     pub(crate) fn by_kind(&self) -> impl Iterator<Item = (Kind, u64)> {
-        let counted = Kind::ALL
-            .into_iter()
-            .map(|kind| (kind, self.counts[kind as usize]));
-        counted.filter(|&(_, count)| count > 0)
+        let kinds = Kind::NAMED.into_iter().map(|(kind, _)| kind);
+        kinds.zip(self.counts).filter(|&(_, count)| count > 0)
     }
 
     /// Whether there were more than [`Failures::first`] shows.
@@ -215,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_own_place() {
-        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+        for (place, (kind, _)) in Kind::NAMED.into_iter().enumerate() {
             assert_eq!(kind as usize, place);
         }
     }

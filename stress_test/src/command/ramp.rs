@@ -22,7 +22,7 @@ use crate::command::target::Target;
 use crate::figures::outcome::Ended;
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::results::{self, RunResult, SCHEMA, Verdict};
-use crate::figures::threshold::{Finding, Threshold};
+use crate::figures::threshold::Threshold;
 use crate::load::plan::{Load, OpenLoop, Plan};
 use crate::output::progress::Progress;
 use crate::output::report::{Milliseconds, load_in_words};
@@ -190,16 +190,9 @@ impl Ramp<'_> {
 
 /// The figures of one measurement, judged by `slo`.
 fn step(rate: f64, result: RunResult, slo: &[Threshold]) -> RampStep {
-    let mut broken = Vec::new();
-    for threshold in slo {
-        match threshold.judge(&result) {
-            Finding::Met(_) => {}
-            Finding::NotMet(figure) => {
-                broken.push(format!("{threshold}: it is {}", threshold.show(figure)));
-            }
-            Finding::Unknown => broken.push(format!("{threshold}: n/a, the sample is too small")),
-        }
-    }
+    let findings = slo.iter().map(|threshold| threshold.judge(&result));
+    let not_met = findings.filter(|finding| finding.is_met != Some(true));
+    let mut broken: Vec<String> = not_met.map(|finding| finding.text).collect();
     if result.ledger.unsent > 0 {
         broken.push(format!("{} could not be sent", result.ledger.unsent));
     }

@@ -10,7 +10,7 @@ use crate::command::exit;
 use crate::command::measure::{catch_signals, create, measure, publish};
 use crate::command::target::Target;
 use crate::figures::results::{RunResult, Verdict};
-use crate::figures::threshold::{Finding, Threshold};
+use crate::figures::threshold::Threshold;
 use crate::load::plan::{Load, Plan};
 use crate::output::progress::Progress;
 use crate::output::report;
@@ -43,19 +43,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Error> {
 
 /// Judges `result` by the thresholds and by what the generator itself was able to do.
 fn conclude(result: &mut RunResult, plan: &Plan, fail_if: &[Threshold]) {
-    for threshold in fail_if {
-        match threshold.judge(result) {
-            Finding::NotMet(_) => {}
-            Finding::Met(figure) => {
-                let text = format!("{threshold}: it is {}", threshold.show(figure));
-                result.thresholds_broken.push(text);
-            }
-            Finding::Unknown => {
-                let text = format!("{threshold}: n/a, the sample is too small");
-                result.thresholds_broken.push(text);
-            }
-        }
-    }
+    let findings = fail_if.iter().map(|threshold| threshold.judge(result));
+    let broken = findings.filter(|finding| finding.is_met != Some(false));
+    result.thresholds_broken = broken.map(|finding| finding.text).collect();
     let is_measurement = matches!(plan.load, Load::Rate(_)) || !fail_if.is_empty();
     let is_limited = is_measurement && result.generator.limited.is_some();
     let only_unsent = result.failures.total > 0

@@ -50,7 +50,7 @@ impl Pace {
             alarm: Alarm::new(registry, token)?,
             ready: VecDeque::new(),
             ready_since: now,
-            own_lag: Latencies::new(),
+            own_lag: Latencies::default(),
             measured_from: now,
         })
     }

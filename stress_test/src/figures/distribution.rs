@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::figures::measure::Latencies;
 
 /// The percentiles of a [`Distribution`].
-const PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
+pub(crate) const PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
 /// How long something took, in microseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Distribution {

@@ -58,8 +58,8 @@ impl Ledger {
     pub(crate) fn new(failures: Failures, now: Instant) -> Self {
         Self {
             failures,
-            clients: Tally::new(),
-            hogs: Tally::new(),
+            clients: Tally::default(),
+            hogs: Tally::default(),
             timeline: Timeline::new(now),
             window: Window {
                 from: now,
@@ -174,7 +174,7 @@ impl Ledger {
 }
 
 /// What one group of clients (the ordinary ones, or the hogs) got.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Frames that were queued for writing, each counted once.
     pub(crate) sent: u64,
@@ -213,29 +213,6 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Nothing yet.
-    pub(crate) fn new() -> Self {
-        Self {
-            sent: 0,
-            verified: 0,
-            expected_errors: 0,
-            refused: 0,
-            given_up_busy: 0,
-            wrong: 0,
-            missing: 0,
-            unsent: 0,
-            in_window: 0,
-            busy_answers: 0,
-            retries: 0,
-            latencies: Latencies::new(),
-            service: Latencies::new(),
-            send_lag: Latencies::new(),
-            busy_latencies: Latencies::new(),
-            occupancy: Occupancy::new(),
-            last_answer: None,
-        }
-    }
-
     /// How many of the frames that were sent have come to an end, right or wrong.
     pub(crate) fn ended(&self) -> u64 {
         self.verified + self.refused + self.given_up_busy + self.wrong + self.missing

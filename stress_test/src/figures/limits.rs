@@ -61,7 +61,7 @@ mod tests {
     use crate::load::plan::tests::plan;
 
     fn all(ms: f64) -> Distribution {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         for _ in 0..1000 {
             latencies.record(Duration::from_secs_f64(ms / 1000.0));
         }

@@ -27,9 +27,8 @@ pub(crate) struct Latencies {
     youngest_unanswered: Duration,
 }
 
-impl Latencies {
-    /// No latencies yet.
-    pub(crate) fn new() -> Self {
+impl Default for Latencies {
+    fn default() -> Self {
         let histogram = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3);
         Self {
             histogram: histogram.expect("3 digits and an hour are within what a histogram can do"),
@@ -40,7 +39,9 @@ impl Latencies {
             youngest_unanswered: Duration::MAX,
         }
     }
+}
 
+impl Latencies {
     /// Adds one.
     pub(crate) fn record(&mut self, latency: Duration) {
         self.histogram.saturating_record(latency.as_micros() as u64);
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn percentiles_minimum_and_maximum() {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         for ms in 1..=1000 {
             latencies.record(Duration::from_millis(ms));
         }
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_is_longer_than_an_hour_still_counts() {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         latencies.record(LONGEST * 5);
         assert_eq!(latencies.histogram.len(), 1);
         assert_eq!(latencies.longest(), LONGEST * 5);
@@ -206,15 +207,15 @@ mod tests {
 
     #[test]
     fn no_latencies_have_no_shortest() {
-        assert_eq!(Latencies::new().shortest(), Duration::ZERO);
-        assert_eq!(Latencies::new().percentile(99.0), Duration::ZERO);
-        assert_eq!(Latencies::new().mean(), Duration::ZERO);
-        assert!(Latencies::new().curve().is_empty());
+        assert_eq!(Latencies::default().shortest(), Duration::ZERO);
+        assert_eq!(Latencies::default().percentile(99.0), Duration::ZERO);
+        assert_eq!(Latencies::default().mean(), Duration::ZERO);
+        assert!(Latencies::default().curve().is_empty());
     }
 
     #[test]
     fn a_percentile_is_known_when_ten_samples_lie_above_it() {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         for _ in 0..999 {
             latencies.record(Duration::from_millis(1));
         }
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn from_the_youngest_unanswered_request_on_percentiles_are_lower_bounds() {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         for ms in 1..=90 {
             latencies.record(Duration::from_millis(ms));
         }

@@ -7,13 +7,15 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// The law holds if both sides agree to this share of the larger one.
 const TOLERANCE: f64 = 0.01;
 /// Or to so many requests in flight.
 const TOLERATED_REQUESTS: f64 = 0.01;
 
 /// The account of what is in flight.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Occupancy {
     inside: u64,
     /// When `inside` last changed.
@@ -28,18 +30,6 @@ pub(crate) struct Occupancy {
 }
 
 impl Occupancy {
-    /// Nothing is in flight.
-    pub(crate) fn new() -> Self {
-        Self {
-            inside: 0,
-            changed: None,
-            began: None,
-            area_s: 0.0,
-            left: 0,
-            stays: Duration::ZERO,
-        }
-    }
-
     /// A request enters.
     pub(crate) fn enter(&mut self, now: Instant) {
         self.advance(now);
@@ -70,40 +60,33 @@ impl Occupancy {
             _ => 0.0,
         };
         let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
+        let (in_flight, rate_per_s) = (per_second(self.area_s), per_second(self.left as f64));
+        let stay_s = self.stays.as_secs_f64() / self.left.max(1) as f64;
+        let product = rate_per_s * stay_s;
+        let tolerated = TOLERATED_REQUESTS.max(TOLERANCE * in_flight.max(product));
         Little {
-            in_flight: per_second(self.area_s),
-            rate: per_second(self.left as f64),
-            stay_s: self.stays.as_secs_f64() / (self.left.max(1)) as f64,
+            in_flight,
+            rate_per_s,
+            stay_us: stay_s * 1e6,
+            holds: (in_flight - product).abs() <= tolerated,
         }
     }
 }
 
-/// Little's law, for one run.
+/// Little's law for the requests in flight of one run.
 ///
 /// J. D. C. Little, "A Proof for the Queuing Formula: L = lambda W", Operations Research 9 (3),
 /// 1961.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Little {
-    /// `L`: requests in flight, on average over time.
+    /// `L`: in flight on average, by integrating over time.
     pub(crate) in_flight: f64,
     /// `lambda`: requests that left per second.
-    pub(crate) rate: f64,
-    /// `W`: how long one was in flight, on average over requests, in seconds.
-    pub(crate) stay_s: f64,
-}
-
-impl Little {
-    /// `lambda * W`.
-    pub(crate) fn product(self) -> f64 {
-        self.rate * self.stay_s
-    }
-
+    pub(crate) rate_per_s: f64,
+    /// `W`, by adding up each request's own time.
+    pub(crate) stay_us: f64,
     /// Whether both sides agree.
-    pub(crate) fn holds(self) -> bool {
-        let larger = self.in_flight.max(self.product());
-        let tolerated = TOLERATED_REQUESTS.max(TOLERANCE * larger);
-        (self.in_flight - self.product()).abs() <= tolerated
-    }
+    pub(crate) holds: bool,
 }
 
 #[cfg(test)]
@@ -117,7 +100,7 @@ mod tests {
     #[test]
     fn both_sides_of_the_law_agree_when_all_have_left() {
         let start = Instant::now();
-        let mut occupancy = Occupancy::new();
+        let mut occupancy = Occupancy::default();
         for (enters, leaves) in [(0, 30), (30, 50), (50, 100)] {
             occupancy.enter(at(start, enters));
             occupancy.enter(at(start, enters));
@@ -126,24 +109,24 @@ mod tests {
         }
         let little = occupancy.little();
         assert!((little.in_flight - 2.0).abs() < 1e-9, "{little:?}");
-        assert!((little.rate - 60.0).abs() < 1e-9, "{little:?}");
-        assert!(little.holds(), "{little:?}");
+        assert!((little.rate_per_s - 60.0).abs() < 1e-9, "{little:?}");
+        assert!(little.holds, "{little:?}");
     }
 
     #[test]
     fn a_request_that_is_lost_from_the_account_shows() {
         let start = Instant::now();
-        let mut occupancy = Occupancy::new();
+        let mut occupancy = Occupancy::default();
         occupancy.enter(start);
         occupancy.enter(start);
         occupancy.leave(start, at(start, 10));
         occupancy.enter(at(start, 1000));
         occupancy.leave(at(start, 1000), at(start, 1010));
-        assert!(!occupancy.little().holds(), "{:?}", occupancy.little());
+        assert!(!occupancy.little().holds, "{:?}", occupancy.little());
     }
 
     #[test]
     fn nothing_at_all_is_no_contradiction() {
-        assert!(Occupancy::new().little().holds());
+        assert!(Occupancy::default().little().holds);
     }
 }

@@ -14,7 +14,7 @@ use crate::figures::distribution::{Distribution, microseconds};
 use crate::figures::ledger::Tally;
 use crate::figures::limits;
 use crate::figures::measure::{Share, jains_index};
-use crate::figures::occupancy::Occupancy;
+use crate::figures::occupancy::Little;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::timeline::Timeline;
 use crate::load::plan::{Load, Plan, Requests};
@@ -57,7 +57,7 @@ pub(crate) struct RunResult {
     /// Refusals.
     pub(crate) busy: BusyFigures,
     /// Little's law.
-    pub(crate) little: LittleFigures,
+    pub(crate) little: Little,
     /// The load generator itself.
     pub(crate) generator: GeneratorFigures,
     /// How evenly the clients were served.
@@ -167,19 +167,6 @@ pub(crate) struct BusyFigures {
     pub(crate) latency: Distribution,
 }
 
-/// Little's law for requests in flight.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct LittleFigures {
-    /// `L`: in flight on average, by integrating over time.
-    pub(crate) in_flight: f64,
-    /// `lambda`.
-    pub(crate) rate_per_s: f64,
-    /// `W`, by adding up each request's own time.
-    pub(crate) stay_us: f64,
-    /// Whether both sides agree.
-    pub(crate) holds: bool,
-}
-
 /// The load generator itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GeneratorFigures {
@@ -266,7 +253,7 @@ impl RunResult {
         let generator = generator_figures(plan, outcome, &latency);
         let hogs = (plan.hogs > 0).then(|| hog_figures(outcome));
         let failures = failure_figures(outcome);
-        let little = little_figures(&tally.occupancy);
+        let little = tally.occupancy.little();
         let is_right = failures.total == 0;
         let verdict = match outcome.ended {
             Ended::Interrupted if is_right => Verdict::InterruptedClean,
@@ -385,16 +372,6 @@ fn throughput(tally: &Tally, outcome: &Outcome) -> f64 {
     let end = window.until.map_or(last, |until| until.min(last));
     let length = end.saturating_duration_since(window.from);
     tally.in_window as f64 / length.as_secs_f64().max(1e-6)
-}
-
-fn little_figures(occupancy: &Occupancy) -> LittleFigures {
-    let little = occupancy.little();
-    LittleFigures {
-        in_flight: little.in_flight,
-        rate_per_s: little.rate,
-        stay_us: little.stay_s * 1e6,
-        holds: little.holds(),
-    }
 }
 
 fn generator_figures(plan: &Plan, outcome: &Outcome, latency: &Distribution) -> GeneratorFigures {

@@ -7,12 +7,15 @@
 
 use std::fmt;
 
-use crate::figures::distribution::Distribution;
+use crate::figures::distribution::{Distribution, PERCENTILES};
 use crate::figures::measure::SAMPLES_ABOVE;
 use crate::figures::results::RunResult;
 
+/// Whether a figure and a value are in order.
+type Relation = fn(&f64, &f64) -> bool;
+
 /// One condition.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Threshold {
     figure: Figure,
     relation: Relation,
@@ -47,23 +50,13 @@ enum Point {
     Max,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Relation {
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
 /// What a condition comes to.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Finding {
-    /// It is met; the figure is this.
-    Met(f64),
-    /// It is not met; the figure is this.
-    NotMet(f64),
-    /// The sample is too small for the figure.
-    Unknown,
+#[derive(Debug)]
+pub(crate) struct Finding {
+    /// Whether it is met; `None` if the sample is too small for the figure.
+    pub(crate) is_met: Option<bool>,
+    /// The condition and the figure, for people.
+    pub(crate) text: String,
 }
 
 const NEEDED: &str = "needed is FIGURE, one of > < >= <=, and a value, such as 'p99>5ms': a time \
@@ -74,11 +67,11 @@ impl Threshold {
     /// Reads one condition.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let relations = [
-            (">=", Relation::GreaterOrEqual),
-            ("<=", Relation::LessOrEqual),
-            (">", Relation::Greater),
-            ("<", Relation::Less),
+        let relations: [(&str, Relation); 4] = [
+            (">=", f64::ge),
+            ("<=", f64::le),
+            (">", f64::gt),
+            ("<", f64::lt),
         ];
         let parts = relations.into_iter().find_map(|(sign, relation)| {
             let (figure, value) = text.split_once(sign)?;
@@ -99,19 +92,15 @@ impl Threshold {
 
     /// What it comes to for `result`.
     pub(crate) fn judge(&self, result: &RunResult) -> Finding {
-        let Some(figure) = self.figure.of(result) else {
-            return Finding::Unknown;
-        };
-        let is_met = match self.relation {
-            Relation::Less => figure < self.value,
-            Relation::LessOrEqual => figure <= self.value,
-            Relation::Greater => figure > self.value,
-            Relation::GreaterOrEqual => figure >= self.value,
-        };
-        if is_met {
-            Finding::Met(figure)
-        } else {
-            Finding::NotMet(figure)
+        match self.figure.of(result) {
+            Some(figure) => Finding {
+                is_met: Some((self.relation)(&figure, &self.value)),
+                text: format!("{self}: it is {}", self.show(figure)),
+            },
+            None => Finding {
+                is_met: None,
+                text: format!("{self}: n/a, the sample is too small"),
+            },
         }
     }
 
@@ -125,8 +114,7 @@ impl Threshold {
         }
     }
 
-    /// `figure`, which it was judged by, for people.
-    pub(crate) fn show(&self, figure: f64) -> String {
+    fn show(&self, figure: f64) -> String {
         match self.figure {
             Figure::Time(..) => format!("{:.3} ms", figure / 1000.0),
             Figure::BusyPercent => format!("{figure:.3} %"),
@@ -154,14 +142,10 @@ impl Figure {
             "min" => Point::Min,
             "mean" => Point::Mean,
             "max" => Point::Max,
-            "p50" => Point::Percentile(50.0),
-            "p75" => Point::Percentile(75.0),
-            "p90" => Point::Percentile(90.0),
-            "p95" => Point::Percentile(95.0),
-            "p99" => Point::Percentile(99.0),
-            "p99.9" => Point::Percentile(99.9),
-            "p99.99" => Point::Percentile(99.99),
-            _ => return Self::parse_count(text),
+            _ => match PERCENTILES.into_iter().find(|p| point == format!("p{p}")) {
+                Some(percent) => Point::Percentile(percent),
+                None => return Self::parse_count(text),
+            },
         };
         Some(Self::Time(kind, point))
     }
@@ -226,12 +210,12 @@ mod tests {
     use super::*;
     use crate::figures::results::tests::{outcome, result};
 
-    fn judge(text: &str) -> Finding {
+    fn judge(text: &str) -> Option<bool> {
         // 3000 answers of 10 us to 30 ms, evenly spread, 3 of 3000 tries refused.
         let mut outcome = outcome();
         outcome.ledger.clients.busy_answers = 3;
         let threshold = Threshold::parse(text).expect(text);
-        threshold.judge(&result(&outcome))
+        threshold.judge(&result(&outcome)).is_met
     }
 
     #[test]
@@ -276,18 +260,18 @@ mod tests {
 
     #[test]
     fn conditions_are_judged() {
-        assert!(matches!(judge("p50>14ms"), Finding::Met(_)));
-        assert!(matches!(judge("p50>16ms"), Finding::NotMet(_)));
-        assert!(matches!(judge("max<=30ms"), Finding::Met(_)));
-        assert!(matches!(judge("max<30ms"), Finding::NotMet(_)));
-        assert!(matches!(judge("failures>0"), Finding::NotMet(_)));
-        assert!(matches!(judge("busy<=0.1%"), Finding::Met(_)));
-        assert!(matches!(judge("busy<0.05%"), Finding::NotMet(_)));
+        assert_eq!(judge("p50>14ms"), Some(true));
+        assert_eq!(judge("p50>16ms"), Some(false));
+        assert_eq!(judge("max<=30ms"), Some(true));
+        assert_eq!(judge("max<30ms"), Some(false));
+        assert_eq!(judge("failures>0"), Some(false));
+        assert_eq!(judge("busy<=0.1%"), Some(true));
+        assert_eq!(judge("busy<0.05%"), Some(false));
     }
 
     #[test]
     fn what_the_sample_is_too_small_for_is_unknown_either_way() {
-        assert_eq!(judge("p99.99>1ms"), Finding::Unknown);
-        assert_eq!(judge("p99.99<1ms"), Finding::Unknown);
+        assert_eq!(judge("p99.99>1ms"), None);
+        assert_eq!(judge("p99.99<1ms"), None);
     }
 }

@@ -30,13 +30,7 @@ pub(crate) enum Mix {
 
 impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Echo => "echo",
-            Self::Sleep => "sleep",
-            Self::Hash => "hash",
-            Self::Balanced => "balanced",
-            Self::Errors => "errors",
-        })
+        write_name(*self, f)
     }
 }
 
@@ -106,11 +100,14 @@ pub(crate) enum Arrivals {
 
 impl fmt::Display for Arrivals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Poisson => "poisson",
-            Self::Uniform => "uniform",
-        })
+        write_name(*self, f)
     }
+}
+
+/// Writes `value` as it is spelled on the command line.
+fn write_name(value: impl ValueEnum, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let shown = value.to_possible_value();
+    f.write_str(shown.expect("no value is skipped").get_name())
 }
 
 /// What decides when the ordinary clients send, and when they have sent enough.

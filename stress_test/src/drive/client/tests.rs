@@ -326,7 +326,7 @@ fn service_time_counts_from_the_last_byte_written_and_latency_from_the_intention
     assert_eq!(ms(&tally.service), (10, 60));
     assert_eq!(ms(&tally.send_lag), (50, 100));
     assert_eq!(ms(&tally.latencies), (110, 110));
-    assert!(tally.occupancy.little().holds());
+    assert!(tally.occupancy.little().holds);
 }
 
 fn paced(max_inflight: usize) -> Bench {
