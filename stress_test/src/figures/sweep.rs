@@ -105,6 +105,15 @@ impl Spread {
         Some(Self { median, min, max })
     }
 
+    /// All of it in a unit that is `factor` times as small.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self {
+            median: self.median * factor,
+            min: self.min * factor,
+            max: self.max * factor,
+        }
+    }
+
     /// How far the rounds are from the median at most, in percent of it.
     pub(crate) fn percent(self) -> f64 {
         let distance = (self.max - self.median).max(self.median - self.min);

@@ -4,7 +4,7 @@
 //!
 //! Rule: every text that comes from outside is escaped.
 
-use std::fmt::Write;
+use crate::figures::results::Verdict;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--paper:#fff;--grid:#e4e7eb;--edge:#8c959f;\
@@ -56,22 +56,24 @@ pub(crate) fn page(title: &str, body: &str) -> String {
     )
 }
 
-/// A table with its head.
-pub(crate) fn table(summary: &str, head: &[&str], rows: &[Vec<String>]) -> String {
+/// A table; `|` stands between the cells of its head.
+pub(crate) fn table(
+    summary: &str,
+    head: &str,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
     let open = if rows.len() <= OPEN_ROWS { " open" } else { "" };
     let mut html = format!(
         "<details{open}><summary>{}</summary><div class=\"scroll\"><table>\n<thead><tr>",
         escape(summary)
     );
-    for cell in head {
-        let _infallible = write!(html, "<th>{}</th>", escape(cell));
-    }
+    let cells = head.split('|').map(|cell| escape(cell.trim()));
+    html.extend(cells.map(|cell| format!("<th>{cell}</th>")));
     html += "</tr></thead>\n<tbody>\n";
     for row in rows {
         html += "<tr>";
-        for cell in row {
-            let _infallible = write!(html, "<td>{}</td>", escape(cell));
-        }
+        html.extend(row.iter().map(|cell| format!("<td>{}</td>", escape(cell))));
         html += "</tr>\n";
     }
     html + "</tbody>\n</table></div></details>\n"
@@ -81,15 +83,16 @@ pub(crate) fn table(summary: &str, head: &[&str], rows: &[Vec<String>]) -> Strin
 pub(crate) fn list(entries: &[(&str, String)]) -> String {
     let mut html = "<dl>\n".to_owned();
     for (name, text) in entries {
-        let _infallible = writeln!(html, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(text));
+        html += &format!("<dt>{}</dt><dd>{}</dd>\n", escape(name), escape(text));
     }
     html + "</dl>\n"
 }
 
 /// The verdict, in its colour.
-pub(crate) fn verdict(text: &str, is_good: bool) -> String {
+pub(crate) fn verdict(verdict: Verdict) -> String {
+    let is_good = verdict == Verdict::Pass;
     let class = if is_good { "good" } else { "bad" };
-    format!("<p class=\"verdict {class}\">{}</p>\n", escape(text))
+    format!("<p class=\"verdict {class}\">{verdict}</p>\n")
 }
 
 /// A heading.
@@ -134,9 +137,9 @@ mod tests {
     #[test]
     fn cells_are_escaped_and_long_tables_folded() {
         let row = vec!["<x>".to_owned()];
-        let short = table("figures", &["a"], std::slice::from_ref(&row));
+        let short = table("figures", "a", [row.clone()]);
         assert!(short.contains("&lt;x&gt;") && short.contains("<details open>"));
-        let long = table("figures", &["a"], &vec![row; 41]);
+        let long = table("figures", "a", vec![row; 41]);
         assert!(long.contains("<details><summary>"));
     }
 }

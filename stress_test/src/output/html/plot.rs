@@ -13,38 +13,34 @@ use super::scale::Scale;
 /// One plot.
 #[derive(Debug)]
 pub(crate) struct Plot {
-    /// What stands above it.
-    pub(crate) title: String,
-    /// The horizontal axis.
-    pub(crate) x: Axis,
-    /// The vertical axis.
-    pub(crate) y: Axis,
-    /// What is drawn, in the order of its legend.
-    pub(crate) series: Vec<Series>,
+    title: String,
+    x: Axis,
+    y: Axis,
+    /// In the order of the legend.
+    series: Vec<Series>,
     /// Vertical lines: where, and what they are.
-    pub(crate) marks: Vec<(f64, String)>,
+    marks: Vec<(f64, String)>,
 }
 
 /// One axis.
 #[derive(Debug)]
 pub(crate) struct Axis {
     /// What it shows, with its unit.
-    pub(crate) label: String,
+    label: String,
     /// Powers of ten are equally far from each other.
-    pub(crate) is_log: bool,
+    is_log: bool,
     /// Where the labels stand, if not at round numbers.
-    pub(crate) ticks: Option<Vec<(f64, String)>>,
+    ticks: Option<Vec<(f64, String)>>,
 }
 
 /// One line of a plot.
 #[derive(Debug)]
 pub(crate) struct Series {
     /// What the legend says.
-    pub(crate) name: String,
-    /// How it is drawn.
-    pub(crate) look: Look,
-    /// Its points, from left to right.
-    pub(crate) points: Vec<Point>,
+    name: String,
+    look: Look,
+    /// From left to right.
+    points: Vec<Point>,
 }
 
 /// How a series is drawn.
@@ -76,6 +72,31 @@ impl Point {
     }
 }
 
+impl Series {
+    /// A line through `points`, called `name`.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        look: Look,
+        points: impl IntoIterator<Item = Point>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            look,
+            points: points.into_iter().collect(),
+        }
+    }
+
+    /// Whether it has no points.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// How far it goes to the right, or 0.
+    pub(crate) fn last_x(&self) -> f64 {
+        self.points.last().map_or(0.0, |point| point.x)
+    }
+}
+
 impl Axis {
     /// From zero or the smallest value on, in equal steps.
     pub(crate) fn linear(label: &str) -> Self {
@@ -95,9 +116,9 @@ impl Axis {
     }
 
     /// In powers, with labels of its own.
-    pub(crate) fn with_ticks(label: &str, ticks: Vec<(f64, String)>) -> Self {
+    pub(crate) fn with_ticks(label: &str, ticks: impl Iterator<Item = (f64, String)>) -> Self {
         Self {
-            ticks: Some(ticks),
+            ticks: Some(ticks.collect()),
             ..Self::log(label)
         }
     }
@@ -131,6 +152,28 @@ const BOTTOM: f64 = 42.0;
 const CHARACTER: f64 = 6.8;
 
 impl Plot {
+    /// A plot of `series`, without marks.
+    pub(crate) fn new(
+        title: impl Into<String>,
+        x: Axis,
+        y: Axis,
+        series: impl IntoIterator<Item = Series>,
+    ) -> Self {
+        Self {
+            title: title.into(),
+            x,
+            y,
+            series: series.into_iter().collect(),
+            marks: Vec::new(),
+        }
+    }
+
+    /// The same with a vertical line, if there is one: where, and what it is.
+    pub(crate) fn with_mark(mut self, mark: Option<(f64, String)>) -> Self {
+        self.marks.extend(mark);
+        self
+    }
+
     /// Whether there is anything to draw.
     pub(crate) fn is_empty(&self) -> bool {
         let mut points = self.series.iter().flat_map(|series| &series.points);
@@ -319,28 +362,17 @@ mod tests {
     use super::*;
 
     fn plot() -> Plot {
-        Plot {
-            title: "A < B".to_owned(),
-            x: Axis::log("workers"),
-            y: Axis::linear("answers/s"),
-            series: vec![
-                Series {
-                    name: "ideal".to_owned(),
-                    look: Look::Ideal,
-                    points: vec![Point::new(1.0, 100.0), Point::new(8.0, 800.0)],
-                },
-                Series {
-                    name: "measured & more".to_owned(),
-                    look: Look::Dots,
-                    points: vec![Point {
-                        x: 1.0,
-                        y: 99.0,
-                        spread: Some((98.0, 99.5)),
-                    }],
-                },
-            ],
-            marks: vec![(4.0, "here".to_owned())],
-        }
+        let ideal = [Point::new(1.0, 100.0), Point::new(8.0, 800.0)];
+        let measured = Point {
+            spread: Some((98.0, 99.5)),
+            ..Point::new(1.0, 99.0)
+        };
+        let series = [
+            Series::new("ideal", Look::Ideal, ideal),
+            Series::new("measured & more", Look::Dots, [measured]),
+        ];
+        let (x, y) = (Axis::log("workers"), Axis::linear("answers/s"));
+        Plot::new("A < B", x, y, series).with_mark(Some((4.0, "here".to_owned())))
     }
 
     #[test]

@@ -9,7 +9,6 @@ use super::plot::{Axis, Look, Plot, Point, Series};
 use super::runs::{load, ms};
 use super::scale::short;
 use crate::figures::ramp::{RampResult, RampStep};
-use crate::figures::results::Verdict;
 
 /// The percentiles that are drawn.
 const SHOWN: [(f64, &str); 4] = [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9")];
@@ -17,7 +16,7 @@ const SHOWN: [(f64, &str); 4] = [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (9
 /// The part of the page that shows `ramp`.
 pub(crate) fn section(name: &str, ramp: &RampResult) -> String {
     let mut html = heading(&format!("Ramp: {name}"));
-    html += &verdict(&ramp.verdict.to_string(), ramp.verdict == Verdict::Pass);
+    html += &verdict(ramp.verdict);
     let rate = |rate: Option<f64>| {
         rate.map_or_else(|| "none".to_owned(), |rate| format!("{rate:.0} requests/s"))
     };
@@ -31,73 +30,45 @@ pub(crate) fn section(name: &str, ramp: &RampResult) -> String {
     html += &latency(ramp).render();
     html += &latency_table(&ramp.steps);
     html += &throughput(ramp).render();
-    html += &throughput_table(&ramp.steps);
-    html
+    html + &throughput_table(&ramp.steps)
 }
 
-fn marks(ramp: &RampResult) -> Vec<(f64, String)> {
+/// A plot against the offered load.
+fn plot(ramp: &RampResult, title: &str, unit: &str, series: Vec<Series>) -> Plot {
     let highest = ramp.highest_rate_per_s;
     let mark = highest.map(|rate| (rate, format!("{}/s holds", short(rate))));
-    mark.into_iter().collect()
+    let (x, y) = (Axis::log("offered requests/s"), Axis::log(unit));
+    Plot::new(title, x, y, series).with_mark(mark)
 }
 
 fn latency(ramp: &RampResult) -> Plot {
-    let series = SHOWN.map(|(percent, name)| Series {
-        name: name.to_owned(),
-        look: Look::Dots,
-        points: ramp
-            .steps
-            .iter()
-            .filter_map(|step| {
-                let ms = step.latency.us(percent)? / 1000.0;
-                Some(Point::new(step.rate_per_s, ms))
-            })
-            .collect(),
+    let series = SHOWN.into_iter().map(|(percent, name)| {
+        let points = ramp.steps.iter().filter_map(|step| {
+            let ms = step.latency.us(percent)? / 1000.0;
+            Some(Point::new(step.rate_per_s, ms))
+        });
+        Series::new(name, Look::Dots, points)
     });
     // A percentile that no step had the sample for is not shown.
-    let series = series
-        .into_iter()
-        .filter(|series| !series.points.is_empty());
-    Plot {
-        title: "Latency against offered load".to_owned(),
-        x: Axis::log("offered requests/s"),
-        y: Axis::log("ms"),
-        series: series.collect(),
-        marks: marks(ramp),
-    }
+    let series = series.filter(|series| !series.is_empty()).collect();
+    plot(ramp, "Latency against offered load", "ms", series)
 }
 
 fn throughput(ramp: &RampResult) -> Plot {
-    let points = |figure: fn(&RampStep) -> f64| {
-        let points = ramp.steps.iter();
-        points
-            .map(|step| Point::new(step.rate_per_s, figure(step)))
-            .collect()
+    let series = |name, look, figure: fn(&RampStep) -> f64| {
+        let steps = ramp.steps.iter();
+        let points = steps.map(|step| Point::new(step.rate_per_s, figure(step)));
+        Series::new(name, look, points)
     };
-    Plot {
-        title: "Answers against offered load".to_owned(),
-        x: Axis::log("offered requests/s"),
-        y: Axis::log("answers/s"),
-        series: vec![
-            Series {
-                name: "as many as offered".to_owned(),
-                look: Look::Ideal,
-                points: points(|step| step.rate_per_s),
-            },
-            Series {
-                name: "answers".to_owned(),
-                look: Look::Dots,
-                points: points(|step| step.throughput_per_s),
-            },
-        ],
-        marks: marks(ramp),
-    }
+    let series = vec![
+        series("as many as offered", Look::Ideal, |step| step.rate_per_s),
+        series("answers", Look::Dots, |step| step.throughput_per_s),
+    ];
+    plot(ramp, "Answers against offered load", "answers/s", series)
 }
 
 fn latency_table(steps: &[RampStep]) -> String {
-    let mut head = vec!["offered/s", "holds"];
-    head.extend(SHOWN.map(|(_, name)| name));
-    head.extend(["max", "service p99"]);
+    let head = "offered/s | holds | p50 | p90 | p99 | p99.9 | max | service p99";
     let rows = steps.iter().map(|step| {
         let mut row = vec![
             format!("{:.0}", step.rate_per_s),
@@ -108,25 +79,22 @@ fn latency_table(steps: &[RampStep]) -> String {
         row.push(ms(step.service.us(99.0)));
         row
     });
-    table("Figures in ms", &head, &rows.collect::<Vec<_>>())
+    table("Figures in ms", head, rows)
 }
 
 fn throughput_table(steps: &[RampStep]) -> String {
-    let head = ["offered/s", "answers/s", "busy %", "unsent", "remarks"];
+    let head = "offered/s | answers/s | busy % | unsent | remarks";
     let rows = steps.iter().map(|step| {
-        let mut broken = step.broken.clone();
-        broken.extend(
-            step.limited
-                .iter()
-                .map(|why| format!("generator-limited: {why}")),
-        );
+        let mut remarks = step.broken.clone();
+        let limited = step.limited.iter();
+        remarks.extend(limited.map(|why| format!("generator-limited: {why}")));
         vec![
             format!("{:.0}", step.rate_per_s),
             format!("{:.0}", step.throughput_per_s),
             format!("{:.3}", step.busy_percent),
             step.unsent.to_string(),
-            broken.join("; "),
+            remarks.join("; "),
         ]
     });
-    table("Figures", &head, &rows.collect::<Vec<_>>())
+    table("Figures", head, rows)
 }

@@ -8,20 +8,19 @@ use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Axis, Look, Plot, Point, Series};
 use super::scale::short;
 use crate::figures::distribution::Distribution;
-use crate::figures::results::{LoadFigures, RunResult, SliceFigures, Verdict};
+use crate::figures::results::{LoadFigures, RunResult, SliceFigures, TimelineFigures};
 
 /// The part of the page that shows `run`.
 pub(crate) fn section(name: &str, run: &RunResult) -> String {
     let mut html = heading(&format!("Run: {name}"));
-    html += &verdict(&run.verdict.to_string(), run.verdict == Verdict::Pass);
+    html += &verdict(run.verdict);
     html += &summary(run);
     for failure in run.failures.first.iter().chain(&run.thresholds_broken) {
         html += &paragraph(failure);
     }
     html += &percentiles(run);
     html += &timeline(run);
-    html += &fairness(run);
-    html
+    html + &fairness(run)
 }
 
 fn summary(run: &RunResult) -> String {
@@ -37,6 +36,12 @@ fn summary(run: &RunResult) -> String {
         ledger.missing
     );
     let little = &run.little;
+    let law = format!(
+        "{:.2} in flight = {:.0}/s x {:.3} ms",
+        little.in_flight,
+        little.rate_per_s,
+        little.stay_us / 1000.0
+    );
     let generator = match (&run.generator.limited, run.generator.cpu_percent) {
         (Some(why), _) => format!("the limit: {why}"),
         (None, Some(percent)) => format!("{percent:.0} % of a core"),
@@ -47,15 +52,7 @@ fn summary(run: &RunResult) -> String {
         ("load", load(&run.load)),
         ("answers", format!("{:.0} per second", run.throughput_per_s)),
         ("ledger", account),
-        (
-            "Little's law",
-            format!(
-                "{:.2} in flight = {:.0}/s x {:.3} ms",
-                little.in_flight,
-                little.rate_per_s,
-                little.stay_us / 1000.0
-            ),
-        ),
+        ("Little's law", law),
         ("generator", generator),
         ("seed", run.load.seed.to_string()),
     ])
@@ -86,15 +83,14 @@ pub(crate) fn ms(us: Option<f64>) -> String {
 }
 
 fn percentiles(run: &RunResult) -> String {
-    let series = |name: &str, distribution: &Distribution| Series {
-        name: name.to_owned(),
-        look: Look::Line,
-        points: distribution
-            .curve
-            .iter()
-            .map(|&(percent, us)| Point::new(100.0 / (100.0 - percent), us / 1000.0))
-            .collect(),
+    let series = |name: &str, distribution: &Distribution| {
+        let curve = distribution.curve.iter();
+        let points = curve.map(|(percent, us)| Point::new(100.0 / (100.0 - percent), us / 1000.0));
+        Series::new(name, Look::Line, points)
     };
+    let latency = series("latency (from intended)", &run.latency);
+    let service = series("service time (from written)", &run.service);
+    let last = latency.last_x().max(service.last_x()).max(1.0);
     let ticks = [
         (1.0, "0 %"),
         (2.0, "50 %"),
@@ -104,36 +100,23 @@ fn percentiles(run: &RunResult) -> String {
         (1e4, "99.99 %"),
         (1e5, "99.999 %"),
     ];
-    let (latency, service) = (
-        series("latency (from intended)", &run.latency),
-        series("service time (from written)", &run.service),
-    );
-    let ends = latency.points.iter().chain(&service.points);
-    let last = ends.map(|point| point.x).fold(1.0, f64::max);
     let ticks = ticks.into_iter().filter(|&(place, _)| place <= last);
-    let plot = Plot {
-        title: "Percentiles of latency and service time".to_owned(),
-        x: Axis::with_ticks(
-            "percentile",
-            ticks.map(|(at, text)| (at, text.to_owned())).collect(),
-        ),
-        y: Axis::log("ms"),
-        series: vec![latency, service],
-        marks: Vec::new(),
-    };
-    let distributions = [
-        ("latency", &run.latency),
-        ("service time", &run.service),
-        ("send lag", &run.send_lag),
-        ("refused as busy", &run.busy.latency),
-    ];
-    let rows = distributions.map(|(name, distribution)| row(name, distribution));
+    let x = Axis::with_ticks("percentile", ticks.map(|(at, text)| (at, text.to_owned())));
+    let title = "Percentiles of latency and service time";
+    let plot = Plot::new(title, x, Axis::log("ms"), [latency, service]);
     let mut html = if plot.is_empty() {
         paragraph("The sample is too small for a plot of percentiles.")
     } else {
         plot.render()
     };
-    html += &table("Figures in ms", &HEAD, &rows);
+    let head = "| count | min | mean | p50 | p75 | p90 | p95 | p99 | p99.9 | p99.99 | max";
+    let rows = [
+        row("latency", &run.latency),
+        row("service time", &run.service),
+        row("send lag", &run.send_lag),
+        row("refused as busy", &run.busy.latency),
+    ];
+    html += &table("Figures in ms", head, rows);
     if run.latency.unanswered > 0 {
         html += &paragraph(&format!(
             "{} requests got no answer. They count as at least their age; percentiles with >= are \
@@ -143,11 +126,6 @@ fn percentiles(run: &RunResult) -> String {
     }
     html
 }
-
-/// The head of a table of distributions.
-const HEAD: [&str; 12] = [
-    "", "count", "min", "mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max",
-];
 
 fn row(name: &str, distribution: &Distribution) -> Vec<String> {
     let mut row = vec![
@@ -165,94 +143,56 @@ fn row(name: &str, distribution: &Distribution) -> Vec<String> {
 }
 
 fn timeline(run: &RunResult) -> String {
-    let timeline = &run.timeline;
-    let seconds = timeline.slice_ms as f64 / 1000.0;
+    let slices = &run.timeline.slices;
+    let seconds = run.timeline.slice_ms as f64 / 1000.0;
     // A point stands in the middle of its slice; the last one may be cut short.
-    let whole = timeline.slices.len().saturating_sub(1).max(1);
-    let middle = |place: usize| (place as f64 + 0.5) * seconds;
-    let rates = |name: &str, count: fn(&SliceFigures) -> u64| Series {
-        name: name.to_owned(),
-        look: Look::Line,
-        points: timeline
-            .slices
-            .iter()
-            .take(whole)
-            .enumerate()
-            .map(|(place, slice)| Point::new(middle(place), count(slice) as f64 / seconds))
-            .collect(),
+    let whole = slices.len().saturating_sub(1).max(1);
+    let series = |name, figure: &dyn Fn(&SliceFigures) -> f64| {
+        let points = slices.iter().take(whole).enumerate();
+        let points =
+            points.map(|(place, slice)| Point::new((place as f64 + 0.5) * seconds, figure(slice)));
+        Series::new(name, Look::Line, points)
     };
-    let times = |name: &str, time: fn(&SliceFigures) -> Option<f64>| Series {
-        name: name.to_owned(),
-        look: Look::Line,
-        points: timeline
-            .slices
-            .iter()
-            .take(whole)
-            .enumerate()
-            .map(|(place, slice)| {
-                let ms = time(slice).map_or(f64::NAN, |us| us / 1000.0);
-                Point::new(middle(place), ms)
-            })
-            .collect(),
-    };
-    let mut series = vec![rates("answers", |slice| slice.answers)];
+    let mut rates = vec![series("answers", &|slice| slice.answers as f64 / seconds)];
     if run.busy.answers > 0 {
-        series.push(rates("ERR server busy", |slice| slice.busy));
+        rates.push(series("ERR server busy", &|slice| {
+            slice.busy as f64 / seconds
+        }));
     }
-    let marks = || match run.load.warmup_s {
-        warmup if warmup > 0.0 => vec![(warmup, "measured from here".to_owned())],
-        _ => Vec::new(),
+    let in_ms = |us: Option<f64>| us.map_or(f64::NAN, |us| us / 1000.0);
+    let times = vec![
+        series("p50", &|slice| in_ms(slice.p50_us)),
+        series("p99", &|slice| in_ms(slice.p99_us)),
+        series("longest", &|slice| in_ms(slice.max_us)),
+    ];
+    let warmup = Some(run.load.warmup_s).filter(|&warmup| warmup > 0.0);
+    let plot = |title: &str, y, series: Vec<Series>| {
+        let mark = warmup.map(|warmup| (warmup, "measured from here".to_owned()));
+        Plot::new(title, Axis::linear("seconds since the start"), y, series).with_mark(mark)
     };
-    let throughput = Plot {
-        title: "Answers over time".to_owned(),
-        x: Axis::linear("seconds since the start"),
-        y: Axis::linear("per second"),
-        series,
-        marks: marks(),
-    };
-    let latency = Plot {
-        title: "Latency over time".to_owned(),
-        x: Axis::linear("seconds since the start"),
-        y: Axis::log("ms"),
-        series: vec![
-            times("p50", |slice| slice.p50_us),
-            times("p99", |slice| slice.p99_us),
-            times("longest", |slice| slice.max_us),
-        ],
-        marks: marks(),
-    };
+    let throughput = plot("Answers over time", Axis::linear("per second"), rates);
+    let latency = plot("Latency over time", Axis::log("ms"), times);
     if throughput.is_empty() || latency.is_empty() {
         return String::new();
     }
-    let rows: Vec<Vec<String>> = timeline
-        .slices
-        .iter()
-        .enumerate()
-        .map(|(place, slice)| {
-            vec![
-                format!("{:.1}", place as f64 * seconds),
-                slice.answers.to_string(),
-                slice.busy.to_string(),
-                ms(slice.p50_us),
-                ms(slice.p99_us),
-                ms(slice.max_us),
-            ]
-        })
-        .collect();
-    let summary = format!(
-        "Figures of {} slices of {} ms",
-        rows.len(),
-        timeline.slice_ms
-    );
-    let head = [
-        "from s",
-        "answers",
-        "busy",
-        "p50 ms",
-        "p99 ms",
-        "longest ms",
-    ];
-    throughput.render() + &latency.render() + &table(&summary, &head, &rows)
+    throughput.render() + &latency.render() + &timeline_table(&run.timeline, seconds)
+}
+
+fn timeline_table(timeline: &TimelineFigures, seconds: f64) -> String {
+    let (count, slice_ms) = (timeline.slices.len(), timeline.slice_ms);
+    let summary = format!("Figures of {count} slices of {slice_ms} ms");
+    let head = "from s | answers | busy | p50 ms | p99 ms | longest ms";
+    let rows = timeline.slices.iter().enumerate().map(|(place, slice)| {
+        vec![
+            format!("{:.1}", place as f64 * seconds),
+            slice.answers.to_string(),
+            slice.busy.to_string(),
+            ms(slice.p50_us),
+            ms(slice.p99_us),
+            ms(slice.max_us),
+        ]
+    });
+    table(&summary, head, rows)
 }
 
 fn fairness(run: &RunResult) -> String {
@@ -260,57 +200,41 @@ fn fairness(run: &RunResult) -> String {
     if fairness.clients < 2 || fairness.rates_per_s.is_empty() {
         return String::new();
     }
-    let series = |name: &str, values: &[f64]| {
+    let plot = |title: &str, order: &str, y: &str, name: &str, values: &[f64]| {
         let share = 100.0 / (values.len().max(2) - 1) as f64;
-        Series {
-            name: name.to_owned(),
-            look: Look::Line,
-            points: values
-                .iter()
-                .enumerate()
-                .map(|(place, &value)| Point::new(place as f64 * share, value))
-                .collect(),
-        }
+        let points = values.iter().enumerate();
+        let points = points.map(|(place, &value)| Point::new(place as f64 * share, value));
+        let x = Axis::linear(&format!("clients, from the {order}, in %"));
+        let series = Series::new(name, Look::Line, points);
+        Plot::new(title, x, Axis::linear(y), [series])
     };
+    let rates = &fairness.rates_per_s;
     let in_ms: Vec<f64> = fairness.p99s_us.iter().map(|us| us / 1000.0).collect();
-    let index = fairness
-        .jains_index
-        .map_or_else(|| "n/a".to_owned(), |index| format!("{index:.4}"));
-    let rates = Plot {
-        title: format!("Accepted work of each client (Jain's index {index})"),
-        x: Axis::linear("clients, from the least served to the best, in %"),
-        y: Axis::linear("answers/s"),
-        series: vec![series("answers per second", &fairness.rates_per_s)],
-        marks: Vec::new(),
-    };
-    let p99s = Plot {
-        title: "p99 of each client".to_owned(),
-        x: Axis::linear("clients, from the lowest p99 to the highest, in %"),
-        y: Axis::linear("ms"),
-        series: vec![series("p99", &in_ms)],
-        marks: Vec::new(),
-    };
+    let index = fairness.jains_index;
+    let index = index.map_or_else(|| "n/a".to_owned(), |index| format!("{index:.4}"));
+    let title = format!("Accepted work of each client (Jain's index {index})");
+    let (order, name) = ("least served to the best", "answers per second");
+    let mut html = plot(&title, order, "answers/s", name, rates).render();
+    let (title, order) = ("p99 of each client", "lowest p99 to the highest");
+    let p99s = plot(title, order, "ms", "p99", &in_ms);
+    if !p99s.is_empty() {
+        html += &p99s.render();
+    }
     let at = |values: &[f64], share: f64| {
         let place = (share * (values.len().max(1) - 1) as f64).round() as usize;
         values
             .get(place)
             .map_or_else(String::new, |&value| short(value))
     };
-    let rows: Vec<Vec<String>> = [("lowest", 0.0), ("a quarter", 0.25), ("median", 0.5)]
-        .into_iter()
-        .chain([("three quarters", 0.75), ("highest", 1.0)])
-        .map(|(name, share)| {
-            vec![
-                name.to_owned(),
-                at(&fairness.rates_per_s, share),
-                at(&in_ms, share),
-            ]
-        })
-        .collect();
+    let shares = [
+        ("lowest", 0.0),
+        ("a quarter", 0.25),
+        ("median", 0.5),
+        ("three quarters", 0.75),
+        ("highest", 1.0),
+    ];
+    let rows =
+        shares.map(|(name, share)| vec![name.to_owned(), at(rates, share), at(&in_ms, share)]);
     let summary = format!("Figures of {} clients", fairness.clients);
-    let mut html = rates.render();
-    if !p99s.is_empty() {
-        html += &p99s.render();
-    }
-    html + &table(&summary, &["", "answers/s", "p99 ms"], &rows)
+    html + &table(&summary, "| answers/s | p99 ms", rows)
 }

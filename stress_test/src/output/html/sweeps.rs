@@ -8,33 +8,26 @@ use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Axis, Look, Plot, Point, Series};
 use super::runs::ms;
 use super::scale::short;
-use crate::figures::results::Verdict;
 use crate::figures::sweep::{CellFigures, Spread, SweepResult};
 
 /// The part of the page that shows `sweep`.
 pub(crate) fn section(name: &str, sweep: &SweepResult) -> String {
     let mut html = heading(&format!("Sweep: {name}"));
-    html += &verdict(&sweep.verdict.to_string(), sweep.verdict == Verdict::Pass);
+    html += &verdict(sweep.verdict);
+    let cell = format!(
+        "median of {} rounds of {} s, the first {} s not measured; bars: smallest and largest \
+         round",
+        sweep.rounds, sweep.duration_s, sweep.warmup_s
+    );
+    let load = format!(
+        "closed loop, {} in flight each, payload {}, sleep {} ms",
+        sweep.max_inflight, sweep.payload, sweep.sleep_ms
+    );
+    let machine = format!("{} cores for server and generator", sweep.cores);
     html += &list(&[
-        (
-            "each cell",
-            format!(
-                "median of {} rounds of {} s, the first {} s not measured; bars: smallest and \
-                 largest round",
-                sweep.rounds, sweep.duration_s, sweep.warmup_s
-            ),
-        ),
-        (
-            "load",
-            format!(
-                "closed loop, {} in flight each, payload {}, sleep {} ms",
-                sweep.max_inflight, sweep.payload, sweep.sleep_ms
-            ),
-        ),
-        (
-            "machine",
-            format!("{} cores for server and generator", sweep.cores),
-        ),
+        ("each cell", cell),
+        ("load", load),
+        ("machine", machine),
         ("seed", sweep.seed.to_string()),
     ]);
     let mut mixes: Vec<&str> = Vec::new();
@@ -86,38 +79,30 @@ fn groups<'a>(cells: &[&'a CellFigures]) -> Vec<(String, Vec<&'a CellFigures>)> 
     named.collect()
 }
 
-fn workers_axis(cells: &[&CellFigures]) -> Axis {
+/// A plot against the number of workers.
+fn plot(title: String, cells: &[&CellFigures], y: Axis, series: Vec<Series>) -> Plot {
     let mut workers: Vec<u32> = cells.iter().map(|cell| cell.workers).collect();
     workers.sort_unstable();
     workers.dedup();
     let ticks = workers.into_iter();
-    Axis::with_ticks(
-        "workers",
-        ticks
-            .map(|count| (f64::from(count), count.to_string()))
-            .collect(),
-    )
+    let ticks = ticks.map(|count| (f64::from(count), count.to_string()));
+    Plot::new(title, Axis::with_ticks("workers", ticks), y, series)
 }
 
 fn series(
     name: String,
     group: &[&CellFigures],
     figure: impl Fn(&CellFigures) -> Option<Spread>,
-    scale: f64,
 ) -> Series {
     let points = group.iter().filter_map(|cell| {
         let Spread { median, min, max } = figure(cell)?;
         Some(Point {
             x: f64::from(cell.workers),
-            y: median * scale,
-            spread: Some((min * scale, max * scale)),
+            y: median,
+            spread: Some((min, max)),
         })
     });
-    Series {
-        name,
-        look: Look::Dots,
-        points: points.collect(),
-    }
+    Series::new(name, Look::Dots, points)
 }
 
 fn throughput(mix: &str, cells: &[&CellFigures]) -> Plot {
@@ -129,91 +114,68 @@ fn throughput(mix: &str, cells: &[&CellFigures]) -> Plot {
             .filter_map(|cell| Some((cell.workers, cell.ideal_per_s?)));
         let ideal: Vec<(u32, f64)> = ideal.collect();
         if !ideal.is_empty() && !ideals.contains(&ideal) {
-            ideals.push(ideal.clone());
-            lines.push(Series {
-                name: "ideal: workers x 1000 / mean ms of work".to_owned(),
-                look: Look::Ideal,
-                points: ideal
-                    .into_iter()
-                    .map(|(workers, rate)| Point::new(f64::from(workers), rate))
-                    .collect(),
-            });
+            let points = ideal.iter();
+            let points = points.map(|&(workers, rate)| Point::new(f64::from(workers), rate));
+            let name = "ideal: workers x 1000 / mean ms of work";
+            lines.push(Series::new(name, Look::Ideal, points));
+            ideals.push(ideal);
         }
-        lines.push(series(
-            name,
-            &group,
-            |cell| Some(cell.throughput_per_s),
-            1.0,
-        ));
+        lines.push(series(name, &group, |cell| Some(cell.throughput_per_s)));
     }
-    Plot {
-        title: format!("{mix}: throughput against workers"),
-        x: workers_axis(cells),
-        // With both axes in powers, what grows with the workers is a straight line.
-        y: if ideals.is_empty() {
-            Axis::linear("answers/s")
-        } else {
-            Axis::log("answers/s")
-        },
-        series: lines,
-        marks: Vec::new(),
-    }
+    // With both axes in powers, what grows with the workers is a straight line.
+    let y = if ideals.is_empty() {
+        Axis::linear("answers/s")
+    } else {
+        Axis::log("answers/s")
+    };
+    plot(
+        format!("{mix}: throughput against workers"),
+        cells,
+        y,
+        lines,
+    )
 }
 
 fn efficiency(mix: &str, cells: &[&CellFigures]) -> Plot {
     let lines = groups(cells).into_iter().map(|(name, group)| {
-        let percent = |cell: &CellFigures| {
-            let scale = 100.0 / cell.ideal_per_s?;
-            let Spread { median, min, max } = cell.throughput_per_s;
-            Some(Spread {
-                median: median * scale,
-                min: min * scale,
-                max: max * scale,
-            })
-        };
-        series(name, &group, percent, 1.0)
+        series(name, &group, |cell| {
+            Some(cell.throughput_per_s.times(100.0 / cell.ideal_per_s?))
+        })
     });
-    Plot {
-        title: format!("{mix}: share of the ideal"),
-        x: workers_axis(cells),
-        y: Axis::linear("% of the ideal"),
-        series: lines.collect(),
-        marks: Vec::new(),
-    }
+    let (title, y) = (
+        format!("{mix}: share of the ideal"),
+        Axis::linear("% of the ideal"),
+    );
+    plot(title, cells, y, lines.collect())
 }
 
 fn latency(mix: &str, cells: &[&CellFigures]) -> Plot {
     let groups = groups(cells);
-    let prefix = |name: &str| match groups.len() {
-        1 => String::new(),
-        _ => format!(", {name}"),
-    };
     let mut lines = Vec::new();
     for (name, group) in &groups {
-        let suffix = prefix(name);
-        lines.push(series(
-            format!("p50{suffix}"),
-            group,
-            |cell| cell.p50_us,
-            1e-3,
-        ));
-        lines.push(series(
-            format!("p99{suffix}"),
-            group,
-            |cell| cell.p99_us,
-            1e-3,
-        ));
+        let suffix = match groups.len() {
+            1 => String::new(),
+            _ => format!(", {name}"),
+        };
+        let in_ms = |spread: Spread| spread.times(1e-3);
+        lines.push(series(format!("p50{suffix}"), group, |cell| {
+            cell.p50_us.map(in_ms)
+        }));
+        lines.push(series(format!("p99{suffix}"), group, |cell| {
+            cell.p99_us.map(in_ms)
+        }));
     }
-    Plot {
-        title: format!("{mix}: latency against workers"),
-        x: workers_axis(cells),
-        y: Axis::log("ms"),
-        series: lines,
-        marks: Vec::new(),
-    }
+    plot(
+        format!("{mix}: latency against workers"),
+        cells,
+        Axis::log("ms"),
+        lines,
+    )
 }
 
 /// What every table of cells begins with.
+const NAMES: &str = "workers | clients | queue";
+
 fn names(cell: &CellFigures) -> Vec<String> {
     [cell.workers, cell.clients, cell.queue]
         .map(|number| number.to_string())
@@ -221,31 +183,15 @@ fn names(cell: &CellFigures) -> Vec<String> {
 }
 
 fn throughput_table(cells: &[&CellFigures]) -> String {
-    let head = [
-        "workers",
-        "clients",
-        "queue",
-        "answers/s",
-        "smallest",
-        "largest",
-        "busy",
-        "failures",
-        "server CPU %",
-        "server MiB",
-        "generator CPU %",
-    ];
-    let percent = |spread: Option<Spread>| {
-        spread.map_or_else(
-            || "n/a".to_owned(),
-            |spread| format!("{:.0}", spread.median),
-        )
-    };
+    let head = format!(
+        "{NAMES} | answers/s | smallest | largest | busy | failures | server CPU % | server MiB \
+         | generator CPU %"
+    );
+    let or_not = |text: Option<String>| text.unwrap_or_else(|| "n/a".to_owned());
+    let percent = |spread: Option<Spread>| or_not(spread.map(|it| format!("{:.0}", it.median)));
+    let mib = |spread: Spread| format!("{:.1}", spread.median / f64::from(1 << 20));
     let rows = cells.iter().map(|cell| {
         let mark = if cell.limited.is_some() { "*" } else { "" };
-        let memory = cell.server_memory_bytes.map_or_else(
-            || "n/a".to_owned(),
-            |spread| format!("{:.1}", spread.median / f64::from(1 << 20)),
-        );
         let spread = cell.throughput_per_s;
         let mut row = names(cell);
         row.extend([
@@ -255,23 +201,16 @@ fn throughput_table(cells: &[&CellFigures]) -> String {
             cell.busy.to_string(),
             cell.failures.to_string(),
             percent(cell.server_cpu_percent),
-            memory,
+            or_not(cell.server_memory_bytes.map(mib)),
             percent(cell.generator_cpu_percent),
         ]);
         row
     });
-    table("Figures", &head, &rows.collect::<Vec<_>>())
+    table("Figures", &head, rows)
 }
 
 fn efficiency_table(cells: &[&CellFigures]) -> String {
-    let head = [
-        "workers",
-        "clients",
-        "queue",
-        "answers/s",
-        "ideal/s",
-        "% of it",
-    ];
+    let head = format!("{NAMES} | answers/s | ideal/s | % of it");
     let rows = cells.iter().filter_map(|cell| {
         let mut row = names(cell);
         row.extend([
@@ -281,14 +220,11 @@ fn efficiency_table(cells: &[&CellFigures]) -> String {
         ]);
         Some(row)
     });
-    table("Figures", &head, &rows.collect::<Vec<_>>())
+    table("Figures", &head, rows)
 }
 
 fn latency_table(cells: &[&CellFigures]) -> String {
-    let head = [
-        "workers", "clients", "queue", "p50 ms", "smallest", "largest", "p99 ms", "smallest",
-        "largest",
-    ];
+    let head = format!("{NAMES} | p50 ms | smallest | largest | p99 ms | smallest | largest");
     let rows = cells.iter().map(|cell| {
         let mut row = names(cell);
         for spread in [cell.p50_us, cell.p99_us] {
@@ -300,5 +236,5 @@ fn latency_table(cells: &[&CellFigures]) -> String {
         }
         row
     });
-    table("Figures", &head, &rows.collect::<Vec<_>>())
+    table("Figures", &head, rows)
 }
