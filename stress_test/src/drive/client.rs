@@ -18,6 +18,7 @@ use crate::check::expectations::Expectations;
 use crate::check::failure::{Kind, Sender, difference, quoted};
 use crate::check::oracle::{BUSY, TOO_MANY_CONNECTIONS};
 use crate::drive::backoff::backoff;
+use crate::drive::desk::Desk;
 use crate::drive::doubt::{Cause, Doubt};
 use crate::drive::in_flight::{InFlight, Retry, Try};
 use crate::figures::ledger::Ledger;
@@ -216,31 +217,25 @@ impl Client {
 
     /// One line has come, without its LF.
     #[inline]
-    pub(crate) fn on_line(
-        &mut self,
-        line: &[u8],
-        now: Instant,
-        expectations: &mut Expectations,
-        ledger: &mut Ledger,
-    ) -> Next {
+    pub(crate) fn on_line(&mut self, line: &[u8], now: Instant, desk: &mut Desk) -> Next {
         self.hear(now);
         if let Some(front) = self.in_flight.front() {
-            if expectations.is_answer(self.frame_of(front.what.sequence), line) {
-                let front = self.pop_front(now, ledger);
-                self.verify(&front, line, now, ledger);
+            if desk.expectations.is_answer(self.frame(front.what), line) {
+                let front = self.pop_front(now, &mut desk.ledger);
+                self.verify(&front, line, now, &mut desk.ledger);
                 return Next::Continue;
             }
             if line == BUSY && !front.ends_stream {
-                let front = self.pop_front(now, ledger);
-                self.on_busy(&front, now, ledger);
+                let front = self.pop_front(now, &mut desk.ledger);
+                self.on_busy(&front, now, &mut desk.ledger);
                 return Next::Continue;
             }
         }
         if line == TOO_MANY_CONNECTIONS {
-            self.on_refused(&quoted(line), now, ledger);
+            self.on_refused(&quoted(line), now, &mut desk.ledger);
             return Next::Abandon;
         }
-        self.on_wrong_line(line, now, expectations, ledger);
+        self.on_wrong_line(line, now, desk);
         Next::Continue
     }
 
@@ -282,32 +277,14 @@ impl Client {
     }
 
     /// Finds out what a line is that is not the answer that is due.
-    fn on_wrong_line(
-        &mut self,
-        line: &[u8],
-        now: Instant,
-        expectations: &mut Expectations,
-        ledger: &mut Ledger,
-    ) {
-        let answers_doubt = |doubt: &Doubt| {
-            expectations.is_answer(
-                Frame {
-                    client: self.id,
-                    sequence: doubt.what.sequence,
-                },
-                line,
-            )
-        };
-        if let Some(place) = self.doubts.iter().position(answers_doubt) {
-            let doubt = self
-                .doubts
-                .remove(place)
-                .expect("a position is within the list");
-            let what = doubt.what;
-            let (kind, text) = doubt.answered(now);
-            self.last_answered = Some(what.sequence);
-            ledger.failed(self.sender, kind, what.intended, now);
-            return self.fail(ledger, kind, what.sequence, &text);
+    fn on_wrong_line(&mut self, line: &[u8], now: Instant, desk: &mut Desk) {
+        let (expectations, ledger) = (&mut desk.expectations, &mut desk.ledger);
+        let answers = |doubt: &Doubt| expectations.is_answer(self.frame(doubt.what), line);
+        if let Some(place) = self.doubts.iter().position(answers) {
+            let doubt = self.doubts.remove(place);
+            let doubt = doubt.expect("a position is within the list");
+            self.last_answered = Some(doubt.what.sequence);
+            return self.decide(doubt.what, doubt.answered(now), now, ledger);
         }
         if let Some(place) = self.place_in_flight(line, expectations) {
             return self.on_overtaking(place, line, now, ledger);
@@ -317,19 +294,18 @@ impl Client {
             let text = format!("got again the answer to frame {sequence}");
             return self.on_extra(Kind::Repeated, &text, ledger);
         }
-        match owner {
-            Some(owner) if owner.client != self.id => {
+        match (owner, self.in_flight.front()) {
+            (Some(owner), _) if owner.client != self.id => {
                 let sender = expectations.sender(owner.client);
                 let text = format!("got the answer to {sender} frame {}", owner.sequence);
                 self.on_replaced(Kind::Foreign, text, line, now, ledger);
             }
-            _ if self.in_flight.is_empty() => {
+            (_, None) => {
                 let text = format!("got {} when no answer was due", quoted(line));
                 self.on_extra(Kind::Unexpected, &text, ledger);
             }
-            _ => {
-                let front = self.in_flight[0].what;
-                let text = difference(expectations.answer(self.frame(front)), line);
+            (_, Some(front)) => {
+                let text = difference(expectations.answer(self.frame(front.what)), line);
                 self.on_replaced(Kind::Altered, text, line, now, ledger);
             }
         }
@@ -338,15 +314,14 @@ impl Client {
     /// Which frame in flight, other than the first, `line` is the answer to. An answer that many
     /// frames could have (of SLEEP, an error) is taken for the second one's only.
     fn place_in_flight(&self, line: &[u8], expectations: &mut Expectations) -> Option<usize> {
-        let last = if expectations.is_distinctive(line) {
+        let looked_at = if expectations.is_distinctive(line) {
             self.in_flight.len()
         } else {
-            self.in_flight.len().min(2)
+            2
         };
-        (1..last).find(|&place| {
-            let frame = self.frame(self.in_flight[place].what);
-            expectations.is_answer(frame, line)
-        })
+        let mut frames = self.in_flight.iter().take(looked_at).skip(1);
+        let place = frames.position(|other| expectations.is_answer(self.frame(other.what), line));
+        place.map(|place| place + 1)
     }
 
     /// The frame in flight at `place` was answered before the ones in front of it.
@@ -368,14 +343,13 @@ impl Client {
         expectations: &mut Expectations,
     ) -> Option<u32> {
         if let Some(owner) = owner {
-            let waits = |retry: &Retry| retry.what.sequence == owner.sequence;
-            let is_repeated = owner.client == self.id && !self.retries.iter().any(waits);
-            return is_repeated.then_some(owner.sequence);
+            let mut retries = self.retries.iter();
+            let waits = retries.any(|retry| retry.what.sequence == owner.sequence);
+            return (owner.client == self.id && !waits).then_some(owner.sequence);
         }
         let last = self.last_answered?;
-        expectations
-            .is_answer(self.frame_of(last), line)
-            .then_some(last)
+        let is_repeated = expectations.is_answer(self.frame_of(last), line);
+        is_repeated.then_some(last)
     }
 
     /// A line that is not the answer of the frame whose answer is due came in its place.
@@ -479,8 +453,11 @@ impl Client {
     }
 
     fn settle(&self, doubt: Doubt, now: Instant, ledger: &mut Ledger) {
-        let what = doubt.what;
-        let (kind, text) = doubt.unanswered();
+        self.decide(doubt.what, doubt.unanswered(), now, ledger);
+    }
+
+    /// The doubt about `what` is decided: it is a failure of this kind, with this text.
+    fn decide(&self, what: Try, (kind, text): (Kind, String), now: Instant, ledger: &mut Ledger) {
         ledger.failed(self.sender, kind, what.intended, now);
         self.fail(ledger, kind, what.sequence, &text);
     }

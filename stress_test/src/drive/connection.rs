@@ -6,6 +6,7 @@
 //! or take, and remembers what it was not able to finish.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -13,46 +14,16 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::check::expectations::Expectations;
 use crate::check::failure::Kind;
 use crate::drive::client::{Client, Next, Taken};
-use crate::figures::ledger::Ledger;
+use crate::drive::desk::{Desk, READ_BYTES};
 use crate::figures::measure::Share;
-use crate::load::plan::Plan;
 use crate::load::template::Framing;
 
 /// No new request is written out while so many bytes of earlier ones are unsent.
 const OUTBOX_BYTES: usize = 64 * 1024;
-/// What one read takes at most.
-const READ_BYTES: usize = 64 * 1024;
 /// A response line may be so much longer than the longest right one before it is given up.
 const LINE_MARGIN_BYTES: usize = 1024;
-
-/// What all connections share.
-#[derive(Debug)]
-pub(crate) struct Desk {
-    /// Requests and right answers.
-    pub(crate) expectations: Expectations,
-    /// The account of the run.
-    pub(crate) ledger: Ledger,
-    timeout: Duration,
-    longest_line_bytes: usize,
-    read_buffer: Vec<u8>,
-}
-
-impl Desk {
-    /// The desk of `plan`.
-    pub(crate) fn new(plan: &Plan, ledger: Ledger) -> Self {
-        let expectations = Expectations::new(plan);
-        Self {
-            longest_line_bytes: expectations.longest_answer_bytes() + LINE_MARGIN_BYTES,
-            expectations,
-            ledger,
-            timeout: plan.timeout,
-            read_buffer: vec![0; READ_BYTES],
-        }
-    }
-}
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,9 +202,8 @@ impl Connection {
         }
     }
 
-    /// Looks for what has taken too long.
-    pub(crate) fn check_time(&mut self, now: Instant, desk: &mut Desk) {
-        let timeout = desk.timeout;
+    /// Looks for what has taken longer than `timeout`.
+    pub(crate) fn check_time(&mut self, timeout: Duration, now: Instant, desk: &mut Desk) {
         let stalled = now.saturating_duration_since(self.progress) >= timeout;
         match self.phase {
             Phase::Connected | Phase::Over => {}
@@ -271,20 +241,17 @@ impl Connection {
     }
 
     fn fill_outbox(&mut self, now: Instant, desk: &mut Desk) {
-        let Desk {
-            expectations,
-            ledger,
-            ..
-        } = desk;
         while self.outbox.len() - self.outbox_start < OUTBOX_BYTES && !self.ends_stream {
             let Some(what) = self.client.next_try(now) else {
                 break;
             };
             let frame = self.client.frame(what);
-            self.ends_stream = expectations.append_request(frame, &mut self.outbox);
+            let outbox = &mut self.outbox;
+            self.ends_stream = desk.expectations.append_request(frame, outbox);
             let end_offset = self.sent_bytes + (self.outbox.len() - self.outbox_start) as u64;
+            let (ends_stream, ledger) = (self.ends_stream, &mut desk.ledger);
             self.client
-                .queued(what, end_offset, self.ends_stream, now, ledger);
+                .queued(what, end_offset, ends_stream, now, ledger);
         }
     }
 
@@ -342,45 +309,38 @@ impl Connection {
     }
 
     fn read(&mut self, to_the_end: bool, desk: &mut Desk) {
+        let mut buffer = mem::take(&mut desk.read_buffer);
         while let Some(stream) = &mut self.stream {
-            match stream.read(&mut desk.read_buffer) {
-                Ok(0) => return self.end("connection closed by the server", desk),
+            match stream.read(&mut buffer) {
+                Ok(0) => self.end("connection closed by the server", desk),
                 Ok(count) => {
                     let now = Instant::now();
                     self.progress = now;
                     match desk.expectations.framing() {
-                        Framing::Lines => self.take_lines(count, now, desk),
-                        Framing::Lengths => self.take_answers(count, now, desk),
+                        Framing::Lines => self.take_lines(&buffer[..count], now, desk),
+                        Framing::Lengths => self.take_answers(&buffer[..count], now, desk),
                     }
                     if count < READ_BYTES && !to_the_end {
-                        return;
+                        break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => return self.on_read_error(&error, desk),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => self.on_read_error(&error, desk),
             }
         }
+        desk.read_buffer = buffer;
     }
 
-    /// Hands the lines in the first `count` bytes of the read buffer to the client.
-    fn take_lines(&mut self, count: usize, now: Instant, desk: &mut Desk) {
-        let Desk {
-            expectations,
-            ledger,
-            read_buffer,
-            longest_line_bytes,
-            ..
-        } = desk;
-        let mut rest = &read_buffer[..count];
+    /// Hands the lines in `bytes` to the client.
+    fn take_lines(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) {
+        let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let next = if self.partial.is_empty() {
-                self.client.on_line(&rest[..end], now, expectations, ledger)
+                self.client.on_line(&rest[..end], now, desk)
             } else {
                 self.partial.extend_from_slice(&rest[..end]);
-                let next = self
-                    .client
-                    .on_line(&self.partial, now, expectations, ledger);
+                let next = self.client.on_line(&self.partial, now, desk);
                 self.partial.clear();
                 next
             };
@@ -390,26 +350,19 @@ impl Connection {
             rest = &rest[end + 1..];
         }
         self.partial.extend_from_slice(rest);
-        if self.partial.len() > *longest_line_bytes {
+        let longest = desk.expectations.longest_answer_bytes() + LINE_MARGIN_BYTES;
+        if self.partial.len() > longest {
             let text = "given up in a line that is longer than any right answer";
             self.end(text, desk);
         }
     }
 
-    /// Hands the first `count` bytes of the read buffer to the client, which knows where an answer
-    /// ends.
-    fn take_answers(&mut self, count: usize, now: Instant, desk: &mut Desk) {
-        let Desk {
-            expectations,
-            ledger,
-            read_buffer,
-            ..
-        } = desk;
-        self.partial.extend_from_slice(&read_buffer[..count]);
+    /// Hands `bytes` to the client, which knows where an answer ends.
+    fn take_answers(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) {
+        self.partial.extend_from_slice(bytes);
         let mut start = 0;
         while start < self.partial.len() {
-            let bytes = &self.partial[start..];
-            match self.client.on_bytes(bytes, now, expectations, ledger) {
+            match self.client.on_bytes(&self.partial[start..], now, desk) {
                 Taken::Answer(length) => start += length,
                 Taken::Nothing => break,
                 Taken::Abandon => return self.close(),

@@ -16,7 +16,8 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::check::failure::{Failures, Kind, Sender};
 use crate::drive::client::{Client, Demand};
-use crate::drive::connection::{Connection, Desk, Phase};
+use crate::drive::connection::{Connection, Phase};
+use crate::drive::desk::Desk;
 use crate::drive::pace::Pace;
 use crate::figures::ledger::{Ledger, Window};
 use crate::figures::outcome::{Effort, Ended, Outcome, Standing};
@@ -269,7 +270,7 @@ impl Driver {
         self.next_sweep = now + SWEEP_EVERY;
         for connection in &mut self.connections[..self.begun] {
             let was_connecting = connection.phase() == Phase::Connecting;
-            connection.check_time(now, &mut self.desk);
+            connection.check_time(self.plan.timeout, now, &mut self.desk);
             if was_connecting && connection.phase() == Phase::Over {
                 self.failed += 1;
                 let error = io::Error::from(ErrorKind::TimedOut);

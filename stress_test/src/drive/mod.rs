@@ -8,6 +8,7 @@ pub(crate) mod alarm;
 pub(crate) mod backoff;
 pub(crate) mod client;
 pub(crate) mod connection;
+pub(crate) mod desk;
 pub(crate) mod doubt;
 pub(crate) mod driver;
 pub(crate) mod in_flight;

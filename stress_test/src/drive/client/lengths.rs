@@ -10,9 +10,8 @@ use std::time::Instant;
 
 use super::{Client, Next};
 use crate::check::expectations::Expectations;
-use crate::check::failure::{Kind, difference, quoted};
-use crate::drive::doubt::{Cause, Doubt};
-use crate::figures::ledger::Ledger;
+use crate::check::failure::{Kind, difference};
+use crate::drive::desk::Desk;
 
 /// Of a wrong answer so many bytes are shown, or as many as it should have.
 const SHOWN_BYTES: usize = 64;
@@ -40,46 +39,34 @@ enum Extent {
 impl Client {
     /// Takes one answer off the beginning of `bytes`, which are not empty.
     #[inline]
-    pub(crate) fn on_bytes(
-        &mut self,
-        bytes: &[u8],
-        now: Instant,
-        expectations: &mut Expectations,
-        ledger: &mut Ledger,
-    ) -> Taken {
+    pub(crate) fn on_bytes(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) -> Taken {
         if let Some(front) = self.in_flight.front() {
-            let due = expectations.answer(self.frame(front.what));
+            let due = desk.expectations.answer(self.frame(front.what));
             if bytes.starts_with(due) {
                 let length = due.len();
                 self.hear(now);
-                let front = self.pop_front(now, ledger);
-                self.verify(&front, &bytes[..length], now, ledger);
+                let front = self.pop_front(now, &mut desk.ledger);
+                self.verify(&front, &bytes[..length], now, &mut desk.ledger);
                 return Taken::Answer(length);
             }
             if due.starts_with(bytes) {
                 return Taken::Nothing;
             }
         }
-        self.on_wrong_bytes(bytes, now, expectations, ledger)
+        self.on_wrong_bytes(bytes, now, desk)
     }
 
-    fn on_wrong_bytes(
-        &mut self,
-        bytes: &[u8],
-        now: Instant,
-        expectations: &mut Expectations,
-        ledger: &mut Ledger,
-    ) -> Taken {
-        let length = match self.extent(bytes, expectations) {
+    fn on_wrong_bytes(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) -> Taken {
+        let length = match self.extent(bytes, &mut desk.expectations) {
             Extent::Known(length) => length,
             Extent::Open => return Taken::Nothing,
             Extent::Unknown if self.in_flight.is_empty() => bytes.len(),
             Extent::Unknown => {
-                self.on_nobodys_bytes(bytes, now, expectations, ledger);
+                self.on_nobodys_bytes(bytes, now, desk);
                 return Taken::Abandon;
             }
         };
-        match self.on_line(&bytes[..length], now, expectations, ledger) {
+        match self.on_line(&bytes[..length], now, desk) {
             Next::Continue => Taken::Answer(length),
             Next::Abandon => Taken::Abandon,
         }
@@ -114,20 +101,13 @@ impl Client {
     }
 
     /// Bytes came for the answer that is due, and are no request's.
-    fn on_nobodys_bytes(
-        &mut self,
-        bytes: &[u8],
-        now: Instant,
-        expectations: &mut Expectations,
-        ledger: &mut Ledger,
-    ) {
+    fn on_nobodys_bytes(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) {
+        let (expectations, ledger) = (&mut desk.expectations, &mut desk.ledger);
         let what = self.pop_front(now, ledger).what;
         let expected = expectations.answer(self.frame(what));
         let shown = &bytes[..bytes.len().min(expected.len().max(SHOWN_BYTES))];
         let text = difference(expected, shown);
-        let (kind, line) = (Kind::Altered, quoted(shown));
-        let cause = Cause::Replaced { kind, text, line };
-        self.settle(Doubt { what, cause }, now, ledger);
+        self.decide(what, (Kind::Altered, text), now, ledger);
         let cause = "connection given up, as the next answer may begin anywhere,";
         self.on_end(cause, b"", now, ledger);
     }

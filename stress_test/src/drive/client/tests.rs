@@ -10,8 +10,7 @@ use crate::load::template::Exchange;
 /// A client, and a server that says what the test says.
 struct Bench {
     client: Client,
-    expectations: Expectations,
-    ledger: Ledger,
+    desk: Desk,
     now: Instant,
     sent: Vec<Try>,
 }
@@ -37,18 +36,17 @@ impl Bench {
 
     fn with(plan: &Plan) -> Self {
         let now = Instant::now();
-        let expectations = Expectations::new(plan);
+        let desk = Desk::new(plan, Ledger::new(Failures::new(false), now));
         let demand = Demand {
             frames: plan.load.frames(),
             paced: matches!(plan.load, Load::Rate(_)),
             max_inflight: plan.max_inflight,
             retries: plan.retries,
-            last_frame_alone: expectations.last_frame_may_end_the_stream(1),
+            last_frame_alone: desk.expectations.last_frame_may_end_the_stream(1),
         };
         Self {
             client: Client::new(1, Sender::Client(1), demand, plan.seed, now),
-            expectations,
-            ledger: Ledger::new(Failures::new(false), now),
+            desk,
             now,
             sent: Vec::new(),
         }
@@ -59,9 +57,12 @@ impl Bench {
         let before = self.sent.len();
         while let Some(what) = self.client.next_try(self.now) {
             let frame = self.client.frame(what);
-            let ends_stream = self.expectations.append_request(frame, &mut Vec::new());
+            let ends_stream = self
+                .desk
+                .expectations
+                .append_request(frame, &mut Vec::new());
             let offset = self.sent.len() as u64;
-            let ledger = &mut self.ledger;
+            let ledger = &mut self.desk.ledger;
             self.client
                 .queued(what, offset, ends_stream, self.now, ledger);
             self.client.written_up_to(offset, self.now, ledger);
@@ -74,26 +75,12 @@ impl Bench {
     }
 
     fn say(&mut self, line: &[u8]) -> Next {
-        let Self {
-            client,
-            expectations,
-            ledger,
-            now,
-            ..
-        } = self;
-        client.on_line(line, *now, expectations, ledger)
+        self.client.on_line(line, self.now, &mut self.desk)
     }
 
     /// Takes one answer off the beginning of `bytes`.
     fn give(&mut self, bytes: &[u8]) -> Taken {
-        let Self {
-            client,
-            expectations,
-            ledger,
-            now,
-            ..
-        } = self;
-        client.on_bytes(bytes, *now, expectations, ledger)
+        self.client.on_bytes(bytes, self.now, &mut self.desk)
     }
 
     /// The right answer to a frame of this client.
@@ -103,6 +90,7 @@ impl Bench {
 
     fn answer_of(&mut self, client: u32, sequence: u32) {
         let line = self
+            .desk
             .expectations
             .answer(Frame { client, sequence })
             .to_vec();
@@ -116,9 +104,9 @@ impl Bench {
     /// Ends the connection and returns what was wrong.
     fn failures(mut self) -> Vec<String> {
         self.client
-            .on_end("closed", b"", self.now, &mut self.ledger);
-        self.ledger.clients.assert_balanced();
-        self.ledger.failures.first().to_vec()
+            .on_end("closed", b"", self.now, &mut self.desk.ledger);
+        self.desk.ledger.clients.assert_balanced();
+        self.desk.ledger.failures.first().to_vec()
     }
 }
 
@@ -135,7 +123,7 @@ fn no_more_than_max_inflight_are_under_way() {
     assert!(!bench.client.is_done());
     bench.answer(4);
     assert!(bench.client.is_done());
-    assert_eq!(bench.ledger.clients.verified, 5);
+    assert_eq!(bench.desk.ledger.clients.verified, 5);
     assert!(bench.failures().is_empty());
 }
 
@@ -155,8 +143,8 @@ fn a_refused_frame_is_sent_again_after_its_backoff_and_answered_in_its_new_place
     bench.answer(2);
     bench.answer(0);
     assert!(bench.client.is_done());
-    assert_eq!(bench.ledger.clients.busy_answers, 1);
-    assert_eq!(bench.ledger.clients.verified, 3);
+    assert_eq!(bench.desk.ledger.clients.busy_answers, 1);
+    assert_eq!(bench.desk.ledger.clients.verified, 3);
     assert!(bench.failures().is_empty());
 }
 
@@ -190,7 +178,7 @@ fn an_overtaken_frame_is_missing_if_its_answer_never_comes() {
 #[test]
 fn a_foreign_answer_is_traced_to_its_client() {
     let mut bench = Bench::new(2, 2);
-    bench.expectations.append_request(
+    bench.desk.expectations.append_request(
         Frame {
             client: 3,
             sequence: 0,
@@ -230,7 +218,7 @@ fn a_late_answer_is_missing_and_not_taken_for_another() {
     assert!(bench.client.is_overdue(bench.now, timeout));
     let next = bench
         .client
-        .on_timeout(timeout, bench.now, &mut bench.ledger);
+        .on_timeout(timeout, bench.now, &mut bench.desk.ledger);
     assert_eq!(next, Next::Continue);
     assert_eq!(bench.send(), [1]);
     bench.wait(2000);
@@ -251,7 +239,7 @@ fn two_timeouts_in_a_row_give_the_connection_up() {
     assert_eq!(
         bench
             .client
-            .on_timeout(timeout, bench.now, &mut bench.ledger),
+            .on_timeout(timeout, bench.now, &mut bench.desk.ledger),
         Next::Continue
     );
     bench.send();
@@ -259,11 +247,11 @@ fn two_timeouts_in_a_row_give_the_connection_up() {
     assert_eq!(
         bench
             .client
-            .on_timeout(timeout, bench.now, &mut bench.ledger),
+            .on_timeout(timeout, bench.now, &mut bench.desk.ledger),
         Next::Abandon
     );
     assert!(bench.client.is_done());
-    assert_eq!(bench.ledger.failures.total(), 30);
+    assert_eq!(bench.desk.ledger.failures.total(), 30);
 }
 
 #[test]
@@ -275,12 +263,12 @@ fn the_end_of_the_connection_loses_all_that_is_outstanding() {
     assert_eq!(bench.say(BUSY), Next::Continue);
     bench
         .client
-        .on_end("closed", b"OK c1", bench.now, &mut bench.ledger);
+        .on_end("closed", b"OK c1", bench.now, &mut bench.desk.ledger);
     assert!(bench.client.is_done());
-    assert_eq!(bench.ledger.failures.total(), 99);
+    assert_eq!(bench.desk.ledger.failures.total(), 99);
     let text =
         "client 1 frame 1: missing: closed after 1 of 100 answers and half a line, \"OK c1\"";
-    assert_eq!(bench.ledger.failures.first(), [text]);
+    assert_eq!(bench.desk.ledger.failures.first(), [text]);
 }
 
 #[test]
@@ -301,8 +289,11 @@ fn service_time_counts_from_the_last_byte_written_and_latency_from_the_intention
     for end_offset in [100, 200] {
         let what = bench.client.next_try(bench.now).expect("a frame");
         let frame = bench.client.frame(what);
-        bench.expectations.append_request(frame, &mut Vec::new());
-        let ledger = &mut bench.ledger;
+        bench
+            .desk
+            .expectations
+            .append_request(frame, &mut Vec::new());
+        let ledger = &mut bench.desk.ledger;
         bench
             .client
             .queued(what, end_offset, false, bench.now, ledger);
@@ -310,15 +301,15 @@ fn service_time_counts_from_the_last_byte_written_and_latency_from_the_intention
     bench.wait(50);
     bench
         .client
-        .written_up_to(199, bench.now, &mut bench.ledger);
+        .written_up_to(199, bench.now, &mut bench.desk.ledger);
     bench.wait(50);
     bench
         .client
-        .written_up_to(200, bench.now, &mut bench.ledger);
+        .written_up_to(200, bench.now, &mut bench.desk.ledger);
     bench.wait(10);
     bench.answer(0);
     bench.answer(1);
-    let tally = &bench.ledger.clients;
+    let tally = &bench.desk.ledger.clients;
     let ms = |latencies: &Latencies| {
         let (shortest, longest) = (latencies.shortest(), latencies.longest());
         (shortest.as_millis(), longest.as_millis())
@@ -356,7 +347,7 @@ fn a_paced_client_sends_what_it_is_offered_and_counts_from_when_that_was_due() {
     bench.wait(5);
     bench.answer(0);
     assert!(bench.client.has_room());
-    let tally = &bench.ledger.clients;
+    let tally = &bench.desk.ledger.clients;
     assert_eq!(tally.latencies.longest(), Duration::from_millis(705));
     assert_eq!(tally.service.longest(), Duration::from_millis(5));
     bench.client.stop();
@@ -377,7 +368,7 @@ fn a_retried_frame_keeps_the_time_that_it_was_due() {
     assert_eq!(bench.send(), [0]);
     bench.wait(3);
     bench.answer(0);
-    let tally = &bench.ledger.clients;
+    let tally = &bench.desk.ledger.clients;
     assert_eq!(tally.latencies.longest(), Duration::from_millis(113));
     assert_eq!(tally.service.longest(), Duration::from_millis(3));
     assert_eq!(tally.busy_latencies.longest(), Duration::from_millis(100));
@@ -396,8 +387,8 @@ fn what_gets_no_answer_stays_in_the_latencies_as_at_least_its_age() {
     bench.wait(700);
     bench
         .client
-        .on_end("closed", b"", bench.now, &mut bench.ledger);
-    let tally = &bench.ledger.clients;
+        .on_end("closed", b"", bench.now, &mut bench.desk.ledger);
+    let tally = &bench.desk.ledger.clients;
     assert_eq!((tally.verified, tally.missing), (1, 2));
     assert_eq!(tally.latencies.unanswered(), 2);
     assert_eq!(tally.latencies.count(), 3);
@@ -414,8 +405,10 @@ fn a_server_that_says_nonsense_only_costs_bounded_memory() {
         assert!(bench.client.doubts.len() <= MAX_DOUBTS);
     }
     assert!(bench.client.is_done());
-    bench.client.settle_doubts(bench.now, &mut bench.ledger);
-    assert_eq!(bench.ledger.failures.total(), 1000);
+    bench
+        .client
+        .settle_doubts(bench.now, &mut bench.desk.ledger);
+    assert_eq!(bench.desk.ledger.failures.total(), 1000);
 }
 
 #[test]
@@ -428,7 +421,7 @@ fn an_answer_is_taken_when_all_of_its_bytes_are_there() {
     assert_eq!(bench.give(b"<01\n0000\n><01"), Taken::Answer(10));
     assert_eq!(bench.give(b"<01\n0001\n>"), Taken::Answer(10));
     assert!(bench.client.is_done());
-    assert_eq!(bench.ledger.clients.verified, 2);
+    assert_eq!(bench.desk.ledger.clients.verified, 2);
     assert!(bench.failures().is_empty());
 }
 
@@ -437,7 +430,10 @@ fn answers_of_known_lengths_are_traced_like_lines() {
     let mut bench = Bench::of_lengths(6, 6);
     let (client, sequence) = (2, 0);
     let other = Frame { client, sequence };
-    bench.expectations.append_request(other, &mut Vec::new());
+    bench
+        .desk
+        .expectations
+        .append_request(other, &mut Vec::new());
     bench.send();
     // The first half of the next but one is nothing yet.
     assert_eq!(bench.give(b"<01\n0001"), Taken::Nothing);
