@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
 pub(crate) use self::shared::{LoadArguments, OutputArguments, RequestArguments, TargetArguments};
-use self::values::{file, length, rate, seconds_or_none, threshold, whole};
+use self::values::{file, rate, seconds, whole};
 pub(crate) use self::values::{is_asked_for, one_line};
 use crate::figures::threshold::Threshold;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan};
@@ -103,23 +103,19 @@ pub(crate) struct RunArguments {
     rate: Option<f64>,
 
     /// How requests are spread in time with --rate
-    #[arg(
-        long,
-        env = "STRESS_TEST_ARRIVALS",
-        default_value = "poisson",
-        value_enum
-    )]
+    #[arg(long, env = "STRESS_TEST_ARRIVALS", default_value = "poisson")]
     arrivals: Arrivals,
 
     /// Seconds for which requests are due, 0.1 to 86400 [default: 10 with --rate; otherwise --frames
     /// ends the load]. With --rate, what is due at the end may still be sent for a second, and is
     /// a failure (unsent) after that
-    #[arg(long, env = "STRESS_TEST_DURATION", value_name = "SECONDS", value_parser = length)]
+    #[arg(long, env = "STRESS_TEST_DURATION", value_name = "SECONDS",
+        value_parser = seconds(0.1, 86_400.0))]
     duration: Option<Duration>,
 
     /// Seconds at the beginning that are verified but not measured, 0 to 86400
     #[arg(long, env = "STRESS_TEST_WARMUP", default_value = "0", value_name = "SECONDS",
-        value_parser = seconds_or_none)]
+        value_parser = seconds(0.0, 86_400.0))]
     warmup: Duration,
 
     #[command(flatten)]
@@ -146,7 +142,6 @@ pub(crate) struct RunArguments {
         long,
         env = "STRESS_TEST_HOG_MIX",
         value_name = "MIX",
-        value_enum,
         conflicts_with = "send"
     )]
     hog_mix: Option<Mix>,
@@ -160,14 +155,8 @@ pub(crate) struct RunArguments {
     /// Fails the run (exit 4) when a condition is met, such as 'p99>5ms', 'service.p99.9>=20ms',
     /// 'busy>0.1%', 'rate<20k', 'unsent>0'; several are separated by commas. A percentile that the
     /// sample is too small for fails too
-    #[arg(
-        long,
-        env = "STRESS_TEST_FAIL_IF",
-        value_name = "CONDITION",
-        value_delimiter = ',',
-        value_parser = threshold,
-        help_heading = "Output"
-    )]
+    #[arg(long, env = "STRESS_TEST_FAIL_IF", value_name = "CONDITION", value_delimiter = ',',
+        value_parser = Threshold::parse, help_heading = "Output")]
     pub(crate) fail_if: Vec<Threshold>,
 
     /// Writes every figure into this file, in the format of docs/stress_test.schema.json

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::shared::{LoadArguments, OutputArguments, RequestArguments, TargetArguments};
-use super::values::{file, length, rate, seconds_or_none, threshold, whole};
+use super::values::{file, rate, seconds, whole};
 use crate::figures::threshold::Threshold;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
 
@@ -19,7 +19,8 @@ use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
 #[derive(Debug, Args)]
 pub(crate) struct SeriesArguments {
     /// Seconds of it that are verified but not measured, 0 to 86400
-    #[arg(long, default_value = "0.5", value_name = "SECONDS", value_parser = seconds_or_none)]
+    #[arg(long, default_value = "0.5", value_name = "SECONDS",
+        value_parser = seconds(0.0, 86_400.0))]
     pub(crate) warmup: Duration,
 
     #[command(flatten)]
@@ -70,8 +71,7 @@ pub(crate) struct SweepArguments {
         long,
         default_value = "echo,hash,sleep,balanced",
         value_name = "MIX,...",
-        value_delimiter = ',',
-        value_enum
+        value_delimiter = ','
     )]
     pub(crate) mix: Vec<Mix>,
 
@@ -94,7 +94,7 @@ pub(crate) struct SweepArguments {
     pub(crate) server_arg: Vec<OsString>,
 
     /// Seconds of one measurement, warmup included, 0.1 to 86400
-    #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = length)]
+    #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = seconds(0.1, 86_400.0))]
     pub(crate) duration: Duration,
 
     #[command(flatten)]
@@ -131,7 +131,7 @@ pub(crate) struct RampArguments {
     /// What has to hold, separated by commas: conditions as those of --fail-if of a run, turned
     /// round
     #[arg(long, default_value = "p99<10ms,busy<0.1%", value_name = "CONDITION,...",
-        value_delimiter = ',', value_parser = threshold)]
+        value_delimiter = ',', value_parser = Threshold::parse)]
     pub(crate) slo: Vec<Threshold>,
 
     /// The first rate in requests a second, 0.1 to 10M
@@ -155,17 +155,12 @@ pub(crate) struct RampArguments {
     pub(crate) requests: RequestArguments,
 
     /// How requests are spread in time
-    #[arg(
-        long,
-        env = "STRESS_TEST_ARRIVALS",
-        default_value = "poisson",
-        value_enum
-    )]
+    #[arg(long, env = "STRESS_TEST_ARRIVALS", default_value = "poisson")]
     pub(crate) arrivals: Arrivals,
 
     /// Seconds of a step, warmup included, 0.1 to 86400; longer where a percentile of --slo needs
     /// more requests than that gives, up to a minute
-    #[arg(long, default_value = "3", value_name = "SECONDS", value_parser = length)]
+    #[arg(long, default_value = "3", value_name = "SECONDS", value_parser = seconds(0.1, 86_400.0))]
     pub(crate) duration: Duration,
 
     #[command(flatten)]

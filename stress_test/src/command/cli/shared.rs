@@ -66,7 +66,7 @@ pub(crate) struct TargetArguments {
 #[derive(Debug, Args)]
 pub(crate) struct RequestArguments {
     /// What to ask for; balanced is half SLEEP, half ECHO; errors provokes every error text
-    #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo", value_enum)]
+    #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo")]
     pub(crate) mix: Mix,
 
     // Help says "n in braces", as clap makes a line break of it without a width.
@@ -142,7 +142,7 @@ pub(crate) struct LoadArguments {
     /// Seconds that a connection may stay without a response while one is due, 0.1 to 3600; then
     /// those requests are missing, and after two such waits in a row the connection is given up
     #[arg(long, env = "STRESS_TEST_TIMEOUT", default_value = "10", value_name = "SECONDS",
-        value_parser = seconds)]
+        value_parser = seconds(0.1, 3600.0))]
     pub(crate) timeout: Duration,
 
     /// Connections begun per second, 1 to 1000000; the load starts when all are made

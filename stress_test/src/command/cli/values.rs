@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 
-use crate::figures::threshold::Threshold;
 use crate::load::plan::Span;
 
 /// The lowest and the highest rate.
@@ -33,21 +32,22 @@ pub(crate) fn is_asked_for(error: &clap::Error) -> bool {
 }
 
 pub(crate) fn whole<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (MIN..=MAX).contains(number));
+    let number = text.parse().ok();
+    let number = number.filter(|number| (MIN..=MAX).contains(number));
     number.ok_or_else(|| format!("a whole number from {MIN} to {MAX} is needed"))
 }
 
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (0.1..=3600.0).contains(number));
-    number
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "a number of seconds from 0.1 to 3600 is needed".to_owned())
+/// A number of seconds.
+pub(crate) fn seconds(
+    min: f64,
+    max: f64,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
+    move |text| {
+        let number = text.parse().ok();
+        let number = number.filter(|number| (min..=max).contains(number));
+        let seconds = number.map(Duration::from_secs_f64);
+        seconds.ok_or_else(|| format!("a number of seconds from {min} to {max} is needed"))
+    }
 }
 
 pub(crate) fn span(text: &str) -> Result<Span, String> {
@@ -68,33 +68,6 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let rate = number.parse().ok().map(|number: f64| number * factor);
     rate.filter(|rate| RATES.contains(rate))
         .ok_or_else(|| "a number from 0.1 to 10000000, or with k or M, is needed".to_owned())
-}
-
-/// Seconds, 0 included.
-pub(crate) fn seconds_or_none(text: &str) -> Result<Duration, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (0.0..=86_400.0).contains(number));
-    number
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "a number of seconds from 0 to 86400 is needed".to_owned())
-}
-
-/// Seconds, not too few to measure something.
-pub(crate) fn length(text: &str) -> Result<Duration, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (0.1..=86_400.0).contains(number));
-    number
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "a number of seconds from 0.1 to 86400 is needed".to_owned())
-}
-
-/// A condition.
-pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
-    Threshold::parse(text)
 }
 
 /// A file to write; that it has a name is all that can be said.
