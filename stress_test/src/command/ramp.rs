@@ -7,7 +7,6 @@
 
 mod search;
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -24,8 +23,8 @@ use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::results::{self, RunResult, SCHEMA, Verdict};
 use crate::figures::threshold::Threshold;
 use crate::load::plan::{Load, OpenLoop, Plan};
+use crate::output;
 use crate::output::progress::Progress;
-use crate::output::report::{Milliseconds, load_in_words};
 
 /// A step is not made longer than this, however large a sample it needs.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
@@ -55,7 +54,7 @@ pub(crate) fn ramp(arguments: &RampArguments) -> Result<u8, Error> {
     }
     let result = ramp.into_result()?;
     publish(&result, json, "table", |out| {
-        write_table(out, &result, series.output.quiet)
+        output::ramp::write(out, &result, series.output.quiet)
     })?;
     Ok(result.exit_code)
 }
@@ -210,61 +209,4 @@ fn step(rate: f64, result: RunResult, slo: &[Threshold]) -> RampStep {
         latency: result.latency,
         service: result.service,
     }
-}
-
-fn write_table(out: &mut impl Write, result: &RampResult, brief: bool) -> io::Result<()> {
-    let slo = result.slo.join(", ");
-    if !brief {
-        writeln!(out, "target      {}", result.target)?;
-        writeln!(out, "load        {}, rising", load_in_words(&result.load))?;
-        writeln!(out, "level       {slo}\n")?;
-        writeln!(
-            out,
-            "{:>11} {:>11} {:>9} {:>9} {:>9} {:>9} {:>7}  holds",
-            "offered/s", "answers/s", "p50", "p99", "p99.9", "max", "busy"
-        )?;
-        for step in &result.steps {
-            write_step(out, step)?;
-        }
-    }
-    let rate = |rate: Option<f64>| rate.map(|rate| format!("{rate:.0}"));
-    let highest = rate(result.highest_rate_per_s).unwrap_or_else(|| "no rate".to_owned());
-    let broken = match (result.verdict, rate(result.lowest_broken_per_s)) {
-        (Verdict::GeneratorLimited, Some(broken)) => {
-            format!(" (at {broken} this program was the limit, not the server)")
-        }
-        (_, Some(broken)) => format!(" ({broken} does not)"),
-        (_, None) => String::new(),
-    };
-    writeln!(
-        out,
-        "{}: {highest} requests/s holds {slo}{broken}",
-        result.verdict
-    )
-}
-
-fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {
-    let at = |percent| match step.latency.us(percent) {
-        Some(us) => Milliseconds(us).to_string(),
-        None => "n/a".to_owned(),
-    };
-    let mut holds = if step.holds {
-        "yes".to_owned()
-    } else {
-        format!("no: {}", step.broken.join("; "))
-    };
-    if let (false, Some(why)) = (step.holds, &step.limited) {
-        holds += &format!("; generator-limited: {why}");
-    }
-    writeln!(
-        out,
-        "{:>11.0} {:>11.0} {:>9} {:>9} {:>9} {:>9} {:>7}  {holds}",
-        step.rate_per_s,
-        step.throughput_per_s,
-        at(50.0),
-        at(99.0),
-        at(99.9),
-        Milliseconds::of(step.latency.max_us).to_string(),
-        format!("{:.2} %", step.busy_percent),
-    )
 }

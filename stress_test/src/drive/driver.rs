@@ -1,4 +1,4 @@
-//! The event loop: connects all clients, starts them together, and turns until they are done.
+//! The event loop: connects all clients, starts them together, and ticks until they are done.
 //!
 //! Knows readiness, timers and signals; leaves bytes to `connection` and judgement to `client`.
 //!
@@ -25,9 +25,9 @@ use crate::load::plan::{Load, OpenLoop, Plan};
 
 const SIGNALS: Token = Token(usize::MAX);
 const ALARM: Token = Token(usize::MAX - 1);
-/// How many readiness events one turn takes.
+/// How many readiness events one tick takes.
 const EVENTS: usize = 1024;
-/// How many requests that are due one turn hands out, so that answers are read between them.
+/// How many requests that are due one tick hands out, so that answers are read between them.
 const HANDED_OUT: usize = 256;
 /// How often timeouts are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
@@ -51,7 +51,7 @@ pub(crate) fn run(
         .registry()
         .register(signals, SIGNALS, Interest::READABLE)?;
     let ended = loop {
-        if let Some(ended) = driver.turn(signals)? {
+        if let Some(ended) = driver.tick(signals)? {
             break ended;
         }
         if let Some(standing) = driver.standing(Instant::now()) {
@@ -89,7 +89,7 @@ struct Driver {
     /// The same, when the load ended.
     effort_until: Option<(Duration, Instant)>,
     next_show: Instant,
-    /// The last turn did not come to the end of what was due.
+    /// The last tick did not come to the end of what was due.
     more_to_hand_out: bool,
     hogs_stopped: bool,
     /// How many connections, from the first on, are over for certain.
@@ -111,11 +111,8 @@ impl Driver {
         let desk = Desk::new(plan, Ledger::new(failures, now));
         let connections = (0..plan.clients + plan.hogs).map(|id| {
             let sender = desk.expectations.sender(id);
-            let demand = demand(
-                plan,
-                sender,
-                desk.expectations.last_frame_may_end_the_stream(id),
-            );
+            let last_frame_alone = desk.expectations.last_frame_may_end_the_stream(id);
+            let demand = demand(plan, sender, last_frame_alone);
             Connection::new(Client::new(id, sender, demand, plan.seed, now), now)
         });
         Ok(Self {
@@ -145,7 +142,8 @@ impl Driver {
         })
     }
 
-    fn turn(&mut self, signals: &mut Signals) -> io::Result<Option<Ended>> {
+    /// One pass of the event loop. Returns how the run ended, when it has.
+    fn tick(&mut self, signals: &mut Signals) -> io::Result<Option<Ended>> {
         self.begin_connections(Instant::now());
         if self.take_events()? && signals.pending().next().is_some() {
             return Ok(Some(Ended::Interrupted));
@@ -183,7 +181,7 @@ impl Driver {
 
     /// Waits for events and handles them; says whether a signal was among them.
     fn take_events(&mut self) -> io::Result<bool> {
-        let mut events = self.events.take().expect("each turn puts the events back");
+        let mut events = self.events.take().expect("each tick puts the events back");
         let timeout = self.next_wake().saturating_duration_since(Instant::now());
         let polled = self.poll.poll(&mut events, Some(timeout));
         let mut signalled = false;
@@ -430,7 +428,7 @@ impl Driver {
         })
     }
 
-    /// Moves on over the connections that are over, which costs next to nothing per turn.
+    /// Moves on over the connections that are over, which costs next to nothing per tick.
     fn count_over(&mut self) {
         let open = self.connections[self.over..].iter();
         self.over += open

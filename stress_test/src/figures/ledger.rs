@@ -144,27 +144,24 @@ impl Ledger {
 
     /// A frame that was sent ended as a failure of `kind`.
     pub(crate) fn failed(&mut self, sender: Sender, kind: Kind, intended: Instant, now: Instant) {
-        let is_measured = self.is_measured(intended);
-        let tally = self.tally(sender);
         if kind == Kind::Missing {
-            tally.missing += 1;
-            if is_measured {
-                let age = now.saturating_duration_since(intended);
-                tally.latencies.record_unanswered(age);
-            }
+            self.tally(sender).missing += 1;
+            self.unanswered(sender, intended, now);
         } else {
-            tally.wrong += 1;
+            self.tally(sender).wrong += 1;
         }
     }
 
     /// A frame that was due at `intended` was not sent and will not be.
     pub(crate) fn unsent_due(&mut self, sender: Sender, intended: Instant, now: Instant) {
-        let is_measured = self.is_measured(intended);
-        let tally = self.tally(sender);
-        tally.unsent += 1;
-        if is_measured {
+        self.tally(sender).unsent += 1;
+        self.unanswered(sender, intended, now);
+    }
+
+    fn unanswered(&mut self, sender: Sender, intended: Instant, now: Instant) {
+        if self.is_measured(intended) {
             let age = now.saturating_duration_since(intended);
-            tally.latencies.record_unanswered(age);
+            self.tally(sender).latencies.record_unanswered(age);
         }
     }
 

@@ -6,5 +6,6 @@
 
 pub(crate) mod html;
 pub(crate) mod progress;
+pub(crate) mod ramp;
 pub(crate) mod report;
 pub(crate) mod sweep;

@@ -114,24 +114,20 @@ fn write_distribution(
     if distribution.count == 0 {
         return Ok(());
     }
-    let at = |percent| ShownPercentile(distribution.percentile(percent));
-    let last = at(99.99).0.filter(|percentile| percentile.is_lower_bound);
-    let at_least = if distribution.unanswered > 0 || last.is_some() {
-        ">="
-    } else {
-        ""
-    };
-    writeln!(
+    let last = distribution.percentile(99.99);
+    let is_bound = distribution.unanswered > 0 || last.is_some_and(|last| last.is_lower_bound);
+    let at_least = if is_bound { ">=" } else { "" };
+    write!(
         out,
-        "  {name:<9} min {}  p50 {}  p90 {}  p99 {}  p99.9 {}  p99.99 {}  max {at_least}{}",
-        Milliseconds::of(distribution.min_us),
-        at(50.0),
-        at(90.0),
-        at(99.0),
-        at(99.9),
-        at(99.99),
-        Milliseconds::of(distribution.max_us),
+        "  {name:<9} min {}",
+        Milliseconds::of(distribution.min_us)
     )?;
+    for percent in [50.0, 90.0, 99.0, 99.9, 99.99] {
+        let shown = ShownPercentile(distribution.percentile(percent));
+        write!(out, "  p{percent} {shown}")?;
+    }
+    let longest = Milliseconds::of(distribution.max_us);
+    writeln!(out, "  max {at_least}{longest}")?;
     if distribution.unanswered > 0 {
         writeln!(
             out,

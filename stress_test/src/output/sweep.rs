@@ -9,6 +9,12 @@ use std::io::{self, Write};
 use crate::figures::sweep::{CellFigures, Spread, SweepResult};
 use crate::output::report::Milliseconds;
 
+/// The names of the columns, as wide as the columns are.
+const HEAD: &str = concat!(
+    "mix       workers clients queue   answers/s  spread   ideal/s  of it",
+    "       p50       p99 srv CPU srv MiB gen CPU"
+);
+
 /// Writes `result`: the table and the verdict, or with `brief` failures and the verdict only.
 pub(crate) fn write(out: &mut impl Write, result: &SweepResult, brief: bool) -> io::Result<()> {
     if !brief {
@@ -49,23 +55,7 @@ fn write_table(out: &mut impl Write, result: &SweepResult) -> io::Result<()> {
         "seed        {} (repeat the requests with --seed {0})\n",
         result.seed
     )?;
-    writeln!(
-        out,
-        "{:<9} {:>7} {:>7} {:>5} {:>11} {:>7} {:>9} {:>6} {:>9} {:>9} {:>7} {:>7} {:>7}",
-        "mix",
-        "workers",
-        "clients",
-        "queue",
-        "answers/s",
-        "spread",
-        "ideal/s",
-        "of it",
-        "p50",
-        "p99",
-        "srv CPU",
-        "srv MiB",
-        "gen CPU"
-    )?;
+    writeln!(out, "{HEAD}")?;
     for cell in &result.cells {
         write_cell(out, cell)?;
     }
@@ -112,11 +102,8 @@ fn verdict_line(result: &SweepResult) -> String {
     let failures: u64 = result.cells.iter().map(|cell| cell.failures).sum();
     let busy: u64 = result.cells.iter().map(|cell| cell.busy).sum();
     let measured: usize = result.cells.iter().map(|cell| cell.rounds).sum();
-    let spread = result
-        .cells
-        .iter()
-        .map(|cell| cell.throughput_per_s.percent());
-    let widest = spread.fold(0.0, f64::max);
+    let spreads = result.cells.iter().map(|cell| cell.throughput_per_s);
+    let widest = spreads.map(Spread::percent).fold(0.0, f64::max);
     format!(
         "{}: {} cells, {measured} runs, {failures} failures, {busy} busy, widest spread {widest:.1} %",
         result.verdict,

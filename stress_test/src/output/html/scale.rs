@@ -113,14 +113,14 @@ impl Scale {
             all.filter(|value| inside.contains(value)).collect()
         };
         let found = grids.into_iter().map(of);
-        let mut last = Vec::new();
-        for values in found {
-            last = values;
-            if last.len() <= count + 1 {
-                break;
+        let coarser = |fine: Vec<f64>, coarse| {
+            if fine.len() <= count + 1 {
+                fine
+            } else {
+                coarse
             }
-        }
-        last
+        };
+        found.reduce(coarser).expect("there are grids")
     }
 }
 

@@ -1,0 +1,68 @@
+//! The table of a ramp on stdout.
+//!
+//! Knows columns and units; every figure comes from `figures`.
+//!
+//! Rule: the last line is the verdict, and it can be read without the table.
+
+use std::io::{self, Write};
+
+use crate::figures::ramp::{RampResult, RampStep};
+use crate::figures::results::Verdict;
+use crate::output::report::{Milliseconds, load_in_words};
+
+/// The names of the columns, as wide as the columns are.
+const HEAD: &str = "  offered/s   answers/s       p50       p99     p99.9       max    busy  holds";
+
+/// Writes `result`: the table and the verdict, or with `brief` the verdict only.
+pub(crate) fn write(out: &mut impl Write, result: &RampResult, brief: bool) -> io::Result<()> {
+    let slo = result.slo.join(", ");
+    if !brief {
+        writeln!(out, "target      {}", result.target)?;
+        writeln!(out, "load        {}, rising", load_in_words(&result.load))?;
+        writeln!(out, "level       {slo}\n")?;
+        writeln!(out, "{HEAD}")?;
+        for step in &result.steps {
+            write_step(out, step)?;
+        }
+    }
+    let rate = |rate: Option<f64>| rate.map(|rate| format!("{rate:.0}"));
+    let highest = rate(result.highest_rate_per_s).unwrap_or_else(|| "no rate".to_owned());
+    let broken = match (result.verdict, rate(result.lowest_broken_per_s)) {
+        (Verdict::GeneratorLimited, Some(broken)) => {
+            format!(" (at {broken} this program was the limit, not the server)")
+        }
+        (_, Some(broken)) => format!(" ({broken} does not)"),
+        (_, None) => String::new(),
+    };
+    writeln!(
+        out,
+        "{}: {highest} requests/s holds {slo}{broken}",
+        result.verdict
+    )
+}
+
+fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {
+    let at = |percent| match step.latency.us(percent) {
+        Some(us) => Milliseconds(us).to_string(),
+        None => "n/a".to_owned(),
+    };
+    let mut holds = if step.holds {
+        "yes".to_owned()
+    } else {
+        format!("no: {}", step.broken.join("; "))
+    };
+    if let (false, Some(why)) = (step.holds, &step.limited) {
+        holds += &format!("; generator-limited: {why}");
+    }
+    writeln!(
+        out,
+        "{:>11.0} {:>11.0} {:>9} {:>9} {:>9} {:>9} {:>7}  {holds}",
+        step.rate_per_s,
+        step.throughput_per_s,
+        at(50.0),
+        at(99.0),
+        at(99.9),
+        Milliseconds::of(step.latency.max_us).to_string(),
+        format!("{:.2} %", step.busy_percent),
+    )
+}
