@@ -128,8 +128,7 @@ impl Expectations {
                 ending == LineEnding::Eof
             }
             Source::Template(exchange) => {
-                let Frame { client, sequence } = frame;
-                exchange.send().append(client, sequence, outbox);
+                exchange.send().append(frame, outbox);
                 false
             }
         }
@@ -157,10 +156,7 @@ impl Expectations {
         self.answer.clear();
         match &mut self.source {
             Source::Protocol(protocol) => protocol.append_answer(frame, &mut self.answer),
-            Source::Template(exchange) => {
-                let Frame { client, sequence } = frame;
-                exchange.expect().append(client, sequence, &mut self.answer);
-            }
+            Source::Template(exchange) => exchange.expect().append(frame, &mut self.answer),
         }
         &self.answer
     }
@@ -185,10 +181,8 @@ impl Expectations {
             return None;
         }
         if let Some(frame) = line.strip_prefix(b"OK ").and_then(tagged_frame)
-            && self
-                .sent
-                .get(frame.client as usize)
-                .is_some_and(|&sent| frame.sequence < sent)
+            && let Some(&sent) = self.sent.get(frame.client as usize)
+            && frame.sequence < sent
             && self.is_answer(frame, line)
         {
             return Some(frame);

@@ -82,15 +82,10 @@ struct Ramp<'a> {
 
 impl Ramp<'_> {
     fn climb(&mut self, signals: &mut Signals) -> Result<(), Error> {
-        let RampArguments {
-            start,
-            max_rate,
-            precision,
-            series,
-            ..
-        } = self.arguments;
-        let mut search = Search::new(*start, *max_rate, f64::from(*precision) / 100.0);
-        let mut progress = Progress::new(series.output.quiet);
+        let arguments = self.arguments;
+        let precision = f64::from(arguments.precision) / 100.0;
+        let mut search = Search::new(arguments.start, arguments.max_rate, precision);
+        let mut progress = Progress::new(arguments.series.output.quiet);
         let began = Instant::now();
         while let Some(rate) = search.next() {
             let seconds = began.elapsed().as_secs_f64();

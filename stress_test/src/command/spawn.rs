@@ -233,14 +233,8 @@ fn copy_log(
     last_lines: &LastLines,
     show: bool,
 ) {
-    let mut log = BufReader::new(stderr);
-    let mut line = Vec::new();
-    while log
-        .read_until(b'\n', &mut line)
-        .is_ok_and(|count| count > 0)
-    {
-        let text = without_colours(&String::from_utf8_lossy(&line));
-        line.clear();
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         if show {
             eprintln!("server: {text}");
@@ -268,16 +262,6 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
     })
 }
 
-/// `line` without terminal colours, that is without `ESC [ ... m`.
-fn without_colours(line: &str) -> String {
-    let mut parts = line.split("\x1b[");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        plain.push_str(part.split_once('m').map_or("", |(_, text)| text));
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,10 +273,9 @@ mod tests {
             "INFO listening workers=4 addr=127.0.0.1:41234",
             "INFO listening addr=\"127.0.0.1:41234\" workers=4",
             r#"{"fields":{"message":"listening","addr":"127.0.0.1:41234","workers":4}}"#,
-            "\x1b[2m12:00\x1b[0m \x1b[3maddr\x1b[0m\x1b[2m=\x1b[0m127.0.0.1:41234 \x1b[3mw\x1b[0m",
         ];
         for line in lines {
-            let address = listening_address(&without_colours(line));
+            let address = listening_address(line);
             assert_eq!(
                 address,
                 Some(SocketAddr::from(([127, 0, 0, 1], 41234))),

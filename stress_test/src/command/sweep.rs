@@ -87,17 +87,9 @@ impl<'a> Sweep<'a> {
             let left = order.len() - done;
             let share = done as f64 / order.len() as f64;
             let seconds = self.seconds_left(done, left, began.elapsed());
-            let Cell {
-                mix,
-                workers,
-                clients,
-                queue,
-            } = self.cells[place];
-            let text = format!(
-                "{seconds:.0} s left: {mix}, {workers} workers, {clients} clients, queue {queue}"
-            );
-            progress.step(share, text);
-            let round = self.measure(self.cells[place], signals)?;
+            let cell = self.cells[place];
+            progress.step(share, format!("{seconds:.0} s left: {cell}"));
+            let round = self.measure(cell, signals)?;
             self.rounds[place].push(round);
         }
         Ok(())

@@ -48,19 +48,12 @@ impl Alarm {
             .saturating_duration_since(now)
             .max(Duration::from_nanos(1));
         let value = Itimerspec {
-            it_interval: timespec(Duration::ZERO),
-            it_value: timespec(wait),
+            it_interval: Timespec::default(),
+            it_value: wait.try_into().map_err(io::Error::other)?,
         };
         timerfd_settime(self.descriptor.as_fd(), TimerfdTimerFlags::empty(), &value)?;
         self.set_to = Some(time);
         Ok(())
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }
 

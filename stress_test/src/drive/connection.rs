@@ -205,13 +205,11 @@ impl Connection {
     /// Looks for what has taken longer than `timeout`.
     pub(crate) fn check_time(&mut self, timeout: Duration, now: Instant, desk: &mut Desk) {
         let stalled = now.saturating_duration_since(self.progress) >= timeout;
+        let seconds = timeout.as_secs_f64();
         match self.phase {
-            Phase::Connected | Phase::Over => {}
-            Phase::Connecting => {
-                if stalled && self.stream.is_some() {
-                    let text = format!("no connection within {} s", timeout.as_secs_f64());
-                    self.on_connect_failed(&io::Error::other(text), desk);
-                }
+            Phase::Connecting if stalled && self.stream.is_some() => {
+                let text = format!("no connection within {seconds} s");
+                self.on_connect_failed(&io::Error::other(text), desk);
             }
             Phase::Running if self.client.is_overdue(now, timeout) => {
                 match self.client.on_timeout(timeout, now, &mut desk.ledger) {
@@ -219,18 +217,14 @@ impl Connection {
                     Next::Abandon => self.close(),
                 }
             }
-            Phase::Running => {
-                if stalled && self.client.is_done() {
-                    self.end_unclosed("the server stopped reading", desk);
-                }
+            Phase::Running if stalled && self.client.is_done() => {
+                self.end_unclosed("the server stopped reading", desk);
             }
-            Phase::Closing => {
-                if stalled {
-                    let seconds = timeout.as_secs_f64();
-                    let text = format!("not closed within {seconds} s of the client's half-close");
-                    self.end_unclosed(&text, desk);
-                }
+            Phase::Closing if stalled => {
+                let text = format!("not closed within {seconds} s of the client's half-close");
+                self.end_unclosed(&text, desk);
             }
+            _ => {}
         }
     }
 

@@ -502,9 +502,5 @@ fn demand(plan: &Plan, sender: Sender, last_frame_alone: bool) -> Demand {
 /// The processor time of this thread so far.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Neither is negative.
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        time.tv_nsec.unsigned_abs() as u32,
-    )
+    Duration::try_from(time).expect("no thread has used a negative time")
 }

@@ -288,13 +288,26 @@ impl RunResult {
             thresholds_broken: Vec::new(),
         }
     }
-}
 
-impl RunResult {
     /// How many of all tries were refused as busy, if there were any tries.
     pub(crate) fn busy_percent(&self) -> Option<f64> {
         let tries = self.ledger.sent + self.busy.retried;
         (tries > 0).then(|| 100.0 * self.busy.answers as f64 / tries as f64)
+    }
+}
+
+impl LedgerFigures {
+    /// How many got their right answer.
+    pub(crate) fn verified(&self) -> u64 {
+        self.ok + self.expected_errors
+    }
+
+    /// What became of those that were sent.
+    pub(crate) fn ends_in_words(&self) -> String {
+        format!(
+            "{} OK + {} expected errors + {} busy + {} wrong + {} missing",
+            self.ok, self.expected_errors, self.busy, self.wrong, self.missing
+        )
     }
 }
 

@@ -4,6 +4,8 @@
 //!
 //! Rule: a median is never without its spread.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::figures::results::{RunResult, SCHEMA, Verdict};
@@ -136,6 +138,16 @@ pub(crate) struct Cell {
     pub(crate) clients: u32,
     /// The server's `--queue`.
     pub(crate) queue: u32,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, {} workers, {} clients, queue {}",
+            self.mix, self.workers, self.clients, self.queue
+        )
+    }
 }
 
 /// One round of a cell.

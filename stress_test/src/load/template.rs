@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use crate::load::payload::Frame;
 use crate::wire::append_decimal;
 
 /// A number has so many digits at most, where a template says how many.
@@ -152,15 +153,15 @@ impl Template {
         false
     }
 
-    /// Appends its bytes for a request of a client.
-    pub(crate) fn append(&self, client: u32, request: u32, out: &mut Vec<u8>) {
+    /// Appends its bytes for `frame`.
+    pub(crate) fn append(&self, frame: Frame, out: &mut Vec<u8>) {
         for piece in &self.pieces {
             match piece {
                 Piece::Bytes(bytes) => out.extend_from_slice(bytes),
                 Piece::Number { of, digits } => {
                     let number = match of {
-                        Of::Client => client,
-                        Of::Request => request,
+                        Of::Client => frame.client,
+                        Of::Request => frame.sequence,
                     };
                     match digits {
                         Some(digits) => append_digits(out, number, *digits),
@@ -289,10 +290,10 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn expanded(text: &str, client: u32, request: u32) -> String {
+    fn expanded(text: &str, client: u32, sequence: u32) -> String {
         let template = Template::parse(text).expect("a good template");
         let mut out = Vec::new();
-        template.append(client, request, &mut out);
+        template.append(Frame { client, sequence }, &mut out);
         assert!(out.len() <= template.longest_bytes());
         out.escape_ascii().to_string()
     }
@@ -379,7 +380,9 @@ mod tests {
             let exchange = Exchange::parse("x", expect).expect("a good template");
             assert_eq!(exchange.framing(), framing, "{expect}");
             let mut out = Vec::new();
-            exchange.expect().append(0, 7, &mut out);
+            let (client, sequence) = (0, 7);
+            let frame = Frame { client, sequence };
+            exchange.expect().append(frame, &mut out);
             assert_eq!(out.escape_ascii().to_string(), kept, "{expect}");
         }
     }

@@ -76,7 +76,7 @@ pub(crate) fn load_in_words(load: &LoadFigures) -> String {
 }
 
 fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
-    let verified = result.ledger.ok + result.ledger.expected_errors;
+    let verified = result.ledger.verified();
     writeln!(
         out,
         "answers     {verified} verified in {:.3} s, {:.0} frames/s",
@@ -175,30 +175,15 @@ fn write_account(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
 }
 
 fn ledger_in_words(ledger: &LedgerFigures) -> String {
-    let LedgerFigures {
-        planned,
-        sent,
-        unsent,
-        ok,
-        expected_errors,
-        busy,
-        wrong,
-        missing,
-        under_way,
-        balances,
-    } = ledger;
-    let mut text = format!("planned {planned} = sent {sent}");
-    if *unsent > 0 {
-        text += &format!(" + unsent {unsent}");
+    let mut text = format!("planned {} = sent {}", ledger.planned, ledger.sent);
+    if ledger.unsent > 0 {
+        text += &format!(" + unsent {}", ledger.unsent);
     }
-    text += &format!(
-        "; sent = {ok} OK + {expected_errors} expected errors + {busy} busy + {wrong} wrong \
-         + {missing} missing"
-    );
-    if *under_way > 0 {
-        text += &format!(" + {under_way} under way");
+    text += &format!("; sent = {}", ledger.ends_in_words());
+    if ledger.under_way > 0 {
+        text += &format!(" + {} under way", ledger.under_way);
     }
-    text + if *balances {
+    text + if ledger.balances {
         " (balances)"
     } else {
         " (DOES NOT BALANCE)"
@@ -257,7 +242,7 @@ fn verdict_line(result: &RunResult) -> String {
         "{}: {} = {} verified{refused}{hogs}, {} failures{}, {:.0} frames/s, p50 {}, p99 {}",
         result.verdict,
         load_in_words(&result.load),
-        ledger.ok + ledger.expected_errors,
+        ledger.verified(),
         result.failures.total,
         kinds(result),
         result.throughput_per_s,

@@ -22,15 +22,10 @@ pub(crate) fn write(out: &mut impl Write, result: &SweepResult, brief: bool) -> 
     }
     for cell in &result.cells {
         if let Some(failure) = &cell.first_failure {
-            let CellFigures {
-                mix,
-                workers,
-                failures,
-                ..
-            } = cell;
             writeln!(
                 out,
-                "{mix}, {workers} workers: {failures} failures, the first: {failure}"
+                "{}, {} workers: {} failures, the first: {failure}",
+                cell.mix, cell.workers, cell.failures
             )?;
         }
     }

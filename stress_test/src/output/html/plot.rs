@@ -217,12 +217,7 @@ impl Plot {
 
     fn svg(&self, size: &Size) -> String {
         let (x, y) = self.scales(size);
-        let Size {
-            class,
-            width,
-            height,
-            ..
-        } = size;
+        let (class, width, height) = (size.class, size.width, size.height);
         let mut svg = format!(
             "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
              aria-label=\"{}\">\n",

@@ -25,16 +25,8 @@ pub(crate) fn section(name: &str, run: &RunResult) -> String {
 
 fn summary(run: &RunResult) -> String {
     let ledger = &run.ledger;
-    let account = format!(
-        "{} planned, {} sent = {} OK + {} expected errors + {} busy + {} wrong + {} missing",
-        ledger.planned,
-        ledger.sent,
-        ledger.ok,
-        ledger.expected_errors,
-        ledger.busy,
-        ledger.wrong,
-        ledger.missing
-    );
+    let (planned, sent, ends) = (ledger.planned, ledger.sent, ledger.ends_in_words());
+    let account = format!("{planned} planned, {sent} sent = {ends}");
     let little = &run.little;
     let law = format!(
         "{:.2} in flight = {:.0}/s x {:.3} ms",
