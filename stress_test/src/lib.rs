@@ -7,16 +7,16 @@
 //!
 //! | folder | what lives there | what it may import |
 //! |---|---|---|
-//! | `command` | what the program can do: flags, exit codes, the server that it starts | all below |
+//! | `command` | what the program can do: flags, exit codes, the server it starts | all below |
 //! | `output` | what is shown: texts, tables, the page, progress | `figures`, `check` |
 //! | `drive` | who asks: the event loop, connections, clients | `figures`, `check`, `load` |
-//! | `figures` | what it came to: the account of a run and all that is computed from it | `check`, `load` |
-//! | `check` | what is right: the oracle, the words for what is wrong, a server with one fault | `load` |
+//! | `figures` | what it came to: the account of a run, and what follows | `check`, `load` |
+//! | `check` | what is right: the oracle, names of faults, a faulty server | `load` |
 //! | `load` | what is asked: the plan of a run, its requests and its timetable | |
 //! | `wire`, `random` | what oracle and load name in the same words; random numbers | |
 //!
 //! The oracle may import `wire` only, so that it stays independent of what is asked, and nothing
-//! here imports the server's crate. Only `drive` knows sockets, and a client there is pure state.
+//! here imports the server's crate. Clients are pure state; their connections alone know sockets.
 
 mod check;
 mod command;

@@ -19,8 +19,8 @@ const SHOWN_NAME_BYTES: usize = 32;
 
 /// Appends the right answer to `line`, without the LF that ends it on the wire.
 ///
-/// `line` holds no ending. With [`LineEnding::Lf`] it must not end in CR, as that CR would be part of
-/// the ending.
+/// `line` holds no ending. With [`LineEnding::Lf`] it must not end in CR, as that CR would be part
+/// of the ending.
 pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: LineEnding, answer: &mut Vec<u8>) {
     debug_assert!(ending != LineEnding::Lf || !line.ends_with(b"\r"));
     if is_too_long(limits, line, ending) {

@@ -89,12 +89,14 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
     /// Clients, each on a connection of its own, 1 to 50000
-    #[arg(long, env = "STRESS_TEST_CLIENTS", default_value = "50", value_parser = whole::<1, 50_000>)]
+    #[arg(long, env = "STRESS_TEST_CLIENTS", default_value = "50",
+        value_parser = whole::<1, 50_000>)]
     clients: u32,
 
     /// Requests of each client in a closed loop (one that sends when it has room), 1 to 1000000000
     #[arg(long, env = "STRESS_TEST_FRAMES", visible_alias = "requests",
-        conflicts_with_all = ["rate", "duration"], default_value = "100", value_parser = whole::<1, 1_000_000_000>)]
+        conflicts_with_all = ["rate", "duration"], default_value = "100",
+        value_parser = whole::<1, 1_000_000_000>)]
     frames: u32,
 
     /// Open loop: so many requests a second are due (1k is 1000, 0.1 to 10M), of all clients
@@ -106,9 +108,9 @@ pub(crate) struct RunArguments {
     #[arg(long, env = "STRESS_TEST_ARRIVALS", default_value = "poisson")]
     arrivals: Arrivals,
 
-    /// Seconds for which requests are due, 0.1 to 86400 [default: 10 with --rate; otherwise --frames
-    /// ends the load]. With --rate, what is due at the end may still be sent for a second, and is
-    /// a failure (unsent) after that
+    /// Seconds for which requests are due, 0.1 to 86400 [default: 10 with --rate; otherwise
+    /// --frames ends the load]. With --rate, what is due at the end may still be sent for a second,
+    /// and is a failure (unsent) after that
     #[arg(long, env = "STRESS_TEST_DURATION", value_name = "SECONDS",
         value_parser = seconds(0.1, 86_400.0))]
     duration: Option<Duration>,

@@ -101,8 +101,9 @@ impl SpawnedServer {
         self.child.id()
     }
 
-    /// Stops it with SIGTERM, and if that takes too long (in a `hurry`, sooner) with SIGKILL. Says what was wrong with its
-    /// end, if anything was: that it had ended before, did not stop, or did not exit with 0.
+    /// Stops it with SIGTERM, and if that takes too long (in a `hurry`, sooner) with SIGKILL. Says
+    /// what was wrong with its end, if anything was: that it had ended before, did not stop, or did
+    /// not exit with 0.
     pub(crate) fn stop(mut self, hurry: bool) -> anyhow::Result<Option<String>> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(Some(format!("ended by itself, {}", self.describe(status))));
@@ -185,8 +186,8 @@ impl Drop for SpawnedServer {
     }
 }
 
-/// The child inherits the mask of the thread that starts it, which for this moment is empty: whatever was
-/// blocked for this program, the server hears its signals.
+/// The child inherits the mask of the thread that starts it, which for this moment is empty:
+/// whatever was blocked for this program, the server hears its signals.
 fn spawn(path: &Path, options: &Options) -> anyhow::Result<Child> {
     let mask = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let child = spawn_with_present_mask(path, options);

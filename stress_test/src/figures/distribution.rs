@@ -27,7 +27,7 @@ pub(crate) struct Distribution {
     pub(crate) max_us: Option<f64>,
     /// The usual percentiles.
     pub(crate) percentiles: Vec<Percentile>,
-    /// Pairs of percentile and microseconds, up to the last one that the sample is large enough for.
+    /// Pairs of percentile and microseconds, up to the last one that the sample is enough for.
     pub(crate) curve: Vec<(f64, f64)>,
 }
 

@@ -160,7 +160,7 @@ pub(crate) struct Plan {
     pub(crate) load: Load,
     /// What becomes of requests due before this is verified, but not measured.
     pub(crate) warmup: Duration,
-    /// Requests that an ordinary client keeps under way at most, those waiting for a retry included.
+    /// Requests that an ordinary client keeps under way at most, with those that wait for a retry.
     pub(crate) max_inflight: usize,
     /// What is asked for.
     pub(crate) requests: Requests,

@@ -182,7 +182,8 @@ fn spawn_starts_the_server_with_its_flags_and_stops_it() {
 
 #[test]
 fn a_spawned_server_starts_with_a_clean_signal_mask() {
-    // Not a shell, which clears its mask itself. It ends at once, and the run fails; its mask is what matters.
+    // Not a shell, which clears its mask itself. It ends at once, and the run fails; its mask is
+    // what matters.
     let folder = folder_with_server(None);
     let (path, mask_path) = (folder.path().join("server"), folder.path().join("mask"));
     let script = format!(

@@ -148,7 +148,8 @@ pub(crate) struct RampArguments {
     pub(crate) precision: u32,
 
     /// Clients, each on a connection of its own, 1 to 50000
-    #[arg(long, env = "STRESS_TEST_CLIENTS", default_value = "50", value_parser = whole::<1, 50_000>)]
+    #[arg(long, env = "STRESS_TEST_CLIENTS", default_value = "50",
+        value_parser = whole::<1, 50_000>)]
     pub(crate) clients: u32,
 
     #[command(flatten)]

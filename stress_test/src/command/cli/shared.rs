@@ -43,7 +43,8 @@ pub(crate) struct TargetArguments {
     pub(crate) spawn: bool,
 
     /// The spawned server's --workers
-    #[arg(long, env = "STRESS_TEST_WORKERS", requires = "spawn", value_parser = whole::<1, 100_000>)]
+    #[arg(long, env = "STRESS_TEST_WORKERS", requires = "spawn",
+        value_parser = whole::<1, 100_000>)]
     pub(crate) workers: Option<u32>,
 
     /// The spawned server's --queue
@@ -71,15 +72,15 @@ pub(crate) struct RequestArguments {
 
     // Help says "n in braces", as clap makes a line break of it without a width.
     /// Sends this instead of a mix, to any server with one right answer to it. {c} stands for the
-    /// number of the client, n in braces for that of its request, both from 0; {c:4} and {n:8} are the
-    /// same in 4 and 8 digits. {{ and }} are braces, \n \r \t \0 \\ and \xHH bytes
+    /// number of the client, n in braces for that of its request, both from 0; {c:4} and {n:8} are
+    /// the same in 4 and 8 digits. {{ and }} are braces, \n \r \t \0 \\ and \xHH bytes
     #[arg(long, env = "STRESS_TEST_SEND", value_name = "TEMPLATE", requires = "expect",
         allow_hyphen_values = true, conflicts_with_all = ["mix", "payload", "sleep_ms"])]
     pub(crate) send: Option<String>,
 
-    /// The right answer to --send, to the byte, spelled in the same way; with numbers in it, swapped
-    /// answers can be found. One that is a line ends at its LF, any other has as many bytes as the
-    /// one that is due, and there a wrong one that is no request's ends the connection
+    /// The right answer to --send, to the byte, spelled in the same way; with numbers in it,
+    /// swapped answers can be found. One that is a line ends at its LF, any other has as many bytes
+    /// as the one that is due, and there a wrong one that is no request's ends the connection
     #[arg(
         long,
         env = "STRESS_TEST_EXPECT",
@@ -135,7 +136,8 @@ pub(crate) struct LoadArguments {
         value_parser = whole::<0, 86_400_000>)]
     pub(crate) max_sleep: u32,
 
-    /// Repeats the requests of an earlier run, 0 to 4294967295; the report names it [default: random]
+    /// Repeats the requests of an earlier run, 0 to 4294967295; the report names it [default:
+    /// random]
     #[arg(long, env = "STRESS_TEST_SEED", value_parser = whole::<0, { u32::MAX }>)]
     pub(crate) seed: Option<u32>,
 
