@@ -18,9 +18,10 @@ use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{catch_signals, create, measure, publish};
 use crate::command::target::Target;
+use crate::figures::load::LoadFigures;
 use crate::figures::outcome::Ended;
 use crate::figures::ramp::{RampResult, RampStep};
-use crate::figures::results::{self, RunResult, SCHEMA, Verdict};
+use crate::figures::results::{RunResult, SCHEMA, Verdict};
 use crate::figures::threshold::Threshold;
 use crate::load::plan::{Load, OpenLoop, Plan};
 use crate::output;
@@ -176,7 +177,7 @@ impl Ramp<'_> {
             slo: self.arguments.slo.iter().map(ToString::to_string).collect(),
             highest_rate_per_s: highest,
             lowest_broken_per_s: broken.map(|step| step.rate_per_s),
-            load: results::load_figures(&self.plan),
+            load: LoadFigures::of(&self.plan),
             steps,
         })
     }

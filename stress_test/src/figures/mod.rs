@@ -6,8 +6,9 @@
 //! them.
 
 pub(crate) mod distribution;
+pub(crate) mod generator;
 pub(crate) mod ledger;
-pub(crate) mod limits;
+pub(crate) mod load;
 pub(crate) mod measure;
 pub(crate) mod occupancy;
 pub(crate) mod outcome;

@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::figures::distribution::Distribution;
-use crate::figures::results::{LoadFigures, Verdict};
+use crate::figures::load::LoadFigures;
+use crate::figures::results::Verdict;
 
 /// One ramp.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,24 +6,24 @@
 //! version; one that is renamed, removed or means something else is.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::figures::distribution::{Distribution, microseconds};
+use crate::figures::generator::GeneratorFigures;
 use crate::figures::ledger::Tally;
-use crate::figures::limits;
+use crate::figures::load::LoadFigures;
 use crate::figures::measure::{Share, jains_index};
 use crate::figures::occupancy::Little;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::timeline::Timeline;
-use crate::load::plan::{Load, Plan, Requests};
+use crate::load::plan::Plan;
 
 /// The name and version of the format.
 pub(crate) const SCHEMA: &str = "reactor-pool/stress_test/1";
 
-/// What a load is named that is no mix.
-const TEMPLATE: &str = "template";
 /// Of more clients than this, so many evenly chosen from the sorted list stand for all.
 const SHOWN_SHARES: usize = 200;
 
@@ -90,45 +90,16 @@ pub(crate) enum Verdict {
     InterruptedFailing,
 }
 
-/// What was asked for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct LoadFigures {
-    /// `open` or `closed`.
-    pub(crate) r#loop: String,
-    /// Clients, each with a connection of its own.
-    pub(crate) clients: u32,
-    /// Frames of each client, in a closed loop that counts them.
-    pub(crate) frames: Option<u32>,
-    /// Offered requests per second, in an open loop.
-    pub(crate) rate_per_s: Option<f64>,
-    /// `poisson` or `uniform`, in an open loop.
-    pub(crate) arrivals: Option<String>,
-    /// How long requests were due, where time ended the load.
-    pub(crate) duration_s: Option<f64>,
-    /// What was due before was not measured.
-    pub(crate) warmup_s: f64,
-    /// Requests of one client under way at most.
-    pub(crate) max_inflight: usize,
-    /// What was asked for.
-    pub(crate) mix: String,
-    /// Characters of a payload.
-    pub(crate) payload: String,
-    /// Milliseconds of a SLEEP.
-    pub(crate) sleep_ms: String,
-    /// What each request was, where it was no mix.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) send: Option<String>,
-    /// What each answer had to be, where there was no mix.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) expect: Option<String>,
-    /// How often a refused request was sent again.
-    pub(crate) retries: u32,
-    /// How long an answer was waited for.
-    pub(crate) timeout_s: f64,
-    /// Pipelining clients beside.
-    pub(crate) hogs: u32,
-    /// Where the requests came from.
-    pub(crate) seed: u64,
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::GeneratorLimited => "GENERATOR-LIMITED",
+            Self::InterruptedClean => "INTERRUPTED (no failure so far)",
+            Self::InterruptedFailing => "INTERRUPTED (FAIL so far)",
+        })
+    }
 }
 
 /// What became of every frame of the ordinary clients.
@@ -165,17 +136,6 @@ pub(crate) struct BusyFigures {
     pub(crate) retried: u64,
     /// From written to refused.
     pub(crate) latency: Distribution,
-}
-
-/// The load generator itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct GeneratorFigures {
-    /// How much of one core its event loop used while measuring.
-    pub(crate) cpu_percent: Option<f64>,
-    /// In an open loop: how late requests were handed out that could have been sent.
-    pub(crate) own_lag: Option<Distribution>,
-    /// Why the figures are the generator's own limit, if they are.
-    pub(crate) limited: Option<String>,
 }
 
 /// How evenly the clients were served.
@@ -250,7 +210,7 @@ impl RunResult {
         });
         let ledger = ledger_figures(outcome);
         let latency = Distribution::of(&tally.latencies);
-        let generator = generator_figures(plan, outcome, &latency);
+        let generator = GeneratorFigures::of(plan, &outcome.effort, &latency);
         let hogs = (plan.hogs > 0).then(|| hog_figures(outcome));
         let failures = failure_figures(outcome);
         let little = tally.occupancy.little();
@@ -267,7 +227,7 @@ impl RunResult {
             verdict,
             exit_code: 0,
             target: target.to_owned(),
-            load: load_figures(plan),
+            load: LoadFigures::of(plan),
             elapsed_s: elapsed.as_secs_f64(),
             throughput_per_s: throughput(tally, outcome),
             ledger,
@@ -311,50 +271,6 @@ impl LedgerFigures {
     }
 }
 
-impl LoadFigures {
-    /// What was asked for, and how much of it.
-    pub(crate) fn in_words(&self) -> String {
-        match (&self.send, &self.expect) {
-            (Some(send), Some(expect)) => format!("send '{send}' expect '{expect}'"),
-            _ => format!(
-                "mix {}, payload {}, sleep {} ms",
-                self.mix, self.payload, self.sleep_ms
-            ),
-        }
-    }
-}
-
-/// What `plan` asks for.
-pub(crate) fn load_figures(plan: &Plan) -> LoadFigures {
-    let open = match plan.load {
-        Load::Rate(open) => Some(open),
-        Load::Frames(_) | Load::Duration(_) => None,
-    };
-    let (mix, exchange) = match &plan.requests {
-        Requests::Mixes { clients, .. } => (clients.to_string(), None),
-        Requests::Template(exchange) => (TEMPLATE.to_owned(), Some(exchange)),
-    };
-    LoadFigures {
-        r#loop: if open.is_some() { "open" } else { "closed" }.to_owned(),
-        clients: plan.clients,
-        frames: plan.load.frames(),
-        rate_per_s: open.map(|open| open.rate),
-        arrivals: open.map(|open| open.arrivals.to_string()),
-        duration_s: plan.load.duration().map(|duration| duration.as_secs_f64()),
-        warmup_s: plan.warmup.as_secs_f64(),
-        max_inflight: plan.max_inflight,
-        mix,
-        payload: plan.payload.to_string(),
-        sleep_ms: plan.sleep_ms.to_string(),
-        send: exchange.map(|exchange| exchange.send().to_string()),
-        expect: exchange.map(|exchange| exchange.expect().to_string()),
-        retries: plan.retries,
-        timeout_s: plan.timeout.as_secs_f64(),
-        hogs: plan.hogs,
-        seed: plan.seed,
-    }
-}
-
 fn ledger_figures(outcome: &Outcome) -> LedgerFigures {
     let tally = &outcome.ledger.clients;
     let was_interrupted = matches!(outcome.ended, Ended::Interrupted);
@@ -385,18 +301,6 @@ fn throughput(tally: &Tally, outcome: &Outcome) -> f64 {
     let end = window.until.map_or(last, |until| until.min(last));
     let length = end.saturating_duration_since(window.from);
     tally.in_window as f64 / length.as_secs_f64().max(1e-6)
-}
-
-fn generator_figures(plan: &Plan, outcome: &Outcome, latency: &Distribution) -> GeneratorFigures {
-    let effort = &outcome.effort;
-    let cpu_percent = limits::cpu_percent(effort);
-    let own_lag = effort.own_lag.as_ref().map(Distribution::of);
-    let limited = limits::why_limited(plan, cpu_percent, own_lag.as_ref(), latency);
-    GeneratorFigures {
-        cpu_percent,
-        own_lag,
-        limited,
-    }
 }
 
 fn fairness_figures(shares: &[Share], outcome: &Outcome) -> FairnessFigures {
@@ -469,8 +373,8 @@ pub(crate) mod tests {
     use crate::check::failure::{Failures, Sender};
     use crate::figures::ledger::{Ledger, Times};
     use crate::figures::outcome::Effort;
-    use crate::load::plan::Mix;
     use crate::load::plan::tests::plan;
+    use crate::load::plan::{Load, Mix};
 
     /// 3000 answers of 10 us to 30 ms, one each millisecond.
     pub(crate) fn outcome() -> Outcome {

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::results::Verdict;
-use crate::output::report::{Milliseconds, load_in_words};
+use crate::output::report::Milliseconds;
 
 /// The names of the columns, as wide as the columns are.
 const HEAD: &str = "  offered/s   answers/s       p50       p99     p99.9       max    busy  holds";
@@ -18,7 +18,7 @@ pub(crate) fn write(out: &mut impl Write, result: &RampResult, brief: bool) -> i
     let slo = result.slo.join(", ");
     if !brief {
         writeln!(out, "target      {}", result.target)?;
-        writeln!(out, "load        {}, rising", load_in_words(&result.load))?;
+        writeln!(out, "load        {}, rising", result.load.amount_in_words())?;
         writeln!(out, "level       {slo}\n")?;
         writeln!(out, "{HEAD}")?;
         for step in &result.steps {

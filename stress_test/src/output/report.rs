@@ -8,19 +8,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::figures::distribution::{Distribution, Percentile};
-use crate::figures::results::{LedgerFigures, LoadFigures, RunResult, Verdict};
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pass => "PASS",
-            Self::Fail => "FAIL",
-            Self::GeneratorLimited => "GENERATOR-LIMITED",
-            Self::InterruptedClean => "INTERRUPTED (no failure so far)",
-            Self::InterruptedFailing => "INTERRUPTED (FAIL so far)",
-        })
-    }
-}
+use crate::figures::results::{LedgerFigures, RunResult, Verdict};
 
 /// Writes the report of `result`: all of it, or with `brief` the failures and the verdict only.
 pub(crate) fn write(out: &mut impl Write, result: &RunResult, brief: bool) -> io::Result<()> {
@@ -40,7 +28,7 @@ fn write_load(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     writeln!(
         out,
         "load        {}, {} in flight each, {}",
-        load_in_words(load),
+        load.amount_in_words(),
         load.max_inflight,
         load.in_words()
     )?;
@@ -59,20 +47,6 @@ fn write_load(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         out,
         "seed        {seed} (repeat this run with --seed {seed})"
     )
-}
-
-/// How many clients do how much: what the report begins with, and the verdict.
-pub(crate) fn load_in_words(load: &LoadFigures) -> String {
-    let clients = load.clients;
-    match (load.rate_per_s, load.frames, load.duration_s) {
-        (Some(rate), _, Some(seconds)) => {
-            let arrivals = load.arrivals.as_deref().unwrap_or_default();
-            format!("{rate} requests/s ({arrivals}) for {seconds} s over {clients} clients")
-        }
-        (_, Some(frames), _) => format!("{clients} clients x {frames} frames"),
-        (_, _, Some(seconds)) => format!("{clients} clients for {seconds} s"),
-        _ => format!("{clients} clients"),
-    }
 }
 
 fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
@@ -241,7 +215,7 @@ fn verdict_line(result: &RunResult) -> String {
     format!(
         "{}: {} = {} verified{refused}{hogs}, {} failures{}, {:.0} frames/s, p50 {}, p99 {}",
         result.verdict,
-        load_in_words(&result.load),
+        result.load.amount_in_words(),
         ledger.verified(),
         result.failures.total,
         kinds(result),

@@ -8,7 +8,8 @@ use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Axis, Look, Plot, Point, Series};
 use super::scale::short;
 use crate::figures::distribution::Distribution;
-use crate::figures::results::{LoadFigures, RunResult, SliceFigures, TimelineFigures};
+use crate::figures::load::LoadFigures;
+use crate::figures::results::{RunResult, SliceFigures, TimelineFigures};
 
 /// The part of the page that shows `run`.
 pub(crate) fn section(name: &str, run: &RunResult) -> String {

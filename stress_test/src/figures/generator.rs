@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::figures::distribution::Distribution;
 use crate::figures::outcome::Effort;
 use crate::load::plan::{Load, Plan};
@@ -19,14 +21,38 @@ const HARMLESS_LAG_US: f64 = 1000.0;
 /// Nor does one that is up to this share of the latencies which it is part of.
 const HARMLESS_SHARE: f64 = 0.1;
 
+/// The load generator itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GeneratorFigures {
+    /// How much of one core its event loop used while measuring.
+    pub(crate) cpu_percent: Option<f64>,
+    /// In an open loop: how late requests were handed out that could have been sent.
+    pub(crate) own_lag: Option<Distribution>,
+    /// Why the figures are the generator's own limit, if they are.
+    pub(crate) limited: Option<String>,
+}
+
+impl GeneratorFigures {
+    /// The figures of `effort` in a run of `plan` that measured `latency`.
+    pub(crate) fn of(plan: &Plan, effort: &Effort, latency: &Distribution) -> Self {
+        let cpu_percent = cpu_percent(effort);
+        let own_lag = effort.own_lag.as_ref().map(Distribution::of);
+        Self {
+            limited: why_limited(plan, cpu_percent, own_lag.as_ref(), latency),
+            cpu_percent,
+            own_lag,
+        }
+    }
+}
+
 /// How much of one core the event loop used, if it ran long enough to tell.
-pub(crate) fn cpu_percent(effort: &Effort) -> Option<f64> {
+fn cpu_percent(effort: &Effort) -> Option<f64> {
     let percent = 100.0 * effort.cpu.as_secs_f64() / effort.elapsed.as_secs_f64();
     (effort.elapsed >= SHORTEST).then(|| (percent * 10.0).round() / 10.0)
 }
 
 /// Why the figures of a run are the generator's own limit, if they are.
-pub(crate) fn why_limited(
+fn why_limited(
     plan: &Plan,
     cpu_percent: Option<f64>,
     own_lag: Option<&Distribution>,

@@ -1,0 +1,110 @@
+//! What was asked for, as figures and in words.
+//!
+//! Knows the plan of a run; not what came of it.
+//!
+//! Rule: a run can be repeated from what stands here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::plan::{Load, Plan, Requests};
+
+/// What a load is named that is no mix.
+const TEMPLATE: &str = "template";
+/// What was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LoadFigures {
+    /// `open` or `closed`.
+    pub(crate) r#loop: String,
+    /// Clients, each with a connection of its own.
+    pub(crate) clients: u32,
+    /// Frames of each client, in a closed loop that counts them.
+    pub(crate) frames: Option<u32>,
+    /// Offered requests per second, in an open loop.
+    pub(crate) rate_per_s: Option<f64>,
+    /// `poisson` or `uniform`, in an open loop.
+    pub(crate) arrivals: Option<String>,
+    /// How long requests were due, where time ended the load.
+    pub(crate) duration_s: Option<f64>,
+    /// What was due before was not measured.
+    pub(crate) warmup_s: f64,
+    /// Requests of one client under way at most.
+    pub(crate) max_inflight: usize,
+    /// What was asked for.
+    pub(crate) mix: String,
+    /// Characters of a payload.
+    pub(crate) payload: String,
+    /// Milliseconds of a SLEEP.
+    pub(crate) sleep_ms: String,
+    /// What each request was, where it was no mix.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) send: Option<String>,
+    /// What each answer had to be, where there was no mix.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) expect: Option<String>,
+    /// How often a refused request was sent again.
+    pub(crate) retries: u32,
+    /// How long an answer was waited for.
+    pub(crate) timeout_s: f64,
+    /// Pipelining clients beside.
+    pub(crate) hogs: u32,
+    /// Where the requests came from.
+    pub(crate) seed: u64,
+}
+
+impl LoadFigures {
+    /// What `plan` asks for.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let open = match plan.load {
+            Load::Rate(open) => Some(open),
+            Load::Frames(_) | Load::Duration(_) => None,
+        };
+        let (mix, exchange) = match &plan.requests {
+            Requests::Mixes { clients, .. } => (clients.to_string(), None),
+            Requests::Template(exchange) => (TEMPLATE.to_owned(), Some(exchange)),
+        };
+        Self {
+            r#loop: if open.is_some() { "open" } else { "closed" }.to_owned(),
+            clients: plan.clients,
+            frames: plan.load.frames(),
+            rate_per_s: open.map(|open| open.rate),
+            arrivals: open.map(|open| open.arrivals.to_string()),
+            duration_s: plan.load.duration().map(|duration| duration.as_secs_f64()),
+            warmup_s: plan.warmup.as_secs_f64(),
+            max_inflight: plan.max_inflight,
+            mix,
+            payload: plan.payload.to_string(),
+            sleep_ms: plan.sleep_ms.to_string(),
+            send: exchange.map(|exchange| exchange.send().to_string()),
+            expect: exchange.map(|exchange| exchange.expect().to_string()),
+            retries: plan.retries,
+            timeout_s: plan.timeout.as_secs_f64(),
+            hogs: plan.hogs,
+            seed: plan.seed,
+        }
+    }
+
+    /// How many clients do how much.
+    pub(crate) fn amount_in_words(&self) -> String {
+        let clients = self.clients;
+        match (self.rate_per_s, self.frames, self.duration_s) {
+            (Some(rate), _, Some(seconds)) => {
+                let arrivals = self.arrivals.as_deref().unwrap_or_default();
+                format!("{rate} requests/s ({arrivals}) for {seconds} s over {clients} clients")
+            }
+            (_, Some(frames), _) => format!("{clients} clients x {frames} frames"),
+            (_, _, Some(seconds)) => format!("{clients} clients for {seconds} s"),
+            _ => format!("{clients} clients"),
+        }
+    }
+
+    /// What was asked for, and how much of it.
+    pub(crate) fn in_words(&self) -> String {
+        match (&self.send, &self.expect) {
+            (Some(send), Some(expect)) => format!("send '{send}' expect '{expect}'"),
+            _ => format!(
+                "mix {}, payload {}, sleep {} ms",
+                self.mix, self.payload, self.sleep_ms
+            ),
+        }
+    }
+}
