@@ -56,7 +56,6 @@ pub(crate) struct Connection {
     writable: bool,
     /// The last request ended the stream: when the outbox is empty, the sending side is shut down.
     ends_stream: bool,
-    half_closed: bool,
     /// The beginning of a line whose LF has not come.
     partial: Vec<u8>,
     /// The retry that the driver has a timer for.
@@ -78,7 +77,6 @@ impl Connection {
             sent_bytes: 0,
             writable: false,
             ends_stream: false,
-            half_closed: false,
             partial: Vec::new(),
             timer: None,
             is_ready: false,
@@ -292,12 +290,9 @@ impl Connection {
     }
 
     fn half_close(&mut self) {
-        if self.half_closed {
-            return;
-        }
-        self.half_closed = true;
         if let Some(stream) = &self.stream {
-            // It fails if the peer is gone already; how that happened, the read side says.
+            // It fails if the peer is gone already; how that happened, the read side says. A second
+            // time it does nothing.
             stream.shutdown(Shutdown::Write).ok();
         }
     }

@@ -25,9 +25,12 @@ pub(crate) struct Threshold {
     text: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Which times of a run.
+type Times = fn(&RunResult) -> &Distribution;
+
+#[derive(Debug, Clone, Copy)]
 enum Figure {
-    Time(Kind, Point),
+    Time(Times, Point),
     BusyPercent,
     Throughput,
     Failures,
@@ -35,14 +38,7 @@ enum Figure {
     Unsent,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
-    Latency,
-    Service,
-    SendLag,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 enum Point {
     Percentile(f64),
     Min,
@@ -132,11 +128,11 @@ impl fmt::Display for Threshold {
 
 impl Figure {
     fn parse(text: &str) -> Option<Self> {
-        let (kind, point) = match text.split_once('.') {
-            Some(("service", point)) => (Kind::Service, point),
-            Some(("lag", point)) => (Kind::SendLag, point),
-            Some(("latency", point)) => (Kind::Latency, point),
-            _ => (Kind::Latency, text),
+        let (times, point): (Times, &str) = match text.split_once('.') {
+            Some(("service", point)) => (|run| &run.service, point),
+            Some(("lag", point)) => (|run| &run.send_lag, point),
+            Some(("latency", point)) => (|run| &run.latency, point),
+            _ => (|run| &run.latency, text),
         };
         let point = match point {
             "min" => Point::Min,
@@ -147,7 +143,7 @@ impl Figure {
                 None => return Self::parse_count(text),
             },
         };
-        Some(Self::Time(kind, point))
+        Some(Self::Time(times, point))
     }
 
     fn parse_count(text: &str) -> Option<Self> {
@@ -177,14 +173,7 @@ impl Figure {
     fn of(self, result: &RunResult) -> Option<f64> {
         let ledger = &result.ledger;
         match self {
-            Self::Time(kind, point) => {
-                let distribution = match kind {
-                    Kind::Latency => &result.latency,
-                    Kind::Service => &result.service,
-                    Kind::SendLag => &result.send_lag,
-                };
-                point.of(distribution)
-            }
+            Self::Time(times, point) => point.of(times(result)),
             Self::BusyPercent => result.busy_percent(),
             Self::Throughput => Some(result.throughput_per_s),
             Self::Failures => Some(result.failures.total as f64),
