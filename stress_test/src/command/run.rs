@@ -12,8 +12,8 @@ use crate::command::target::Target;
 use crate::figures::results::{RunResult, Verdict};
 use crate::figures::threshold::Threshold;
 use crate::load::plan::{Load, Plan};
+use crate::output;
 use crate::output::progress::Progress;
-use crate::output::report;
 
 /// Runs what `arguments` say, and returns the exit code.
 pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Error> {
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Error> {
     let mut result = RunResult::of(&plan, &name, &outcome);
     conclude(&mut result, &plan, &arguments.fail_if);
     publish(&result, json, "report", |out| {
-        report::write(out, &result, arguments.output.quiet)
+        output::run::write(out, &result, arguments.output.quiet)
     })?;
     Ok(result.exit_code)
 }

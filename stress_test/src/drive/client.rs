@@ -21,8 +21,8 @@ use crate::drive::backoff::backoff;
 use crate::drive::desk::Desk;
 use crate::drive::doubt::{Cause, Doubt};
 use crate::drive::in_flight::{InFlight, Retry, Try};
+use crate::figures::latencies::Share;
 use crate::figures::ledger::Ledger;
-use crate::figures::measure::Share;
 use crate::load::payload::Frame;
 use crate::random;
 

@@ -17,7 +17,7 @@ use mio::{Interest, Registry, Token};
 use crate::check::failure::Kind;
 use crate::drive::client::{Client, Next, Taken};
 use crate::drive::desk::{Desk, READ_BYTES};
-use crate::figures::measure::Share;
+use crate::figures::latencies::Share;
 use crate::load::template::Framing;
 
 /// No new request is written out while so many bytes of earlier ones are unsent.

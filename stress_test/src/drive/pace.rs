@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use crate::drive::alarm::Alarm;
-use crate::figures::measure::Latencies;
+use crate::figures::latencies::Latencies;
 use crate::load::plan::OpenLoop;
 use crate::load::schedule::Schedule;
 

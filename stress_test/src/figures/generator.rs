@@ -82,7 +82,7 @@ fn why_limited(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::measure::Latencies;
+    use crate::figures::latencies::Latencies;
     use crate::load::plan::Mix;
     use crate::load::plan::tests::plan;
 

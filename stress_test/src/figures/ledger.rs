@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::check::failure::{Failures, Kind, Sender};
-use crate::figures::measure::Latencies;
+use crate::figures::latencies::Latencies;
 use crate::figures::occupancy::Occupancy;
 use crate::figures::timeline::Timeline;
 

@@ -7,9 +7,9 @@
 
 pub(crate) mod distribution;
 pub(crate) mod generator;
+pub(crate) mod latencies;
 pub(crate) mod ledger;
 pub(crate) mod load;
-pub(crate) mod measure;
 pub(crate) mod occupancy;
 pub(crate) mod outcome;
 pub(crate) mod ramp;

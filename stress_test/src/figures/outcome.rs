@@ -7,8 +7,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::figures::latencies::{Latencies, Share};
 use crate::figures::ledger::Ledger;
-use crate::figures::measure::{Latencies, Share};
 
 /// How a run ended.
 #[derive(Debug)]

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::distribution::{Distribution, microseconds};
 use crate::figures::generator::GeneratorFigures;
+use crate::figures::latencies::{Share, jains_index};
 use crate::figures::ledger::Tally;
 use crate::figures::load::LoadFigures;
-use crate::figures::measure::{Share, jains_index};
 use crate::figures::occupancy::Little;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::timeline::Timeline;

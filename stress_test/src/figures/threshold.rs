@@ -8,7 +8,7 @@
 use std::fmt;
 
 use crate::figures::distribution::{Distribution, PERCENTILES};
-use crate::figures::measure::SAMPLES_ABOVE;
+use crate::figures::latencies::SAMPLES_ABOVE;
 use crate::figures::results::RunResult;
 
 /// Whether a figure and a value are in order.

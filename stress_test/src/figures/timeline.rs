@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::figures::measure::LONGEST;
+use crate::figures::latencies::LONGEST;
 
 /// How long a slice is at first.
 const FIRST_SLICE: Duration = Duration::from_millis(100);

@@ -7,5 +7,5 @@
 pub(crate) mod html;
 pub(crate) mod progress;
 pub(crate) mod ramp;
-pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod sweep;

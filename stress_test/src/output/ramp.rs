@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::results::Verdict;
-use crate::output::report::Milliseconds;
+use crate::output::run::Milliseconds;
 
 /// The names of the columns, as wide as the columns are.
 const HEAD: &str = "  offered/s   answers/s       p50       p99     p99.9       max    busy  holds";

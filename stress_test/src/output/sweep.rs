@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use crate::figures::sweep::{CellFigures, Spread, SweepResult};
-use crate::output::report::Milliseconds;
+use crate::output::run::Milliseconds;
 
 /// The names of the columns, as wide as the columns are.
 const HEAD: &str = concat!(

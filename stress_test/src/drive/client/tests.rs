@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::failure::Failures;
-use crate::figures::measure::Latencies;
+use crate::figures::latencies::Latencies;
 use crate::load::plan::tests::plan;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
 use crate::load::template::Exchange;
