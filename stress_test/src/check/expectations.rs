@@ -8,7 +8,7 @@ use std::mem;
 
 use crate::check::failure::Sender;
 use crate::check::oracle;
-use crate::load::payload::{Frame, tagged_frame};
+use crate::load::frame::{Frame, tagged_frame};
 use crate::load::plan::{Plan, Requests};
 use crate::load::template::{Exchange, Framing};
 use crate::load::workload::Workload;

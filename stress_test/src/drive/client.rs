@@ -23,7 +23,7 @@ use crate::drive::doubt::{Cause, Doubt};
 use crate::drive::in_flight::{InFlight, Retry, Try};
 use crate::figures::latencies::Share;
 use crate::figures::ledger::Ledger;
-use crate::load::payload::Frame;
+use crate::load::frame::Frame;
 use crate::random;
 
 /// More doubts of one client than this are settled, oldest first.

@@ -7,7 +7,8 @@
 
 use fastrand::Rng;
 
-use crate::load::payload::{Frame, Payloads, append_tag};
+use crate::load::frame::{Frame, append_tag};
+use crate::load::payload::Payloads;
 use crate::wire::{LineEnding, append_decimal};
 
 const CORNERS: &[fn(&mut Line<'_>)] = &[

@@ -4,6 +4,7 @@
 //!
 //! Rule: everything in it follows from the plan, and the plan from the command line.
 
+pub(crate) mod frame;
 pub(crate) mod hostile;
 pub(crate) mod payload;
 pub(crate) mod plan;

@@ -1,4 +1,4 @@
-//! What tells one request from all others: its frame, and the payload that carries it.
+//! The arguments of ECHO and HASH, each of which carries its frame.
 //!
 //! Knows frames and the seed; not which operation is asked for.
 //!
@@ -7,9 +7,10 @@
 
 use fastrand::Rng;
 
+use crate::load::frame::{Frame, append_tag};
 use crate::load::plan::Span;
 use crate::random;
-use crate::wire::{Limits, append_decimal};
+use crate::wire::Limits;
 
 /// Where the filler of a payload may begin in the table of filler.
 const FILLER_STARTS: usize = 1 << 16;
@@ -20,16 +21,6 @@ const PRINTABLE: Span = Span {
     min: 0x21,
     max: 0x7e,
 };
-
-/// One request of one client. Both are counted from 0; the hogs are numbered after the ordinary
-/// clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Frame {
-    /// Which client sends it.
-    pub(crate) client: u32,
-    /// Its number among the requests of that client.
-    pub(crate) sequence: u32,
-}
 
 /// The arguments of ECHO and HASH.
 #[derive(Debug)]
@@ -87,28 +78,6 @@ impl Payloads {
     }
 }
 
-/// Appends what tells a frame from all others.
-pub(crate) fn append_tag(frame: Frame, line: &mut Vec<u8>) {
-    line.push(b'c');
-    append_decimal(line, u64::from(frame.client));
-    line.extend_from_slice(b".f");
-    append_decimal(line, u64::from(frame.sequence));
-    line.push(b'.');
-}
-
-/// The frame that a text begins with the tag of.
-pub(crate) fn tagged_frame(text: &[u8]) -> Option<Frame> {
-    let (client, rest) = split_number(text.strip_prefix(b"c")?)?;
-    let (sequence, rest) = split_number(rest.strip_prefix(b".f")?)?;
-    rest.starts_with(b".").then_some(Frame { client, sequence })
-}
-
-fn split_number(text: &[u8]) -> Option<(u32, &[u8])> {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
-    let number = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
-    Some((number, &text[end..]))
-}
-
 /// Numbers of a span in an order in which neighbours differ: from frame to frame it steps on by
 /// about the golden section of the span, and comes to each number equally often.
 #[derive(Debug)]
@@ -145,31 +114,5 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
         a
     } else {
         greatest_common_divisor(b, a % b)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_tags_are_read() {
-        assert_eq!(
-            tagged_frame(b"c12.f345.x"),
-            Some(Frame {
-                client: 12,
-                sequence: 345
-            })
-        );
-        for text in [
-            &b"c12.f345"[..],
-            b"c.f3.",
-            b"c1.f.",
-            b"x1.f2.",
-            b"c99999999999.f1.",
-            b"",
-        ] {
-            assert_eq!(tagged_frame(text), None, "{}", text.escape_ascii());
-        }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::load::payload::Frame;
+use crate::load::frame::Frame;
 use crate::wire::append_decimal;
 
 /// A number has so many digits at most, where a template says how many.

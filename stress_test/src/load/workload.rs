@@ -8,8 +8,9 @@
 
 use fastrand::Rng;
 
+use crate::load::frame::Frame;
 use crate::load::hostile;
-use crate::load::payload::{Frame, Payloads, Rotation};
+use crate::load::payload::{Payloads, Rotation};
 use crate::load::plan::{Mix, Plan};
 use crate::random;
 use crate::wire::{LineEnding, append_decimal};
@@ -84,7 +85,7 @@ impl Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::payload::tagged_frame;
+    use crate::load::frame::tagged_frame;
     use crate::load::plan::Span;
     use crate::load::plan::tests::plan;
     use std::collections::HashSet;
