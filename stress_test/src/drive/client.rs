@@ -6,14 +6,13 @@
 //!
 //! Rule: every frame ends as exactly one of verified, refused (busy, with retries off), failed.
 
-mod lengths;
+pub(crate) mod lengths;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-pub(crate) use self::lengths::Taken;
 use crate::check::expectations::Expectations;
 use crate::check::failure::{Kind, Sender, difference, quoted};
 use crate::check::oracle::{BUSY, TOO_MANY_CONNECTIONS};

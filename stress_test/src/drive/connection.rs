@@ -15,7 +15,8 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::check::failure::Kind;
-use crate::drive::client::{Client, Next, Taken};
+use crate::drive::client::lengths::Taken;
+use crate::drive::client::{Client, Next};
 use crate::drive::desk::{Desk, READ_BYTES};
 use crate::figures::latencies::Share;
 use crate::load::template::Framing;

@@ -8,9 +8,9 @@
 
 use std::time::Instant;
 
-use super::{Client, Next};
 use crate::check::expectations::Expectations;
 use crate::check::failure::{Kind, difference};
+use crate::drive::client::{Client, Next};
 use crate::drive::desk::Desk;
 
 /// Of a wrong answer so many bytes are shown, or as many as it should have.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::check::failure::Failures;
+use crate::drive::client::lengths::Taken;
 use crate::figures::latencies::Latencies;
 use crate::load::plan::tests::plan;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
