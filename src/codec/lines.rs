@@ -30,7 +30,7 @@ impl Codec for Lines {
     }
 
     fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
-        let Some(at) = memchr(LF, &bytes[seen..]) else {
+        let Some(at) = find_lf(&bytes[seen..]) else {
             if without_cr(bytes) <= self.max_line {
                 return Frame::Incomplete;
             }
@@ -56,7 +56,7 @@ impl Codec for Lines {
     }
 
     fn skip(&self, bytes: &[u8]) -> Option<usize> {
-        memchr(LF, bytes).map(|lf| lf + 1)
+        find_lf(bytes).map(|lf| lf + 1)
     }
 
     fn finish(
@@ -66,7 +66,7 @@ impl Codec for Lines {
         start: usize,
     ) -> Result<Outcome, NotOneResponse> {
         let line = &out[start..];
-        if memchr(LF, line).is_some() {
+        if find_lf(line).is_some() {
             return Err(NotOneResponse("the handler wrote more than one line"));
         }
         let outcome = match line.starts_with(b"OK") {
@@ -92,6 +92,17 @@ impl Codec for Lines {
         }
         out.push(LF);
     }
+}
+
+/// Where the first LF is. Most lines are short, and end before `memchr` has begun: looking at their
+/// bytes one by one buys a tenth of the throughput of deep pipelines.
+fn find_lf(bytes: &[u8]) -> Option<usize> {
+    const SHORT_BYTES: usize = 24;
+    let (short, rest) = bytes.split_at(bytes.len().min(SHORT_BYTES));
+    if let Some(lf) = short.iter().position(|byte| *byte == LF) {
+        return Some(lf);
+    }
+    memchr(LF, rest).map(|lf| short.len() + lf)
 }
 
 /// Length of a line whose ending may begin with a CR.
@@ -243,6 +254,18 @@ mod tests {
                 expected.pop();
             }
             prop_assert_eq!(frames(Lines::new(max_line), &mut Kept::default(), &bytes), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_lf_is_found_at_any_length() {
+        for length in 0..100 {
+            let mut bytes = vec![b'x'; length];
+            assert_eq!(find_lf(&bytes), None);
+            for lf in (0..length).rev() {
+                bytes[lf] = LF;
+                assert_eq!(find_lf(&bytes), Some(lf));
+            }
         }
     }
 
