@@ -193,9 +193,9 @@ pub enum StopSignals {
 /// In which order workers take queued requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueOrder {
-    /// Connections in turn, one request each per round.
+    /// Connections in turn, one request each (round robin).
     Fair,
-    /// First in, first out, whoever sent it: the order to compare with.
+    /// First in, first out, from all connections: the order to compare with.
     Fifo,
 }
 

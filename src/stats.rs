@@ -53,72 +53,42 @@ pub struct QueueStats {
 }
 
 /// Durations, to two significant digits, at most an hour each.
-///
-/// Requests that were framed, queued or written together have their times in common: what repeats is counted, and goes into
-/// the histogram when another time comes.
 #[derive(Debug, Clone)]
-pub struct Times {
-    histogram: Histogram<u64>,
-    /// The time that was recorded last, and for how many requests; they are not in the histogram.
-    last: Option<(Instant, Instant)>,
-    repeats: u64,
-}
+pub struct Times(Histogram<u64>);
 
 impl Default for Times {
     fn default() -> Times {
         const HOUR_NS: u64 = 3_600_000_000_000;
-        Times {
-            histogram: Histogram::new_with_max(HOUR_NS, 2)
-                .expect("2 digits up to an hour are allowed"),
-            last: None,
-            repeats: 0,
-        }
+        let histogram = Histogram::new_with_max(HOUR_NS, 2);
+        Times(histogram.expect("2 digits up to an hour are allowed"))
     }
 }
 
 impl Times {
     /// The same time for each of `count` requests.
     pub(crate) fn record(&mut self, from: Instant, to: Instant, count: usize) {
-        if self.last != Some((from, to)) {
-            self.settle();
-            self.last = Some((from, to));
-        }
-        self.repeats += count as u64;
+        self.0.saturating_record_n(nanos(from, to), count as u64);
     }
 
     /// A time that `count` requests share: each has its part of it.
     pub(crate) fn record_shared(&mut self, from: Instant, to: Instant, count: usize) {
         let share = nanos(from, to) / count as u64;
-        self.histogram.saturating_record_n(share, count as u64);
-    }
-
-    /// Puts what was recorded last into the histogram.
-    fn settle(&mut self) {
-        if let Some((from, to)) = self.last.take() {
-            let repeats = std::mem::take(&mut self.repeats);
-            self.histogram.saturating_record_n(nanos(from, to), repeats);
-        }
-    }
-
-    fn settled(&self) -> Histogram<u64> {
-        let mut times = self.clone();
-        times.settle();
-        times.histogram
+        self.0.saturating_record_n(share, count as u64);
     }
 
     /// How many were recorded.
     pub fn count(&self) -> u64 {
-        self.histogram.len() + self.repeats
+        self.0.len()
     }
 
     /// The time that `quantile` (0 to 1) of them did not exceed.
     pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_nanos(self.settled().value_at_quantile(quantile))
+        Duration::from_nanos(self.0.value_at_quantile(quantile))
     }
 
     /// The longest, to two significant digits.
     pub fn max(&self) -> Duration {
-        Duration::from_nanos(self.settled().max())
+        Duration::from_nanos(self.0.max())
     }
 }
 
@@ -361,10 +331,9 @@ impl Reports {
 }
 
 fn write_times(what: &str, times: &Times, last: &Times) {
-    let mut recent = times.settled();
-    let last = last.settled();
+    let mut recent = times.0.clone();
     recent
-        .subtract(&last)
+        .subtract(&last.0)
         .expect("a histogram holds all that it held before");
     if recent.max() == 0 {
         return;

@@ -73,7 +73,7 @@ impl Poll {
 
 /// Sleeps if there is nothing to drain, as the reactor does.
 fn sleep<T>(responses: &ResponseQueue<T>, poll: &Poll) {
-    if responses.fall_asleep() {
+    if responses.park() {
         poll.sleep();
     }
 }

@@ -198,7 +198,7 @@ impl Engine {
         self.settle(id, framed);
     }
 
-    /// So many bytes came and were thrown away, after [`Action::Discard`].
+    /// Bytes came and were thrown away, after [`Action::Discard`].
     pub fn discarded(&mut self, id: ConnectionId, count: usize) {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
@@ -239,7 +239,7 @@ impl Engine {
         self.watch_taking(id, now);
     }
 
-    /// The queue gave back so many requests of a removed connection.
+    /// The queue gave back requests of a removed connection.
     pub fn withdrawn(&mut self, requests: usize) {
         self.submitted -= requests;
         self.stats.discarded += requests as u64;
@@ -304,8 +304,8 @@ impl Engine {
 
     // What to do.
 
-    /// The next connection that needs something done. One round of them is as many as
-    /// [`Engine::ready_len`] says: those that come up meanwhile belong to the next.
+    /// The next connection that needs something done. A tick serves as many as [`Engine::ready_len`]
+    /// says at its beginning: those that come up meanwhile belong to the next.
     pub fn next_ready(&mut self) -> Option<ConnectionId> {
         let connections = &mut self.connections;
         loop {
@@ -387,28 +387,28 @@ impl Engine {
     /// Gives `room` queue slots to requests that wait, as far as there are any, and appends these to
     /// `tasks`.
     ///
-    /// Turns go round: at its turn a connection gets slots for one run, or for the part of it that
-    /// there is room for.
+    /// Connections take turns: each time a connection gets slots for one run, or for the part of it
+    /// that there is room for.
     pub fn submit(&mut self, mut room: usize, now: Instant, tasks: &mut Vec<Task>) {
-        if self.admission.has_round() || room < self.admission.waiting() {
-            self.line_up(now);
+        if self.admission.has_queue() || room < self.admission.waiting() {
+            self.queue_newcomers(now);
         }
         self.admission.sort_newcomers();
         while let Some(id) = self.newcomer() {
-            room -= self.give_turn(id, room, now, tasks);
+            room -= self.submit_run(id, room, now, tasks);
         }
         while room > 0
             && let Some(id) = self.admission.next()
         {
-            room -= self.give_turn(id, room, now, tasks);
+            room -= self.submit_run(id, room, now, tasks);
         }
     }
 
-    /// Newcomers stand in the round from now on, and their waiting is timed.
-    fn line_up(&mut self, now: Instant) {
+    /// Newcomers stand in the fair queue from now on, and their waiting is timed.
+    fn queue_newcomers(&mut self, now: Instant) {
         while let Some(id) = self.newcomer() {
             let ticket = self.connections[id.slot()].ticket;
-            self.admission.join(ticket, id);
+            self.admission.enqueue(ticket, id);
             self.arm(id, now);
         }
     }
@@ -424,7 +424,7 @@ impl Engine {
     }
 
     /// Gives slots to the next waiting run of a connection, `room` at most; says how many it took.
-    fn give_turn(
+    fn submit_run(
         &mut self,
         id: ConnectionId,
         room: usize,
@@ -432,9 +432,10 @@ impl Engine {
         tasks: &mut Vec<Task>,
     ) -> usize {
         let connection = &mut self.connections[id.slot()];
-        debug_assert_eq!(connection.id, id, "a connection that goes leaves the round");
+        debug_assert_eq!(connection.id, id, "a connection that goes leaves the queue");
         let submitted = connection.order.submit(room, &*self.rules.codec, now);
-        let (run, framed_at) = submitted.expect("a request waits of whoever has a turn");
+        let (run, framed_at) =
+            submitted.expect("a connection in the fair queue has a request waiting");
         let requests = run.span.requests;
         trace_each(id, run.span, "queued");
         tasks.push(Task {
@@ -443,7 +444,7 @@ impl Engine {
         });
         connection.ticket = self.admission.ticket(now);
         if connection.order.waiting() > 0 {
-            self.admission.join(connection.ticket, id);
+            self.admission.enqueue(connection.ticket, id);
         } else if self.read_gate.resumes(connection) {
             self.ready.mark(id, &mut connection.listed);
         }
@@ -454,9 +455,9 @@ impl Engine {
         requests
     }
 
-    /// So many requests wait no more.
+    /// Requests wait no more.
     fn end_wait(&mut self, requests: usize) {
-        self.admission.settle(requests);
+        self.admission.end_wait(requests);
         self.stats.waiting.down(requests);
     }
 
@@ -468,14 +469,14 @@ impl Engine {
     }
 
     /// Refuses and closes what is due; says how many requests it refused as busy. Asks `kernel` about
-    /// the sockets of those whose clock runs. O(log n) for each connection that is looked at.
+    /// the sockets of connections whose clock runs. O(log n) for each connection that is due.
     pub fn expire(&mut self, now: Instant, kernel: &mut impl Kernel) -> usize {
         self.stats.waiting.note_peak();
         // Requests that got their slots in the tick in which they were framed never get here: only
         // those left over are worth a timer.
-        self.line_up(now);
+        self.queue_newcomers(now);
         // Each connection once: what a refusal lets it frame is offered to the queue before it can be
-        // refused in its turn.
+        // refused, too.
         let mut due = Vec::new();
         let connections = &mut self.connections;
         while let Some(id) = self
@@ -521,7 +522,7 @@ impl Engine {
         refused
     }
 
-    /// There is something for the client to take: sees to it that somebody soon checks whether it does.
+    /// There is something for the client to take: sees to it that this is checked soon.
     #[inline]
     fn watch_taking(&mut self, id: ConnectionId, now: Instant) {
         let config = &self.rules.config;
@@ -533,7 +534,7 @@ impl Engine {
         }
     }
 
-    /// Sees to it that the connection is looked at no later than its next deadline.
+    /// Sees to it that the connection is due no later than its next deadline.
     fn arm(&mut self, id: ConnectionId, now: Instant) {
         if let Some(connection) = find(&mut self.connections, id)
             && let Some(deadline) = connection.deadline(&self.rules.config, now)
@@ -542,7 +543,7 @@ impl Engine {
         }
     }
 
-    // Who is there.
+    // Which connections there are.
 
     /// Whether no connection is left.
     pub fn is_empty(&self) -> bool {
@@ -583,8 +584,8 @@ impl Engine {
 
     // What follows from a change of one connection.
 
-    /// After every change of a connection: its turn for slots, its reading, its share of the budget,
-    /// and whether the reactor has something to do for it.
+    /// After every change of a connection: its place in the fair queue, its reading, its share of the
+    /// budget, and whether the reactor has something to do for it.
     fn settle(&mut self, id: ConnectionId, framed: Framed) {
         let connection = &mut self.connections[id.slot()];
         if framed.requests > 0 {

@@ -1,9 +1,9 @@
-//! Who may be read: the one place that decides it.
+//! Which connections may be read: the one place that decides it.
 //!
 //! Knows no sockets; of connections only what they hold and wait for.
 //!
-//! Rule: whoever has bytes to read and is not read is noted with the reason, and is looked at again
-//! when that is over. These are all the reasons:
+//! Rule: a connection that has bytes to read and is not read is noted with the reason, and is marked
+//! ready when that is over. These are all the reasons:
 //!
 //! | reason | why it is not read | what ends it |
 //! |---|---|---|
@@ -38,7 +38,7 @@ pub(super) struct ReadGate {
     max_buffered: usize,
     /// Bytes that all connections hold.
     buffered: usize,
-    /// Those that the budget has paused.
+    /// Connections that the budget has paused.
     over_budget: BTreeSet<ConnectionId>,
 }
 
@@ -106,8 +106,8 @@ impl ReadGate {
         }
     }
 
-    /// A connection holds another number of bytes than before. Those that are returned are to be
-    /// looked at again: the budget was spent, and is not any more.
+    /// A connection holds another number of bytes than before. The returned ones resume reading: the
+    /// budget was spent, and is not any more.
     #[inline]
     pub(super) fn recount(&mut self, before: usize, after: usize) -> BTreeSet<ConnectionId> {
         self.buffered = self.buffered - before + after;

@@ -1,4 +1,4 @@
-//! The connections that the reactor has to look after, each once.
+//! The connections that the reactor has to serve, each once.
 //!
 //! Knows nothing of why.
 //!

@@ -1,4 +1,4 @@
-//! When which connection has to be looked after, though nothing happens to it.
+//! When each connection is due, though nothing happens to it.
 //!
 //! Knows no clock and no meaning of a deadline.
 //!

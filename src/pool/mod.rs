@@ -8,7 +8,7 @@
 mod batch_scheduling;
 mod parking;
 mod response_queue;
-mod turns;
+mod round_robin;
 mod work_queue;
 mod worker;
 

@@ -1,4 +1,4 @@
-//! Who of the workers is parked, who has been called, and whether one more has to be.
+//! Which workers are parked, which have been woken, and whether one more has to be.
 //!
 //! Knows only numbers: neither threads nor tasks. The queue keeps it under its lock.
 //!
@@ -6,8 +6,8 @@
 
 use std::mem;
 
-/// So many queued tasks are left to each worker that will be here soon, before one more is called:
-/// about what it does in the time that a call takes.
+/// Queued tasks that are left to each worker that will be here soon, before one more is woken: about
+/// as many as it does in the time that it takes to wake another.
 pub(super) const TASKS_PER_WORKER: usize = 64;
 
 /// Where one worker is, as far as the queue cares.
@@ -18,7 +18,7 @@ pub(super) enum Whereabouts {
     Elsewhere,
     /// Out with a quick task: its handler says that it will be back soon.
     OutQuick,
-    /// Sleeping until it is called.
+    /// Sleeping until it is woken.
     Parked,
 }
 
@@ -26,8 +26,8 @@ pub(super) enum Whereabouts {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Parking {
     parked: usize,
-    /// Calls that no parked worker has followed yet; at most as many as are parked.
-    called: usize,
+    /// Of these, as many have been woken and have not come yet.
+    woken: usize,
     out_quick: usize,
 }
 
@@ -39,9 +39,9 @@ impl Parking {
             Whereabouts::OutQuick => self.out_quick = one_less(self.out_quick),
             Whereabouts::Parked => {
                 self.parked = one_less(self.parked);
-                // It may have woken for no reason. Then it follows the call of another one, which
-                // will come too.
-                self.called = self.called.saturating_sub(1);
+                // It may have come by a spurious wake-up. Then it counts for another one that was
+                // woken, which will come too.
+                self.woken = self.woken.saturating_sub(1);
             }
         }
     }
@@ -60,31 +60,31 @@ impl Parking {
         self.parked += 1;
     }
 
-    /// Parked workers that have not been called.
-    pub fn asleep(&self) -> usize {
-        self.parked - self.called
+    /// Parked workers that have not been woken.
+    pub fn parked(&self) -> usize {
+        self.parked - self.woken
     }
 
-    /// Workers that have been called and have not come yet.
-    pub fn called(&self) -> usize {
-        self.called
+    /// Workers that have been woken and have not come yet.
+    pub fn woken(&self) -> usize {
+        self.woken
     }
 
-    /// Whether one more has to be called for so many queued tasks, if those who are out with quick
+    /// Whether one more has to be woken for that many queued tasks, if those that are out with quick
     /// ones come back soon.
     pub(super) fn wants_one(&self, tasks: usize) -> bool {
-        self.asleep() > 0 && tasks > TASKS_PER_WORKER * (self.called + self.out_quick)
+        self.parked() > 0 && tasks > TASKS_PER_WORKER * (self.woken + self.out_quick)
     }
 
-    /// How many have to be called so that no task depends on who is out.
+    /// How many have to be woken so that no task depends on a worker that is out.
     pub(super) fn missing(&self, tasks: usize) -> usize {
-        self.asleep().min(tasks.saturating_sub(self.called))
+        self.parked().min(tasks.saturating_sub(self.woken))
     }
 
-    /// So many are called: as many sleepers will be woken.
-    pub(super) fn call(&mut self, workers: usize) {
-        assert!(workers <= self.asleep(), "only who sleeps is called");
-        self.called += workers;
+    /// That many are woken.
+    pub(super) fn wake(&mut self, workers: usize) {
+        assert!(workers <= self.parked(), "only parked workers are woken");
+        self.woken += workers;
     }
 }
 

@@ -1,18 +1,18 @@
-//! The way back: responses from all workers to the loop, and one wake for as many as have come.
+//! The hand-off back: completions of all workers go to the loop, with one wake for many.
 //!
 //! Knows no sockets; what a wake is, it is told.
 //!
 //! Rule: push, then announce; drain, and sleep only if nothing has been announced since. A response is seen by
-//! the drain that runs, or keeps the loop from falling asleep, or wakes it.
+//! the drain that runs, or keeps the loop from parking, or wakes it.
 
 use super::sync::{AtomicBool, AtomicU8, Ordering, SegQueue};
 use std::fmt;
 
-/// Items on their way to one consumer, which sleeps in a poll that `wake` ends.
+/// Items for one consumer, which parks in a poll that `wake` ends.
 pub struct ResponseQueue<T> {
     /// Unbounded as a type; in fact bounded by what the loop has submitted and not yet collected.
     items: SegQueue<T>,
-    /// [`AWAKE`], [`ANNOUNCED`] or [`ASLEEP`].
+    /// [`AWAKE`], [`ANNOUNCED`] or [`PARKED`].
     consumer: AtomicU8,
     wake: Box<dyn Fn() + Send + Sync>,
     /// Somebody has asked the consumer to stop. Never cleared.
@@ -25,8 +25,8 @@ pub struct ResponseQueue<T> {
 const AWAKE: u8 = 0;
 /// Something has been announced that no drain has looked for yet; if the consumer slept, it has been woken.
 const ANNOUNCED: u8 = 1;
-/// The consumer sleeps, or is about to: whoever announces something wakes it.
-const ASLEEP: u8 = 2;
+/// The consumer is parked, or is about to be: an announcement wakes it.
+const PARKED: u8 = 2;
 
 impl<T> ResponseQueue<T> {
     /// An empty queue whose consumer `wake` ends the sleep of.
@@ -45,11 +45,12 @@ impl<T> ResponseQueue<T> {
         self.items.push(item);
     }
 
-    /// Makes the consumer come: wakes it if it sleeps, and else keeps it from falling asleep before it has drained.
+    /// Makes the consumer come: wakes it if it is parked, and else keeps it from parking before it
+    /// has drained.
     pub fn announce(&self) {
         // Release, with the acquire in `drain`: who finds this there, or what others have made of it, sees what was
         // pushed before it.
-        if self.consumer.swap(ANNOUNCED, Ordering::Release) == ASLEEP {
+        if self.consumer.swap(ANNOUNCED, Ordering::Release) == PARKED {
             (self.wake)();
         }
     }
@@ -93,10 +94,10 @@ impl<T> ResponseQueue<T> {
 
     /// Unless something has been announced since the last drain, the next announcement wakes the consumer; says whether that
     /// is so. Only the consumer calls it, before it sleeps; whatever ends the sleep, it drains then.
-    pub fn fall_asleep(&self) -> bool {
+    pub fn park(&self) -> bool {
         // Relaxed: nothing is read on account of it. What came before an announcement, the drain sees.
         self.consumer
-            .compare_exchange(AWAKE, ASLEEP, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(AWAKE, PARKED, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
 }
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn a_death_wakes_a_consumer_whose_wake_was_lost_with_the_dying_one() {
         let (queue, wakes) = counted();
-        assert!(queue.fall_asleep());
+        assert!(queue.park());
         // The dying worker had noted its announcement, and did not come to the wake.
         queue.consumer.swap(ANNOUNCED, Ordering::Release);
         queue.report_death();
@@ -147,7 +148,7 @@ mod tests {
     fn one_wake_ends_a_sleep_whatever_is_announced_before_the_drain() {
         let (queue, wakes) = counted();
         for round in 1..=2 {
-            assert!(queue.fall_asleep());
+            assert!(queue.park());
             for item in 0..3 {
                 queue.push(item);
                 queue.announce();
@@ -163,11 +164,11 @@ mod tests {
         for _ in 0..2 {
             queue.push(0);
             queue.announce();
-            assert!(!queue.fall_asleep());
-            assert!(!queue.fall_asleep());
+            assert!(!queue.park());
+            assert!(!queue.park());
             assert_eq!(drained(&queue), [0]);
         }
-        assert!(queue.fall_asleep());
+        assert!(queue.park());
         assert_eq!(wakes.load(Ordering::SeqCst), 0);
     }
 
@@ -176,7 +177,7 @@ mod tests {
         let (queue, wakes) = counted();
         queue.push(0);
         assert_eq!(drained(&queue), [0]);
-        assert!(queue.fall_asleep());
+        assert!(queue.park());
         queue.announce();
         assert_eq!(wakes.load(Ordering::SeqCst), 1);
         assert_eq!(drained(&queue), []);
@@ -203,7 +204,7 @@ mod tests {
         }
         let mut got = Vec::new();
         while got.len() < ITEMS {
-            if queue.fall_asleep() {
+            if queue.park() {
                 wakes
                     .recv_timeout(Duration::from_secs(10))
                     .expect("every item is announced");

@@ -1,22 +1,22 @@
 //! The bounded queue between the loop and the workers: one Mutex and one Condvar.
 //!
-//! Knows neither what a task means nor who waits when it is full; that is the engine's.
+//! Knows neither what a task means nor which requests wait when it is full; that is the engine's.
 //!
-//! Rule: the loop never blocks on it for room, a worker never spins on it for work, and whoever
-//! makes room that somebody waits for is told so by its own `pop`.
+//! Rule: the loop never blocks on it for room, a worker never spins on it for work, and the pop that
+//! makes room that the loop waits for says so.
 
 use super::parking::{Parking, Whereabouts};
+use super::round_robin::RoundRobin;
 use super::sync::{Condvar, Mutex, MutexGuard};
-use super::turns::Turns;
 use crate::config::QueueOrder;
 use crate::stats::{Gauge, QueueStats};
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A handler may be wrong about what it calls quick. So once the queue has not been empty for so
-/// long, a worker is called for each task, whoever is out. With the time in which the loop gets to
-/// it, no request waits for longer than a millisecond beside a parked worker.
+/// A handler may be wrong about what it calls quick. So once the queue has not been empty for this
+/// long, a worker is woken for each task, however soon others should be back. With the time in which
+/// the loop gets to it, no request waits for longer than a millisecond beside a parked worker.
 pub const PATIENCE: Duration = Duration::from_micros(900);
 
 /// A queue of tasks, together at most `capacity` slots, for any number of workers.
@@ -25,13 +25,13 @@ pub const PATIENCE: Duration = Duration::from_micros(900);
 /// room and no deadline in here. The worker side is [`Taker::pop`], which blocks.
 pub struct WorkQueue<T> {
     state: Mutex<State<T>>,
-    /// Rung for each worker that is called, and for all at the close.
-    bell: Condvar,
+    /// Where workers are parked: notified for each that is woken, and for all at the close.
+    parked: Condvar,
 }
 
 /// All of it is guarded by the one lock.
 struct State<T> {
-    tasks: Turns<T>,
+    tasks: RoundRobin<T>,
     /// When a push last found it empty.
     occupied_since: Instant,
     /// Slots that the tasks take.
@@ -51,7 +51,7 @@ struct State<T> {
 
 /// What the queue has to know of a task.
 pub trait Slotted {
-    /// Whose turn it takes.
+    /// The flow that takes a turn for it.
     fn flow(&self) -> usize;
 
     /// How many slots it takes.
@@ -101,12 +101,12 @@ impl<T: Slotted> Taker<T> {
         loop {
             match state.next(&mut self.whereabouts) {
                 Next::Task(popped) => {
-                    self.queue.call_one_if_wanted(state);
+                    self.queue.wake_one_if_wanted(state);
                     return Some(popped);
                 }
                 Next::End => return None,
                 Next::Parked => {
-                    let woken = self.queue.bell.wait(state);
+                    let woken = self.queue.parked.wait(state);
                     state = woken.unwrap_or_else(PoisonError::into_inner);
                 }
             }
@@ -119,7 +119,7 @@ impl<T: Slotted> Taker<T> {
         let mut state = self.queue.lock();
         match state.next(&mut self.whereabouts) {
             Next::Task(popped) => {
-                self.queue.call_one_if_wanted(state);
+                self.queue.wake_one_if_wanted(state);
                 Some(popped)
             }
             Next::End | Next::Parked => None,
@@ -145,7 +145,7 @@ impl<T: Slotted> WorkQueue<T> {
     /// A queue of `capacity` slots whose tasks leave in `order`.
     pub fn new(capacity: usize, order: QueueOrder) -> WorkQueue<T> {
         let state = State {
-            tasks: Turns::new(),
+            tasks: RoundRobin::new(),
             occupied_since: Instant::now(),
             taken: 0,
             capacity,
@@ -160,12 +160,12 @@ impl<T: Slotted> WorkQueue<T> {
         };
         WorkQueue {
             state: Mutex::new(state),
-            bell: Condvar::new(),
+            parked: Condvar::new(),
         }
     }
 
-    /// Puts in tasks that fit into the room that the last push left; it may have become more. Who
-    /// keeps tasks back pushes again as long as there is room.
+    /// Puts in tasks that fit into the room that the last push left; it may have become more. The
+    /// pusher keeps tasks back only while there is no room.
     ///
     /// A push that leaves the queue full makes the next `pop` report `made_room`. Deciding that
     /// under the lock is the point: a count read earlier could miss the pop that made room just
@@ -176,7 +176,7 @@ impl<T: Slotted> WorkQueue<T> {
     pub fn push(&self, now: Instant, tasks: impl IntoIterator<Item = T>) -> Pushed {
         let mut state = self.lock();
         assert!(!state.closed, "nothing is pushed into a closed queue");
-        if state.tasks.is_empty() {
+        if state.tasks.len() == 0 {
             state.occupied_since = now;
         }
         for task in tasks {
@@ -191,17 +191,17 @@ impl<T: Slotted> WorkQueue<T> {
         state.peak = state.peak.max(state.recent_peak);
         Pushed {
             room,
-            check_at: self.call(state, now),
+            check_at: self.wake(state, now),
         }
     }
 
-    /// Calls workers that are parked beside a task for too long. Says when to check again, unless a
-    /// push comes first; `None` if no task waits for a worker that is out.
+    /// Wakes workers that have been parked beside a task for too long. Says when to check again,
+    /// unless a push comes first; `None` if no task waits for a worker that is out.
     pub fn check(&self, now: Instant) -> Option<Instant> {
-        self.call(self.lock(), now)
+        self.wake(self.lock(), now)
     }
 
-    fn call(&self, mut state: MutexGuard<'_, State<T>>, now: Instant) -> Option<Instant> {
+    fn wake(&self, mut state: MutexGuard<'_, State<T>>, now: Instant) -> Option<Instant> {
         let tasks = state.tasks.len();
         let check_at = state.occupied_since + PATIENCE;
         let workers = if check_at <= now {
@@ -209,19 +209,19 @@ impl<T: Slotted> WorkQueue<T> {
         } else {
             usize::from(state.parking.wants_one(tasks))
         };
-        state.parking.call(workers);
+        state.parking.wake(workers);
         let relies_on_others = state.parking.missing(tasks) > 0;
         drop(state);
-        (0..workers).for_each(|_| self.bell.notify_one());
+        (0..workers).for_each(|_| self.parked.notify_one());
         relies_on_others.then_some(check_at)
     }
 
-    /// Unlocks; calls a worker if what is queued is too much for those who will be here soon.
-    fn call_one_if_wanted(&self, mut state: MutexGuard<'_, State<T>>) {
+    /// Unlocks; wakes a worker if what is queued is too much for those that will be here soon.
+    fn wake_one_if_wanted(&self, mut state: MutexGuard<'_, State<T>>) {
         if state.parking.wants_one(state.tasks.len()) {
-            state.parking.call(1);
+            state.parking.wake(1);
             drop(state);
-            self.bell.notify_one();
+            self.parked.notify_one();
         }
     }
 
@@ -237,7 +237,7 @@ impl<T: Slotted> WorkQueue<T> {
     /// Ends the queue: what is in it is still handed out, then every `pop` returns `None`.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.bell.notify_all();
+        self.parked.notify_all();
     }
 
     /// Ends the queue and empties it: no worker takes another task.
@@ -294,7 +294,7 @@ impl<T: Slotted> State<T> {
         }
     }
 
-    /// Whose turn a task takes: its own flow's, or in FIFO order that of the one flow of all.
+    /// The flow that takes a turn for a task: its own, or in FIFO order the one flow of all.
     fn flow(&self, flow: usize) -> usize {
         match self.order {
             QueueOrder::Fair => flow,

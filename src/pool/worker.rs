@@ -295,7 +295,7 @@ mod tests {
         fn completions(&mut self, requests: usize) -> Vec<Completion> {
             let (mut got, mut count) = (Vec::new(), 0);
             while count < requests {
-                if self.completions.fall_asleep() {
+                if self.completions.park() {
                     self.wakes
                         .recv_timeout(PATIENCE)
                         .expect("every request gets a response");
@@ -375,7 +375,7 @@ mod tests {
         }));
         let pool = Pool::start(1, false, &Arc::new(handler), &lines(), &queue, &responses)
             .expect("a thread");
-        assert!(responses.fall_asleep() && !responses.has_death());
+        assert!(responses.park() && !responses.has_death());
         queue.push(Instant::now(), [task(0, 1, false, &["OK"])]);
         reports.recv_timeout(PATIENCE).expect("the loop is woken");
         assert!(responses.has_death());

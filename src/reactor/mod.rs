@@ -35,7 +35,7 @@ const ACCEPTS_PER_TICK: usize = 64;
 /// Requests that go to the workers before the tick is over: so that they start, and the queue need
 /// not hold all that one tick reads.
 const SUBMIT_REQUESTS: usize = 32;
-/// One read takes at most so much, from one buffer that all connections share.
+/// What one read takes at most, from one buffer that all connections share.
 const READ_CHUNK_BYTES: usize = 65_536;
 
 /// Sockets, poll and timers around an [`Engine`].
@@ -102,7 +102,7 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// The net has so many listeners.
+    /// Accepts from here on what comes to the listeners of the net, which are numbered from 0.
     pub fn start_accepting(&mut self, listeners: usize) {
         self.backlogs.resize_with(listeners, Backlog::default);
     }
@@ -134,7 +134,7 @@ impl<N: Net> Reactor<N> {
     /// When polling fails, or a worker has died outside a handler.
     pub fn run(&mut self) -> io::Result<StopReason> {
         loop {
-            let wait = self.fall_asleep();
+            let wait = self.park();
             self.tick(wait)?;
             if let Some(reason) = self.stop_reason() {
                 return Ok(reason);
@@ -142,9 +142,9 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// How long the next poll may sleep. From here on whoever announces a completion wakes it.
-    pub fn fall_asleep(&mut self) -> Wait {
-        if self.engine.ready_len() > 0 || !self.completions.fall_asleep() {
+    /// How long the next poll may sleep. From here on an announcement of a completion wakes it.
+    pub fn park(&mut self) -> Wait {
+        if self.engine.ready_len() > 0 || !self.completions.park() {
             return Wait::Not;
         }
         self.next_due().map_or(Wait::Forever, Wait::Until)
@@ -270,8 +270,7 @@ impl<N: Net> Reactor<N> {
         self.sockets.insert(id, stream);
     }
 
-    /// Gives the queue what it has room for, whoever's turn it is. Of this only the push happens under
-    /// the queue's lock.
+    /// Gives the queue what it has room for. Of this only the push happens under the queue's lock.
     fn submit(&mut self, now: Instant) {
         while self.engine.has_waiting() {
             if self.room < self.engine.waiting() {

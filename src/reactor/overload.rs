@@ -33,7 +33,7 @@ enum News {
 }
 
 impl Overload {
-    /// So many requests were refused since the last call.
+    /// `refused` requests were refused since the last call.
     pub(super) fn note(&mut self, refused: usize, now: Instant) {
         match self.news(refused, now) {
             Some(News::Refused(refused)) => {

@@ -1,4 +1,4 @@
-//! How a server ends: what a signal starts, step by step.
+//! How a server ends: all that follows from a signal.
 //!
 //! Knows no sockets; what is pending, the engine says.
 //!
@@ -20,8 +20,8 @@ use crate::task::Completion;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A loop that wakes so long after the drain timeout has not just slept; then the timeout is moved,
-/// once, by so much.
+/// A loop that wakes [`LATE`] after the drain timeout has not just slept; then the timeout is moved
+/// once, by [`CATCH_UP`].
 pub(super) const LATE: Duration = Duration::from_millis(100);
 pub(super) const CATCH_UP: Duration = Duration::from_millis(500);
 
@@ -46,9 +46,9 @@ pub enum StopReason {
     /// Nothing was unfinished: all that was framed has been answered, and each answer was taken or
     /// its client has gone.
     Drained,
-    /// The drain timeout passed first; so much was abandoned.
+    /// The drain timeout passed first; this was abandoned.
     TimedOut(Unfinished),
-    /// A second signal came first; so much was abandoned.
+    /// A second signal came first; this was abandoned.
     Forced(Unfinished),
 }
 

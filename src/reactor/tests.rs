@@ -32,7 +32,7 @@ fn reactor(config: Config) -> (Reactor<MioNet>, SocketAddr) {
 }
 
 fn tick(reactor: &mut Reactor<MioNet>) {
-    let wait = reactor.fall_asleep();
+    let wait = reactor.park();
     reactor.tick(wait).expect("polling does not fail");
 }
 

@@ -205,7 +205,7 @@ impl World {
         let is_overdue = |(_, queued_at): &&(Run, Instant)| self.now - *queued_at > OVERDUE;
         let overdue = self.queued.iter().filter(is_overdue).count();
         assert!(
-            parking.asleep() == 0 || overdue <= parking.called(),
+            parking.parked() == 0 || overdue <= parking.woken(),
             "promise 7: {overdue} tasks wait beside parked workers: {parking:?}"
         );
         let due = self.oracles().filter_map(Oracle::deadline).min();

@@ -35,7 +35,7 @@ impl Life {
         let net = SimNet(Rc::clone(&world));
         let mut reactor = Reactor::new(&config, net, codec, is_quick, queue, completions);
         reactor.start_accepting(1);
-        let wait = reactor.fall_asleep();
+        let wait = reactor.park();
         Life {
             reactor,
             world,
@@ -106,19 +106,19 @@ impl Life {
             let mut world = self.world();
             world.is_ticking = true;
             world.has_pushed = false;
-            world.queue.parking().called()
+            world.queue.parking().woken()
         };
         self.reactor.tick(Wait::Not).expect("no poll fails here");
         {
             let mut world = self.world();
             world.is_ticking = false;
             world.end_tick();
-            let called_now = world.queue.parking().called();
+            let called_now = world.queue.parking().woken();
             if !world.has_pushed {
-                world.gone.called_in_time += called_now.saturating_sub(called) as u64;
+                world.gone.woken_in_time += called_now.saturating_sub(called) as u64;
             }
         }
-        self.wait = self.reactor.fall_asleep();
+        self.wait = self.reactor.park();
     }
 
     /// How the server ended, which it does once it is stopped.

@@ -204,7 +204,7 @@ counts! {
     /// Turns for slots that a connection had although it was not the first and had one under the same lock.
     later_turns,
     /// Workers that were called because nobody had come for a task in time.
-    called_in_time,
+    woken_in_time,
     /// Times at which a parked worker woke for no reason.
     woken_for_nothing,
     /// Times at which the reactor would have slept beside responses that a worker was about to announce.

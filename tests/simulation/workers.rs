@@ -62,7 +62,7 @@ impl World {
         let looking = std::mem::replace(&mut self.workers[at].state, State::Looking);
         match looking {
             // Any of those that sleep may be the one that is called; and a sleep may end for no reason.
-            State::Parked if self.queue.parking().called() == 0 => {
+            State::Parked if self.queue.parking().woken() == 0 => {
                 if self.random.percent(2) {
                     self.gone.woken_for_nothing += 1;
                     self.worker_looks(at);

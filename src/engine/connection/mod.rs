@@ -96,7 +96,7 @@ struct Progress {
     last: Instant,
     /// Written bytes that the client is known to have taken.
     taken: u64,
-    /// It is idle, unless the bytes that had come by then bring a request: so many are to be read.
+    /// It is idle, unless the bytes that had come by then bring a request: this many are to be read.
     idle_unless: Option<usize>,
 }
 
@@ -115,7 +115,7 @@ pub(super) struct Framed {
 pub(super) enum Expired {
     /// Nothing.
     Nothing,
-    /// So many requests were refused, for want of a slot.
+    /// That many requests were refused, for want of a slot.
     Refused(usize),
     /// It is idle, unless what has come brings a request: it is to be read.
     ReadFirst,
@@ -230,7 +230,7 @@ impl Connection {
         framed
     }
 
-    /// So many bytes came and were thrown away.
+    /// Bytes came and were thrown away.
     pub(super) fn discard(&mut self, count: usize) {
         self.bytes_in += count as u64;
         self.change(Event::Discarded(count));
@@ -442,7 +442,7 @@ impl Connection {
         Some(since + config.busy_timeout)
     }
 
-    /// When this connection has to be looked after, as far as is known now.
+    /// When this connection is due next, as far as is known now.
     pub(super) fn deadline(&mut self, config: &Config, now: Instant) -> Option<Instant> {
         let (end, timeout) = match self.phase {
             Phase::Serving => {
@@ -491,8 +491,8 @@ impl Connection {
         self.order.is_empty() && !self.is_taken()
     }
 
-    /// Of what was written, so many bytes have not been acknowledged. Having taken some since the last
-    /// check is progress.
+    /// Of what was written, that many bytes have not been acknowledged. A client that has taken some
+    /// since the last check makes progress.
     fn note_unacknowledged(&mut self, bytes: usize, now: Instant) {
         let bytes = self.without_end(bytes) as u64;
         let taken = self.outbox.sent_in_all().saturating_sub(bytes);

@@ -10,7 +10,7 @@ use crate::task::{Run, Sequence, Span};
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// A run never grows past so many bytes; a single request may be longer.
+/// A run never grows past this; a single request may be longer.
 pub(in crate::engine) const RUN_BYTES: usize = 16_384;
 
 /// All places that have been opened and not yet left to the outbox.

@@ -49,7 +49,7 @@ pub(in crate::engine) enum Event {
     Farewell { by: Instant },
     /// Its sending side was shut.
     Shut,
-    /// So many bytes came and were thrown away.
+    /// That many bytes came and were thrown away.
     Discarded(usize),
     /// Its time is over.
     GiveUp(&'static str),

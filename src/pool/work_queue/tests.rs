@@ -114,14 +114,14 @@ fn worker(queue: &Arc<WorkQueue<Job>>) -> mpsc::Receiver<u32> {
 }
 
 /// Workers that sleep, and workers that have been called and have not come.
-fn asleep_and_called(queue: &WorkQueue<Job>) -> (usize, usize) {
+fn parked_and_woken(queue: &WorkQueue<Job>) -> (usize, usize) {
     let parking = queue.parking();
-    (parking.asleep(), parking.called())
+    (parking.parked(), parking.woken())
 }
 
-fn await_asleep(queue: &WorkQueue<Job>, workers: usize) {
+fn await_parked(queue: &WorkQueue<Job>, workers: usize) {
     let start = Instant::now();
-    while asleep_and_called(queue) != (workers, 0) {
+    while parked_and_woken(queue) != (workers, 0) {
         assert!(start.elapsed() < LONG, "{workers} workers are asleep");
         thread::yield_now();
     }
@@ -276,13 +276,9 @@ fn nobody_is_called_beside_a_worker_that_is_out_with_a_quick_task() {
     assert_eq!(try_pop(&mut taker), Some(0));
     let _other = parked(&queue, 1);
     push_quick(&queue, now, 1..=TASKS_PER_WORKER as u32);
-    assert_eq!(asleep_and_called(&queue), (1, 0));
+    assert_eq!(parked_and_woken(&queue), (1, 0));
     push_quick(&queue, now, [98]);
-    assert_eq!(
-        asleep_and_called(&queue),
-        (0, 1),
-        "more than it can do soon"
-    );
+    assert_eq!(parked_and_woken(&queue), (0, 1), "more than it can do soon");
 }
 
 #[test]
@@ -291,18 +287,18 @@ fn a_worker_that_is_called_is_counted_on_until_it_comes() {
     let mut workers = parked(&queue, 3);
     for task in 0..TASKS_PER_WORKER as u32 {
         push(&queue, task as usize, task);
-        assert_eq!(asleep_and_called(&queue), (2, 1), "only one");
+        assert_eq!(parked_and_woken(&queue), (2, 1), "only one");
     }
     push(&queue, 98, 98);
     assert_eq!(
-        asleep_and_called(&queue),
+        parked_and_woken(&queue),
         (1, 2),
         "more than one can do soon"
     );
     // Both tasks may take long, and whoever takes one leaves the rest to others.
     for left in [(1, 1), (0, 1)] {
         assert!(workers.pop().expect("three").try_pop().is_some());
-        assert_eq!(asleep_and_called(&queue), left);
+        assert_eq!(parked_and_woken(&queue), left);
     }
 }
 
@@ -314,7 +310,7 @@ fn who_is_out_with_a_slow_task_is_not_counted_on() {
     assert_eq!(try_pop(&mut taker), Some(1));
     let _other = parked(&queue, 1);
     push_quick(&queue, Instant::now(), [2]);
-    assert_eq!(asleep_and_called(&queue), (0, 1));
+    assert_eq!(parked_and_woken(&queue), (0, 1));
 }
 
 #[test]
@@ -325,9 +321,9 @@ fn who_takes_a_slow_task_calls_another_for_the_rest() {
     assert_eq!(try_pop(&mut taker), Some(1));
     let _other = parked(&queue, 1);
     queue.push(now, [job(0, 1, false, 2), job(0, 1, true, 3)]);
-    assert_eq!(asleep_and_called(&queue), (1, 0));
+    assert_eq!(parked_and_woken(&queue), (1, 0));
     assert_eq!(try_pop(&mut taker), Some(2));
-    assert_eq!(asleep_and_called(&queue), (0, 1));
+    assert_eq!(parked_and_woken(&queue), (0, 1));
 }
 
 #[test]
@@ -354,12 +350,12 @@ fn workers_are_called_for_all_tasks_that_have_waited_for_too_long_whoever_is_out
         queue.check(now + PATIENCE - Duration::from_nanos(1)),
         look_at
     );
-    assert_eq!(asleep_and_called(&queue), (4, 0), "not yet");
+    assert_eq!(parked_and_woken(&queue), (4, 0), "not yet");
     assert_eq!(queue.check(now + PATIENCE), None);
-    assert_eq!(asleep_and_called(&queue), (1, 3));
+    assert_eq!(parked_and_woken(&queue), (1, 3));
     // The next one could have its turn before one of these.
     assert_eq!(push_quick(&queue, now + PATIENCE, [4]), None);
-    assert_eq!(asleep_and_called(&queue), (0, 4), "a push looks too");
+    assert_eq!(parked_and_woken(&queue), (0, 4), "a push looks too");
 }
 
 #[test]
@@ -386,7 +382,7 @@ fn the_time_begins_when_there_is_a_task_again() {
     push_quick(&queue, now, [1]);
     assert_eq!(try_pop(&mut taker), Some(1));
     assert_eq!(push_quick(&queue, later, [2]), Some(later + PATIENCE));
-    assert_eq!(asleep_and_called(&queue), (1, 0));
+    assert_eq!(parked_and_woken(&queue), (1, 0));
 }
 
 #[test]
@@ -394,14 +390,14 @@ fn a_sleep_that_ends_for_no_reason_changes_nothing() {
     let queue = fair(8);
     let tasks = worker(&queue);
     for _ in 0..100 {
-        await_asleep(&queue, 1);
-        queue.bell.notify_all();
+        await_parked(&queue, 1);
+        queue.parked.notify_all();
         thread::yield_now();
     }
-    await_asleep(&queue, 1);
+    await_parked(&queue, 1);
     push(&queue, 0, 1);
     assert_eq!(tasks.recv_timeout(LONG), Ok(1));
-    await_asleep(&queue, 1);
+    await_parked(&queue, 1);
     queue.close();
     assert_eq!(tasks.iter().count(), 0);
 }
