@@ -1,7 +1,7 @@
 //! Every limit and timeout of the server, once: name, default, range, unit and reason.
 //!
-//! Knows no command line and no sockets: `command/cli.rs` turns the same table into flags, an embedder
-//! fills [`Config`] by hand.
+//! Knows no command line and no sockets: `command/cli.rs` turns the same table into flags, an
+//! embedder fills [`Config`] by hand.
 //!
 //! Rule: what has passed [`Config::check`] is in range, so nobody behind it checks again.
 
@@ -176,15 +176,16 @@ pub const SOCKET_BUFFER: Limit = Limit {
     reason: "Kernel buffer of a connection, for each direction; smaller ones slow down long answers",
 };
 
-/// Which signals a server takes over. Where it does, SIGTERM, SIGINT and SIGHUP (unless it was ignored
-/// when the program started) stop it, a second one ends it at once, and SIGUSR1 writes its counters to
-/// the log. It does so before anybody can connect, and unblocks them.
+/// Which signals a server takes over. Where it does, SIGTERM, SIGINT and SIGHUP (unless it was
+/// ignored when the program started) stop it, a second one ends it at once, and SIGUSR1 writes its
+/// counters to the log. It does so before anybody can connect, and unblocks them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopSignals {
     /// None: the program calls [`Stopper::stop`](crate::Stopper::stop).
     None,
-    /// From [`Server::bind`](crate::Server::bind) until [`Server::run`](crate::Server::run) returns. Then
-    /// each does what it did before; handlers that the program registers itself, it registers before.
+    /// From [`Server::bind`](crate::Server::bind) until [`Server::run`](crate::Server::run)
+    /// returns. Then each does what it did before; handlers that the program registers itself, it
+    /// registers before.
     WhileRunning,
     /// For good: what comes while the program ends is ignored.
     UntilExit,
@@ -228,8 +229,8 @@ pub struct Config {
     pub stats_interval: Duration,
     /// Bytes that the kernel may hold of one connection in each direction; see [`SOCKET_BUFFER`].
     pub socket_buffer: usize,
-    /// Workers run as batch jobs (`SCHED_BATCH`, Linux only): a worker that is woken does not interrupt
-    /// the event loop. Off by default; the `server` command switches it on.
+    /// Workers run as batch jobs (`SCHED_BATCH`, Linux only): a worker that is woken does not
+    /// interrupt the event loop. Off by default; the `server` command switches it on.
     pub batch_workers: bool,
     /// Which signals the server takes over: none by default.
     pub stop_signals: StopSignals,
@@ -281,8 +282,8 @@ impl Config {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// The most memory that a server can come to need, in bytes; docs/operations.md derives each part. A handler's
-/// own memory comes on top.
+/// The most memory that a server can come to need, in bytes; docs/operations.md derives each part.
+/// A handler's own memory comes on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorstCase {
     /// What all connections together hold.
@@ -319,15 +320,16 @@ impl Config {
         let workers = self.workers as u64;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
         let beside_the_budget = line + 896 * self.max_inflight as u64 + 256 * KIB;
-        // Blocks that the allocator maps by themselves raise what it keeps, as the server arranges it.
+        // Blocks that the allocator maps by themselves raise what it keeps, as the server arranges
+        // it.
         let kept_by_heap = if line > MIB { 64 * MIB } else { 16 * MIB };
         let heaps = (1 + workers).min(8 * cores);
         WorstCase {
             connections: 3 * self.max_buffered as u64 + connections * beside_the_budget,
             pool: self.queue as u64 * line + 24 * workers * line.max(16 * KIB),
             program: heaps * kept_by_heap + 40 * MIB,
-            // socket(7): the kernel doubles what is asked for, and each direction has a buffer. The segment
-            // that fills one may go beyond it, and the socket itself takes some.
+            // socket(7): the kernel doubles what is asked for, and each direction has a buffer. The
+            // segment that fills one may go beyond it, and the socket itself takes some.
             kernel: connections * (4 * self.socket_buffer as u64 + 64 * KIB),
         }
     }

@@ -28,8 +28,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// `request` is what the [`Codec`](crate::codec::Codec) calls the payload: with
     /// [`Lines`](crate::codec::Lines) the line without its ending, at most `max_line` bytes, any
-    /// bytes but LF. What is pushed to `response` is sent as one response, framed by the codec. With
-    /// `Lines` it is one line, to which the LF is added; by convention it begins with `OK ` or
+    /// bytes but LF. What is pushed to `response` is sent as one response, framed by the codec.
+    /// With `Lines` it is one line, to which the LF is added; by convention it begins with `OK ` or
     /// `ERR `, and only lines that begin with `OK` are counted as successes. It may be empty. Its
     /// length is the handler's matter: the bounds on memory count it, but cannot shorten it.
     ///
@@ -37,8 +37,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Panics
     /// A panic is caught and logged, the client gets `ERR internal error`, and the worker goes on
-    /// with the same handler: what it guards must bear being left in the middle. The client gets the
-    /// same where the codec cannot send what was pushed as one response, such as two lines.
+    /// with the same handler: what it guards must bear being left in the middle. The client gets
+    /// the same where the codec cannot send what was pushed as one response, such as two lines.
     fn handle(&self, request: &[u8], response: &mut Response<'_>);
 
     /// Whether `request` is answered within microseconds and never blocks: it costs less than its

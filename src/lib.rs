@@ -22,11 +22,13 @@
 //! | [`operations`] | ECHO, SLEEP, HASH: the handler of the `server` command | `handler`, `wire` |
 //! | [`config`], [`stats`], [`task`], [`wire`], `log` | limits, counters, what crosses threads, the words on the wire, log lines that cannot panic | nearly nothing |
 //!
-//! Only the reactor's thread touches sockets and the engine; only the two queues and the number of the loop's core are shared.
-//! docs/architecture.md follows one request all the way; docs/protocol.md says what the wire promises.
+//! Only the reactor's thread touches sockets and the engine; only the two queues and the number of
+//! the loop's core are shared. docs/architecture.md follows one request all the way;
+//! docs/protocol.md says what the wire promises.
 //!
-//! The modules [`engine`], [`pool`], [`task`] and [`wire`] are public for the tests and for readers; only what
-//! stands at the root, [`config`], [`operations`] and [`stats`] keep their shape between versions.
+//! The modules [`engine`], [`pool`], [`task`] and [`wire`] are public for the tests and for
+//! readers; only what stands at the root, [`config`], [`operations`] and [`stats`] keep their shape
+//! between versions.
 //!
 //! A server with a handler of your own:
 //!

@@ -74,14 +74,16 @@ pub struct Summary {
 }
 
 impl Server {
-    /// Starts the workers, then listens on `port` (0 takes a free one) of every address that `host` has.
+    /// Starts the workers, then listens on `port` (0 takes a free one) of every address that `host`
+    /// has.
     ///
-    /// Signals, if `config` says so, are taken over before that: whoever can connect can also stop it.
+    /// Signals, if `config` says so, are taken over before that: whoever can connect can also stop
+    /// it.
     ///
     /// # Errors
     /// A number of `config` out of range, an address that cannot be listened on (the message names
-    /// it), or want of threads or descriptors (the message says for what). An address of a name that this
-    /// machine does not have is only warned of, if there is another one.
+    /// it), or want of threads or descriptors (the message says for what). An address of a name
+    /// that this machine does not have is only warned of, if there is another one.
     pub fn bind<H: Handler>(
         host: &str,
         port: u16,
@@ -150,8 +152,8 @@ impl Server {
     /// passed are left behind, and what is still queued then is not run.
     ///
     /// # Errors
-    /// When polling fails, which is no matter of any single connection, or a worker has died outside a
-    /// handler, which is a bug of this crate.
+    /// When polling fails, which is no matter of any single connection, or a worker has died
+    /// outside a handler, which is a bug of this crate.
     pub fn run(mut self) -> io::Result<Summary> {
         debug!(addr = %self.local_addr(), "serving");
         let ended = self.reactor.run();

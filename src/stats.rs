@@ -125,7 +125,8 @@ pub struct Stats {
     pub answered_error: u64,
     /// Requests whose handler panicked or broke its contract.
     pub answered_internal: u64,
-    /// Tasks that the handler calls quick and that took longer than [`QUICK_LIMIT`](crate::task::QUICK_LIMIT).
+    /// Tasks that the handler calls quick and that took longer than
+    /// [`QUICK_LIMIT`](crate::task::QUICK_LIMIT).
     pub quick_overruns: u64,
     /// Requests refused with `ERR server busy`.
     pub refused_busy: u64,
@@ -152,17 +153,18 @@ pub struct Stats {
 
     /// From framed to queued.
     pub waiting_time: Times,
-    /// From queued to started, which is when a worker took them, those that it took together; of requests whose connection is
-    /// still there when they are answered.
+    /// From queued to started, which is when a worker took them, those that it took together; of
+    /// requests whose connection is still there when they are answered.
     pub queued_time: Times,
-    /// From started to finished; of requests that a worker took together, each has its share of the time.
+    /// From started to finished; of requests that a worker took together, each has its share of the
+    /// time.
     pub working_time: Times,
     /// From framed until the last byte of the response was written.
     pub written_time: Times,
 }
 
-/// One line of the log: some gauges, and each counter twice, since the last report and, as `….total`, since the
-/// start. What is zero is left out, and so is a line in which all is.
+/// One line of the log: some gauges, and each counter twice, since the last report and, as
+/// `….total`, since the start. What is zero is left out, and so is a line in which all is.
 macro_rules! line {
     ($name:literal, $now:expr, $last:expr, [$($shown:ident: $counter:ident),*], [$($gauge:ident = $value:expr),*]) => {{
         let (now, last) = ($now, $last);
@@ -351,7 +353,8 @@ fn write_times(what: &str, times: &Times, last: &Times) {
     );
 }
 
-/// A number for the log, with as many digits as are known, and without a fraction where it has none.
+/// A number for the log, with as many digits as are known, and without a fraction where it has
+/// none.
 fn two_digits(number: f64) -> Box<dyn Value> {
     let rounded = round_to_two_digits(number);
     if rounded.fract() == 0.0 {

@@ -122,7 +122,8 @@ fn clients_that_never_read_fill_no_more_of_the_kernel_than_is_documented() {
 
 #[test]
 fn answers_held_behind_a_slow_one_stay_below_the_documented_memory() {
-    // One bound for each: the number of requests, their bytes, and short answers in the buffers of long requests.
+    // One bound for each: the number of requests, their bytes, and short answers in the buffers of
+    // long requests.
     for pattern in [
         "\n".to_owned(),
         format!("ECHO {}\n", "x".repeat(60_000)),
@@ -308,7 +309,8 @@ fn connections_that_are_idle_again_take_less_than_a_kibibyte_each() {
     let _clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let mut client = server.connect();
-            // In two pieces, one after the other: each buffer that a connection can have is in use once.
+            // In two pieces, one after the other: each buffer that a connection can have is in use
+            // once.
             let (begin, end) = line.split_at(2 * KIB);
             client.send(begin);
             server.barrier();

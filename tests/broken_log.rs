@@ -29,7 +29,8 @@ impl Write for Broken {
     }
 }
 
-/// Answers `n`; `p` panics and `l` writes two lines, which are logged. What is in capitals is called quick.
+/// Answers `n`; `p` panics and `l` writes two lines, which are logged. What is in capitals is
+/// called quick.
 struct Faulty;
 
 impl Handler for Faulty {

@@ -1,8 +1,8 @@
 //! What happens when there is more work than workers and queue slots (promises 4 and 7): requests
 //! wait, in turn, for as long as `--busy-timeout` allows, and none is lost or answered twice.
 //!
-//! Knows no way to look into the queue: `Server::occupy` and `Server::barrier` bring a server into a
-//! known state, and what must hold is counted in answers rather than measured in milliseconds.
+//! Knows no way to look into the queue: `Server::occupy` and `Server::barrier` bring a server into
+//! a known state, and what must hold is counted in answers rather than measured in milliseconds.
 //!
 //! Rule: where a time is asserted, the lower bound is exact and the upper one generous.
 
@@ -211,7 +211,8 @@ fn requests_refused_at_once_keep_their_places_among_those_served() {
 
 // ---- turns --------------------------------------------------------------------------------------
 
-/// A client that pipelines `count` times `SLEEP n`; returns once the server has framed what it reads.
+/// A client that pipelines `count` times `SLEEP n`; returns once the server has framed what it
+/// reads.
 fn hog(server: &Server, count: usize, sleep_ms: u64) -> common::Counter {
     let mut client = server.connect();
     client.send(format!("SLEEP {sleep_ms}\n").repeat(count));
@@ -316,8 +317,9 @@ fn a_request_waits_for_at_most_one_of_each_other_connection() {
 fn answers_do_not_wait_for_a_slow_request_that_their_worker_takes_next() {
     const QUICK: usize = 48;
     let server = Server::start(&["--workers", "1", "--queue-order", "fifo"]);
-    // All are queued when the worker comes for the next ones, and the slow one is the last. Those before it
-    // take a while, so that nobody is still being told of the occupant's answer when the last of them is done.
+    // All are queued when the worker comes for the next ones, and the slow one is the last. Those
+    // before it take a while, so that nobody is still being told of the occupant's answer when the
+    // last of them is done.
     let _occupant = server.occupy(1, 500);
     let mut quick = server.connect();
     quick.send(format!("HASH {}\n", "x".repeat(1000)).repeat(QUICK));

@@ -1,9 +1,10 @@
-//! The fuzz targets without a fuzzer: their bodies over the kept inputs, and over seeded random ones.
+//! The fuzz targets without a fuzzer: their bodies over the kept inputs, and over seeded random
+//! ones.
 //!
 //! Knows neither libFuzzer nor what the bodies check.
 //!
-//! Rule: an input that ever failed is kept in `tests/fuzz/corpus-kept` for good; a failure names its
-//! input as the line that belongs there.
+//! Rule: an input that ever failed is kept in `tests/fuzz/corpus-kept` for good; a failure names
+//! its input as the line that belongs there.
 
 #[path = "fuzz/bodies/mod.rs"]
 mod bodies;

@@ -99,7 +99,8 @@ fn each_of_2000_random_streams_gets_one_answer_a_line_and_harms_nobody() {
     server.assert_serves();
 }
 
-/// One for each line, too long or not, and one when the stream ends inside a line, of whatever length.
+/// One for each line, too long or not, and one when the stream ends inside a line, of whatever
+/// length.
 fn expected_answers(stream: &[u8]) -> usize {
     let lines = stream.iter().filter(|byte| **byte == b'\n').count();
     let ends_inside_a_line = stream.last().is_some_and(|byte| *byte != b'\n');
@@ -490,7 +491,8 @@ fn a_standard_error_that_fails_changes_nothing_for_clients() {
 
 #[test]
 fn a_log_of_any_length_that_nobody_reads_holds_nobody_up() {
-    // Five lines a request, and more than 128,000 of them, which the log keeps before it drops some.
+    // Five lines a request, and more than 128,000 of them, which the log keeps before it drops
+    // some.
     const REQUESTS: usize = 40_000;
     let server = Launch::new(&["-vv"]).stderr(Stderr::NobodyReads).start();
     let requests: String = (0..REQUESTS).map(|tag| format!("ECHO {tag}\n")).collect();
@@ -513,7 +515,8 @@ fn a_peer_that_vanishes_is_asked_after() {
         .local_addr()
         .expect("it is connected")
         .port());
-    // proc(5): the server's end of the connection, and the timer that it has running. The code 02 is that of keepalive.
+    // proc(5): the server's end of the connection, and the timer that it has running. The code 02
+    // is that of keepalive.
     wait_until("a keepalive timer runs", DEADLINE, || {
         let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
         table.lines().any(|line| {

@@ -1,8 +1,10 @@
 //! What counts as idle for clients that are slow, and for a server that was stopped (promise 8).
 //!
-//! Knows time only as the rate at which a client reads, and as the timeout that it is compared with.
+//! Knows time only as the rate at which a client reads, and as the timeout that it is compared
+//! with.
 //!
-//! Rule: whoever keeps reading is never cut off, and what has arrived is read before a deadline is judged.
+//! Rule: whoever keeps reading is never cut off, and what has arrived is read before a deadline is
+//! judged.
 
 mod common;
 
@@ -30,12 +32,12 @@ fn read_evenly(client: &mut Client, want: usize, bytes_per_s: usize) -> usize {
 }
 
 const ANSWER_BYTES: usize = 600_000;
-/// So slow that the system calls the socket writable less often than once an idle timeout: it waits until a third
-/// of the 256 KiB behind `--socket-buffer` is free.
+/// So slow that the system calls the socket writable less often than once an idle timeout: it waits
+/// until a third of the 256 KiB behind `--socket-buffer` is free.
 const BYTES_PER_S: usize = 70_000;
 
-/// A server whose idle timeout is a second, and a client to which it owes one long answer and has sent as much
-/// of it as the sockets take.
+/// A server whose idle timeout is a second, and a client to which it owes one long answer and has
+/// sent as much of it as the sockets take.
 fn slow_reader(flags: &[&str]) -> (Server, Client) {
     let all = [&["--idle-timeout", "1", "--max-line", "1000000"], flags].concat();
     let server = Server::start(&all);
@@ -158,7 +160,8 @@ fn a_line_without_an_end_is_no_activity() {
     client.expect_end();
 }
 
-/// Stops the server's process for longer than its idle timeout, and lets `clients` do something meanwhile.
+/// Stops the server's process for longer than its idle timeout, and lets `clients` do something
+/// meanwhile.
 fn stop_meanwhile(server: &Server, clients: &mut [Client], act: impl Fn(&mut Client)) {
     server.signal("STOP");
     let stopped_at = Instant::now();

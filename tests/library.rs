@@ -22,7 +22,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-// ---- answers of every shape ------------------------------------------------------------------------
+// ---- answers of every shape
+// ------------------------------------------------------------------------
 
 #[test]
 fn an_answer_of_more_than_one_line_becomes_an_internal_error() {
@@ -111,7 +112,8 @@ fn a_huge_answer_reaches_a_slow_reader_whole_while_others_are_served() {
     assert!(stats.buffered.peak > (HUGE_BYTES / 2) as u64, "it was slow");
 }
 
-// ---- the end ----------------------------------------------------------------------------------------
+// ---- the end
+// ----------------------------------------------------------------------------------------
 
 #[test]
 fn a_stopper_lets_what_was_framed_be_answered() {
@@ -256,7 +258,8 @@ fn a_server_that_is_never_run_takes_its_workers_along() {
     });
 }
 
-// ---- what bind refuses ------------------------------------------------------------------------------
+// ---- what bind refuses
+// ------------------------------------------------------------------------------
 
 fn bind_error(host: &str, port: u16, config: Config) -> io::Error {
     let called = Arc::new(AtomicUsize::new(0));

@@ -3,8 +3,8 @@
 //!
 //! Knows the moment of a stop only by what every client can see: connects are refused.
 //!
-//! Rule: what was framed before the stop is answered, and nothing else is; and each stream ends in an
-//! orderly way, never in a reset.
+//! Rule: what was framed before the stop is answered, and nothing else is; and each stream ends in
+//! an orderly way, never in a reset.
 
 mod common;
 

@@ -209,8 +209,8 @@ fn an_answer_does_not_wait_for_the_acknowledgement_of_the_one_before() {
     let mut times: Vec<_> = (0..40)
         .map(|_| {
             let start = Instant::now();
-            // Two answers a few milliseconds apart: Nagle's algorithm would hold back the second until
-            // the client's delayed acknowledgement of the first, 40 ms later.
+            // Two answers a few milliseconds apart: Nagle's algorithm would hold back the second
+            // until the client's delayed acknowledgement of the first, 40 ms later.
             client.send("ECHO a\nSLEEP 3\n");
             client.expect_lines(&["OK a", "OK 3"]);
             start.elapsed()
@@ -381,8 +381,8 @@ fn a_refused_client_that_first_sends_megabytes_and_then_reads_is_told_so() {
     let mut first = server.connect();
     first.send("ECHO first\n");
     first.expect("OK first");
-    // More than the buffers of both ends hold, so it can send all of that only while the server reads: two
-    // seconds, which a busy machine may not leave it.
+    // More than the buffers of both ends hold, so it can send all of that only while the server
+    // reads: two seconds, which a busy machine may not leave it.
     let told = || {
         let mut refused = Client::connect_with_small_send_buffer(server.address());
         let sent = refused.writer().write_all(&vec![b'x'; 48 << 20]).is_ok();

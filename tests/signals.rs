@@ -1,9 +1,10 @@
-//! Signals, from outside: from which moment they are heard, which of them stop the server, and what a stop
-//! still serves (promise 9).
+//! Signals, from outside: from which moment they are heard, which of them stop the server, and what
+//! a stop still serves (promise 9).
 //!
 //! Knows nothing of how the server hears them.
 //!
-//! Rule: whoever can connect can also stop the server, in an orderly way, whatever it was started by.
+//! Rule: whoever can connect can also stop the server, in an orderly way, whatever it was started
+//! by.
 
 mod common;
 
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 /// What a server may take to go, on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
-// ---- hearing them ---------------------------------------------------------------------------------
+// ---- hearing them
+// ---------------------------------------------------------------------------------
 
 /// Connects as soon as anybody listens on `port`.
 fn connect_at_once(port: u16) -> TcpStream {
@@ -137,7 +139,8 @@ fn a_log_file_at_its_size_limit_does_not_end_the_server() {
     std::fs::remove_file(&path).expect("it was ours");
 }
 
-// ---- what a stop still serves -----------------------------------------------------------------------
+// ---- what a stop still serves
+// -----------------------------------------------------------------------
 
 #[test]
 fn what_had_arrived_at_a_stop_is_accepted_read_and_answered() {

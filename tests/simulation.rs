@@ -1,13 +1,14 @@
 //! The seeded simulation: the reactor of production lives through millions of random steps on a
 //! simulated network, and an oracle written from docs/protocol.md compares each.
 //!
-//! Knows the library's public parts and the command's operations; no sockets, no threads, no real time.
+//! Knows the library's public parts and the command's operations; no sockets, no threads, no real
+//! time.
 //!
 //! Rule: one seed, one run. A failing run says `SIM_SEED=…`, and that replays it exactly.
 //!
-//! `cargo test --test simulation` makes a million steps. `SIM_SEED=n` runs that seed alone, `SIM_SEEDS=n`
-//! and `SIM_STEPS=n` say how many runs are made and how many random steps each has, `SIM_FIRST=n` with
-//! which seed they begin.
+//! `cargo test --test simulation` makes a million steps. `SIM_SEED=n` runs that seed alone,
+//! `SIM_SEEDS=n` and `SIM_STEPS=n` say how many runs are made and how many random steps each has,
+//! `SIM_FIRST=n` with which seed they begin.
 
 #[path = "simulation/answers.rs"]
 mod answers;

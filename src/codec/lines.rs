@@ -2,8 +2,8 @@
 //!
 //! Knows no operations: what a line asks for is the handler's.
 //!
-//! Rule: one CR right before the LF belongs to the ending. The limit counts what stands before that,
-//! and no byte of a line that is too long is kept.
+//! Rule: one CR right before the LF belongs to the ending. The limit counts what stands before
+//! that, and no byte of a line that is too long is kept.
 
 use super::{Codec, Frame, NotOneResponse, Outcome, Refusal};
 use memchr::memchr;

@@ -66,8 +66,8 @@ pub struct NotOneResponse(pub &'static str);
 
 /// Finds the requests in a byte stream, and puts responses into one.
 ///
-/// It keeps nothing between calls, so one codec serves all connections: the event loop cuts requests
-/// with it, and the workers cut them once more and write the responses.
+/// It keeps nothing between calls, so one codec serves all connections: the event loop cuts
+/// requests with it, and the workers cut them once more and write the responses.
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// The longest request that [`Codec::frame`] may still call incomplete, in bytes.
     fn max_incomplete_bytes(&self) -> usize;
@@ -79,7 +79,8 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// How many of `bytes` are the rest of a malformed request, when its end is among them.
     fn skip(&self, bytes: &[u8]) -> Option<usize>;
 
-    /// Ends the response to `request`, a whole one, that the handler wrote to `out` from `start` on.
+    /// Ends the response to `request`, a whole one, that the handler wrote to `out` from `start`
+    /// on.
     ///
     /// # Errors
     /// What the handler wrote would be no response, or more than one; `out` is then of no use from

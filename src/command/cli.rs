@@ -76,7 +76,8 @@ impl Args {
         Ok(Args::from(&matches))
     }
 
-    /// How an error of the command line is to be said: looked for by hand, for what is wrong may stand before it.
+    /// How an error of the command line is to be said: looked for by hand, for what is wrong may
+    /// stand before it.
     pub(crate) fn log_format() -> LogFormat {
         let mut words = std::env::args_os().skip(1);
         let mut format = std::env::var_os(variable_of("log-format"));

@@ -2,7 +2,8 @@
 //!
 //! Knows formats and levels, not what is logged.
 //!
-//! Rule: nobody waits for whoever reads stderr, and each thing said is one line in the format asked for.
+//! Rule: nobody waits for whoever reads stderr, and each thing said is one line in the format asked
+//! for.
 
 use crate::cli::LogFormat;
 use std::ffi::OsStr;
@@ -35,8 +36,9 @@ pub(crate) fn start(format: LogFormat, verbosity: i16, writer: NonBlocking) -> R
         2.. => "trace",
     };
     let directives = std::env::var_os("RUST_LOG").filter(|set| !set.is_empty());
-    // Ours in detail; of the crates below us only what is an error. Counters are written when somebody
-    // asks for them, and the one report that nobody has asked for depends on the level of the others.
+    // Ours in detail; of the crates below us only what is an error. Counters are written when
+    // somebody asks for them, and the one report that nobody has asked for depends on the level of
+    // the others.
     let flags = || format!("error,reactor_pool={level},server={level},reactor_pool::stats=info");
     let directives = directives.map_or_else(flags, |set| set.to_string_lossy().into_owned());
     let filter = EnvFilter::builder().parse(&directives).map_err(|cause| {

@@ -1,5 +1,5 @@
-//! What the `server` command arranges with the system, and what it warns of where the system gives less than
-//! the limits ask for.
+//! What the `server` command arranges with the system, and what it warns of where the system gives
+//! less than the limits ask for.
 //!
 //! Knows nothing of requests or sockets beyond their number.
 //!
@@ -15,28 +15,30 @@ use std::path::Path;
 use std::sync::Arc;
 use tracing::warn;
 
-/// Has the allocator keep up to 16 MiB of free memory a heap for what comes next. By itself it keeps 128 KiB, and
-/// requests of some kilobytes make the heap shrink and grow all the time, a page fault for each 4 KiB.
+/// Has the allocator keep up to 16 MiB of free memory a heap for what comes next. By itself it
+/// keeps 128 KiB, and requests of some kilobytes make the heap shrink and grow all the time, a page
+/// fault for each 4 KiB.
 ///
-/// glibc has two thresholds for this, and raises both when a block is freed that was large enough to be mapped by
-/// itself: beyond its size blocks are mapped, and twice its size may stay free (mallopt(3), `M_MMAP_THRESHOLD`; whoever
-/// sets them in `GLIBC_TUNABLES` or `MALLOC_TRIM_THRESHOLD_` is heard instead). Nobody writes to the block, so it takes no memory. For other
-/// allocators it means nothing.
+/// glibc has two thresholds for this, and raises both when a block is freed that was large enough
+/// to be mapped by itself: beyond its size blocks are mapped, and twice its size may stay free
+/// (mallopt(3), `M_MMAP_THRESHOLD`; whoever sets them in `GLIBC_TUNABLES` or
+/// `MALLOC_TRIM_THRESHOLD_` is heard instead). Nobody writes to the block, so it takes no memory.
+/// For other allocators it means nothing.
 pub(crate) fn keep_free_memory() {
     const KEPT_BYTES: usize = 16 << 20;
     drop(black_box(Vec::<u8>::with_capacity(KEPT_BYTES / 2)));
 }
 
-/// A log file at its size limit (`ulimit -f`) must not end the server: with a handler for the signal the write
-/// fails instead, and the line is lost. Rust ignores SIGPIPE by itself.
+/// A log file at its size limit (`ulimit -f`) must not end the server: with a handler for the
+/// signal the write fails instead, and the line is lost. Rust ignores SIGPIPE by itself.
 pub(crate) fn survive_file_size_limit() -> Result<(), String> {
     signal_hook::flag::register(SIGXFSZ, Arc::default())
         .map(drop)
         .map_err(|cause| format!("cannot take over SIGXFSZ: {cause}"))
 }
 
-/// Raises the soft limit of descriptors to what the connection limit needs, as far as allowed; returns what is
-/// in force.
+/// Raises the soft limit of descriptors to what the connection limit needs, as far as allowed;
+/// returns what is in force.
 pub(crate) fn raise_descriptor_limit(max_connections: usize) -> u64 {
     /// Poll, waker, timer, signals, listeners, and what the system takes in passing.
     const OWN: u64 = 32;
@@ -97,7 +99,8 @@ pub(crate) fn warn_of_memory(worst_case: WorstCase) {
     }
 }
 
-/// The smallest limit of this process's cgroup and those above it (cgroups(7)); none where there is none.
+/// The smallest limit of this process's cgroup and those above it (cgroups(7)); none where there is
+/// none.
 fn cgroup_memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     groups.lines().filter_map(limit_of_group).min()

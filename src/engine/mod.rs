@@ -91,8 +91,8 @@ pub trait Kernel {
     fn unacknowledged(&mut self, id: ConnectionId) -> usize;
 }
 
-/// The state of all connections. Methods take O(1) or O(log n) in the connections, but for what says
-/// otherwise; a budget that is free again marks all ready that it had paused.
+/// The state of all connections. Methods take O(1) or O(log n) in the connections, but for what
+/// says otherwise; a budget that is free again marks all ready that it had paused.
 ///
 /// Ids of connections that have gone are answered as "nothing there": a completion that comes late
 /// is dropped, an event that comes late is ignored.
@@ -117,8 +117,8 @@ pub struct Engine {
 impl Engine {
     /// An engine without connections.
     pub fn new(config: Config, codec: Arc<dyn Codec>, is_quick: IsQuick) -> Engine {
-        // Allocated once, the table leaves no smaller ones behind when it grows; the memory of a slot
-        // is not touched before it is used.
+        // Allocated once, the table leaves no smaller ones behind when it grows; the memory of a
+        // slot is not touched before it is used.
         let slots = most_connections(&config);
         Engine {
             connections: Slab::with_capacity(slots),
@@ -304,8 +304,9 @@ impl Engine {
 
     // What to do.
 
-    /// The next connection that needs something done. A tick serves as many as [`Engine::ready_len`]
-    /// says at its beginning: those that come up meanwhile belong to the next.
+    /// The next connection that needs something done. A tick serves as many as
+    /// [`Engine::ready_len`] says at its beginning: those that come up meanwhile belong to the
+    /// next.
     pub fn next_ready(&mut self) -> Option<ConnectionId> {
         let connections = &mut self.connections;
         loop {
@@ -384,8 +385,8 @@ impl Engine {
         self.submitted > 0
     }
 
-    /// Gives `room` queue slots to requests that wait, as far as there are any, and appends these to
-    /// `tasks`.
+    /// Gives `room` queue slots to requests that wait, as far as there are any, and appends these
+    /// to `tasks`.
     ///
     /// Connections take turns: each time a connection gets slots for one run, or for the part of it
     /// that there is room for.
@@ -468,15 +469,15 @@ impl Engine {
         self.timers.next()
     }
 
-    /// Refuses and closes what is due; says how many requests it refused as busy. Asks `kernel` about
-    /// the sockets of connections whose clock runs. O(log n) for each connection that is due.
+    /// Refuses and closes what is due; says how many requests it refused as busy. Asks `kernel`
+    /// about the sockets of connections whose clock runs. O(log n) for each connection that is due.
     pub fn expire(&mut self, now: Instant, kernel: &mut impl Kernel) -> usize {
         self.stats.waiting.note_peak();
         // Requests that got their slots in the tick in which they were framed never get here: only
         // those left over are worth a timer.
         self.queue_newcomers(now);
-        // Each connection once: what a refusal lets it frame is offered to the queue before it can be
-        // refused, too.
+        // Each connection once: what a refusal lets it frame is offered to the queue before it can
+        // be refused, too.
         let mut due = Vec::new();
         let connections = &mut self.connections;
         while let Some(id) = self
@@ -584,8 +585,8 @@ impl Engine {
 
     // What follows from a change of one connection.
 
-    /// After every change of a connection: its place in the fair queue, its reading, its share of the
-    /// budget, and whether the reactor has something to do for it.
+    /// After every change of a connection: its place in the fair queue, its reading, its share of
+    /// the budget, and whether the reactor has something to do for it.
     fn settle(&mut self, id: ConnectionId, framed: Framed) {
         let connection = &mut self.connections[id.slot()];
         if framed.requests > 0 {

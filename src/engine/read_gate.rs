@@ -2,8 +2,8 @@
 //!
 //! Knows no sockets; of connections only what they hold and wait for.
 //!
-//! Rule: a connection that has bytes to read and is not read is noted with the reason, and is marked
-//! ready when that is over. These are all the reasons:
+//! Rule: a connection that has bytes to read and is not read is noted with the reason, and is
+//! marked ready when that is over. These are all the reasons:
 //!
 //! | reason | why it is not read | what ends it |
 //! |---|---|---|
@@ -85,8 +85,8 @@ impl ReadGate {
         } else if connection.is_output_full() {
             Some(Reason::Unsent)
         } else if self.is_budget_spent() && !connection.has_nothing_pending() {
-            // A connection on which nothing is pending is always read: its next request can come, be
-            // answered and leave again, so the budget cannot lock the server up.
+            // A connection on which nothing is pending is always read: its next request can come,
+            // be answered and leave again, so the budget cannot lock the server up.
             Some(Reason::Budget)
         } else {
             None
@@ -106,8 +106,8 @@ impl ReadGate {
         }
     }
 
-    /// A connection holds another number of bytes than before. The returned ones resume reading: the
-    /// budget was spent, and is not any more.
+    /// A connection holds another number of bytes than before. The returned ones resume reading:
+    /// the budget was spent, and is not any more.
     #[inline]
     pub(super) fn recount(&mut self, before: usize, after: usize) -> BTreeSet<ConnectionId> {
         self.buffered = self.buffered - before + after;

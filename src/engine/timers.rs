@@ -2,8 +2,8 @@
 //!
 //! Knows no clock and no meaning of a deadline.
 //!
-//! Rule: each connection has at most one timer. It may be early, since progress moves deadlines back
-//! without touching it, and is then set anew; it is never late.
+//! Rule: each connection has at most one timer. It may be early, since progress moves deadlines
+//! back without touching it, and is then set anew; it is never late.
 
 use crate::task::ConnectionId;
 use std::collections::BTreeSet;

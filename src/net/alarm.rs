@@ -16,8 +16,9 @@ fn left(due: Instant) -> Duration {
     due.saturating_duration_since(Instant::now())
 }
 
-/// A timer that stays set from sleep to sleep. The timeout of a poll is set and cleared by the kernel every time; this one is
-/// set when something is due earlier than it would ring, and a loop whose first deadline is minutes away does not touch it.
+/// A timer that stays set from sleep to sleep. The timeout of a poll is set and cleared by the
+/// kernel every time; this one is set when something is due earlier than it would ring, and a loop
+/// whose first deadline is minutes away does not touch it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timer {
     use super::super::Wait;
@@ -62,7 +63,8 @@ mod timer {
             if left.is_zero() {
                 return Ok(Some(left));
             }
-            // What is due within the same millisecond is one end of a sleep, unless that is the first.
+            // What is due within the same millisecond is one end of a sleep, unless that is the
+            // first.
             let after = match left.as_millis() as u64 {
                 0 => left,
                 millis => Duration::from_millis(millis + 1),
@@ -79,7 +81,8 @@ mod timer {
             Ok(None)
         }
 
-        /// The poll said that it rings. Nothing need be read: setting it anew ends that, and each time it rings is a new edge.
+        /// The poll said that it rings. Nothing need be read: setting it anew ends that, and each
+        /// time it rings is a new edge.
         pub(in crate::net) fn note_ring(&mut self) {
             self.rings_at = None;
         }

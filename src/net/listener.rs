@@ -27,8 +27,8 @@ pub(super) struct Listener(TcpListener);
 pub(crate) struct Bound(Vec<(Socket, SocketAddr)>);
 
 impl Bound {
-    /// Takes every address that `host` has. Those that this machine does not have are skipped, with a
-    /// warning, if there is another one.
+    /// Takes every address that `host` has. Those that this machine does not have are skipped, with
+    /// a warning, if there is another one.
     pub(crate) fn bind(host: &str, port: u16, buffer_bytes: usize) -> io::Result<Bound> {
         let resolved = (host, port).to_socket_addrs();
         let mut addresses = Vec::new();
@@ -189,8 +189,8 @@ impl Listener {
     }
 }
 
-/// What broke before it was ours is passed over: others may stand behind it, and nobody announces them
-/// again. accept(2) lists these errors.
+/// What broke before it was ours is passed over: others may stand behind it, and nobody announces
+/// them again. accept(2) lists these errors.
 fn accept_one<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
     loop {
         match accept() {

@@ -91,7 +91,8 @@ impl MioNet {
         Ok(move || waker.wake().expect("an eventfd takes every wake"))
     }
 
-    /// From here on clients can connect: the last thing of a start. Says how many listeners there are.
+    /// From here on clients can connect: the last thing of a start. Says how many listeners there
+    /// are.
     pub(crate) fn listen(&mut self, bound: Bound) -> io::Result<usize> {
         let first = bound.addresses()[0];
         self.listeners = bound.listen(self.poll.registry(), LISTENERS)?;
@@ -162,9 +163,10 @@ impl Net for MioNet {
         self.poll.registry().register(stream, token, INTERESTS)
     }
 
-    // The system calls themselves: those of a libc are points at which a thread may be cancelled, and
-    // in a program of several threads they pay for that. On epoll and kqueue mio has no part in them;
-    // where it polls with poll(2), it would have to be told of "would block" (`TcpStream::try_io`).
+    // The system calls themselves: those of a libc are points at which a thread may be cancelled,
+    // and in a program of several threads they pay for that. On epoll and kqueue mio has no part in
+    // them; where it polls with poll(2), it would have to be told of "would block"
+    // (`TcpStream::try_io`).
 
     fn receive(&mut self, stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         let (count, _) = recv(&*stream, buffer, RecvFlags::empty())?;

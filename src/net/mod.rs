@@ -26,8 +26,8 @@ pub trait Net {
     /// The time.
     fn now(&self) -> Instant;
 
-    /// Sleeps until something happens, and appends that to `events`. Readiness is told as an edge: it
-    /// comes once, until the call that it announces would block.
+    /// Sleeps until something happens, and appends that to `events`. Readiness is told as an edge:
+    /// it comes once, until the call that it announces would block.
     ///
     /// # Errors
     /// When polling fails, which is no matter of any single connection.
@@ -69,8 +69,8 @@ pub trait Net {
     /// Bytes that have come and have not been read; none where the system does not tell.
     fn unread(&mut self, stream: &Self::Stream) -> usize;
 
-    /// Bytes that were sent and that the other side has not acknowledged, a shut sending side counted
-    /// as one; zero where the system does not tell.
+    /// Bytes that were sent and that the other side has not acknowledged, a shut sending side
+    /// counted as one; zero where the system does not tell.
     fn unacknowledged(&mut self, stream: &Self::Stream) -> usize;
 
     /// Closes the socket.

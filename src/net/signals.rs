@@ -80,8 +80,9 @@ fn unblock(numbers: &[i32]) -> io::Result<()> {
     Ok(set.thread_unblock()?)
 }
 
-/// signal-hook keeps its handler for good, which swallows signals that nobody wants any more. So each
-/// signal whose default action was in force gets an action that emulates it, while no server claims it.
+/// signal-hook keeps its handler for good, which swallows signals that nobody wants any more. So
+/// each signal whose default action was in force gets an action that emulates it, while no server
+/// claims it.
 fn prepare_to_give_back(numbers: &[i32]) -> io::Result<()> {
     static PREPARED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
     let mut prepared = PREPARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +135,8 @@ enum Disposition {
     Caught,
 }
 
-/// From the masks in proc_pid_status(5). Where there is no such file, the default action is assumed.
+/// From the masks in proc_pid_status(5). Where there is no such file, the default action is
+/// assumed.
 fn disposition(number: i32) -> Disposition {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let is_in = |mask: &str| {

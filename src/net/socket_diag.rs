@@ -2,8 +2,8 @@
 //!
 //! Knows no connections and no deadlines: a socket in, a number of bytes out.
 //!
-//! Rule: the answer is a fact or it is missing, never a guess. Where the system cannot tell, progress is
-//! what the socket takes.
+//! Rule: the answer is a fact or it is missing, never a guess. Where the system cannot tell,
+//! progress is what the socket takes.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use netlink::SocketDiag;
@@ -11,8 +11,8 @@ pub(super) use netlink::SocketDiag;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use missing::SocketDiag;
 
-/// sock_diag(7): what `ss` shows as Send-Q. The ioctl SIOCOUTQ tells the same, but no safe wrapper of it is
-/// to be had.
+/// sock_diag(7): what `ss` shows as Send-Q. The ioctl SIOCOUTQ tells the same, but no safe wrapper
+/// of it is to be had.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod netlink {
     use mio::net::TcpStream;
@@ -63,8 +63,8 @@ mod netlink {
             known.map(|_| diag)
         }
 
-        /// Bytes that were written and that the other side has not acknowledged; a shut sending side
-        /// counts as one.
+        /// Bytes that were written and that the other side has not acknowledged; a shut sending
+        /// side counts as one.
         pub(in crate::net) fn unacknowledged(&mut self, stream: &TcpStream) -> Option<usize> {
             let (ours, theirs) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
             let (state, bytes) = self.ask(ours, theirs).ok().flatten()?;

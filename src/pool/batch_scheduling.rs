@@ -2,7 +2,8 @@
 //!
 //! Knows no tasks. Where the system has no such policy, nothing happens.
 //!
-//! Rule: only the usual policy is changed: a program that runs under another one does so on purpose.
+//! Rule: only the usual policy is changed: a program that runs under another one does so on
+//! purpose.
 
 /// Makes this thread a batch job. It buys a quarter of the throughput of pipelined small requests:
 /// a worker that has just been woken does not interrupt the event loop, which is about to sleep

@@ -33,7 +33,8 @@ impl Slotted for Task {
     }
 }
 
-/// The primitives under the queues: std's and crossbeam's, or loom's when the model checker runs them.
+/// The primitives under the queues: std's and crossbeam's, or loom's when the model checker runs
+/// them.
 mod sync {
     #[cfg(not(loom))]
     pub(super) use crossbeam_queue::SegQueue;

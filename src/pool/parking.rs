@@ -6,8 +6,8 @@
 
 use std::mem;
 
-/// Queued tasks that are left to each worker that will be here soon, before one more is woken: about
-/// as many as it does in the time that it takes to wake another.
+/// Queued tasks that are left to each worker that will be here soon, before one more is woken:
+/// about as many as it does in the time that it takes to wake another.
 pub(super) const TASKS_PER_WORKER: usize = 64;
 
 /// Where one worker is, as far as the queue cares.
@@ -70,8 +70,8 @@ impl Parking {
         self.woken
     }
 
-    /// Whether one more has to be woken for that many queued tasks, if those that are out with quick
-    /// ones come back soon.
+    /// Whether one more has to be woken for that many queued tasks, if those that are out with
+    /// quick ones come back soon.
     pub(super) fn wants_one(&self, tasks: usize) -> bool {
         self.parked() > 0 && tasks > TASKS_PER_WORKER * (self.woken + self.out_quick)
     }

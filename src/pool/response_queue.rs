@@ -2,8 +2,8 @@
 //!
 //! Knows no sockets; what a wake is, it is told.
 //!
-//! Rule: push, then announce; drain, and sleep only if nothing has been announced since. A response is seen by
-//! the drain that runs, or keeps the loop from parking, or wakes it.
+//! Rule: push, then announce; drain, and sleep only if nothing has been announced since. A response
+//! is seen by the drain that runs, or keeps the loop from parking, or wakes it.
 
 use super::sync::{AtomicBool, AtomicU8, Ordering, SegQueue};
 use std::fmt;
@@ -23,7 +23,8 @@ pub struct ResponseQueue<T> {
 
 /// The consumer has drained, or is about to, and nothing has been announced since.
 const AWAKE: u8 = 0;
-/// Something has been announced that no drain has looked for yet; if the consumer slept, it has been woken.
+/// Something has been announced that no drain has looked for yet; if the consumer slept, it has
+/// been woken.
 const ANNOUNCED: u8 = 1;
 /// The consumer is parked, or is about to be: an announcement wakes it.
 const PARKED: u8 = 2;
@@ -48,8 +49,8 @@ impl<T> ResponseQueue<T> {
     /// Makes the consumer come: wakes it if it is parked, and else keeps it from parking before it
     /// has drained.
     pub fn announce(&self) {
-        // Release, with the acquire in `drain`: who finds this there, or what others have made of it, sees what was
-        // pushed before it.
+        // Release, with the acquire in `drain`: who finds this there, or what others have made of
+        // it, sees what was pushed before it.
         if self.consumer.swap(ANNOUNCED, Ordering::Release) == PARKED {
             (self.wake)();
         }
@@ -57,8 +58,8 @@ impl<T> ResponseQueue<T> {
 
     /// Asks the consumer to stop.
     pub fn ask_to_stop(&self) {
-        // Release, with the acquire in `is_stop_asked`. Stored before it is announced: the consumer looks
-        // once after each drain, and sleeps if it finds nothing.
+        // Release, with the acquire in `is_stop_asked`. Stored before it is announced: the consumer
+        // looks once after each drain, and sleeps if it finds nothing.
         self.stop_asked.store(true, Ordering::Release);
         self.announce();
     }
@@ -69,8 +70,8 @@ impl<T> ResponseQueue<T> {
         self.stop_asked.load(Ordering::Acquire)
     }
 
-    /// Tells the consumer that a worker has died. It may have died while it announced something, between the
-    /// note and the wake, so this wakes in any case.
+    /// Tells the consumer that a worker has died. It may have died while it announced something,
+    /// between the note and the wake, so this wakes in any case.
     pub fn report_death(&self) {
         // Release, with the acquire in `has_death`.
         self.worker_died.store(true, Ordering::Release);
@@ -85,17 +86,20 @@ impl<T> ResponseQueue<T> {
 
     /// Passes all that has come to `take`. Only the consumer calls it.
     pub fn drain(&self, mut take: impl FnMut(T)) {
-        // First: the announcement of an item that is pushed after our last pop is for the next drain.
+        // First: the announcement of an item that is pushed after our last pop is for the next
+        // drain.
         self.consumer.swap(AWAKE, Ordering::Acquire);
         while let Some(item) = self.items.pop() {
             take(item);
         }
     }
 
-    /// Unless something has been announced since the last drain, the next announcement wakes the consumer; says whether that
-    /// is so. Only the consumer calls it, before it sleeps; whatever ends the sleep, it drains then.
+    /// Unless something has been announced since the last drain, the next announcement wakes the
+    /// consumer; says whether that is so. Only the consumer calls it, before it sleeps; whatever
+    /// ends the sleep, it drains then.
     pub fn park(&self) -> bool {
-        // Relaxed: nothing is read on account of it. What came before an announcement, the drain sees.
+        // Relaxed: nothing is read on account of it. What came before an announcement, the drain
+        // sees.
         self.consumer
             .compare_exchange(AWAKE, PARKED, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()

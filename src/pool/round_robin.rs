@@ -2,13 +2,13 @@
 //!
 //! Knows no lock, no capacity and no meaning of what it holds; a flow is a small number.
 //!
-//! Rule: a flow that has items stands in the ring exactly once, so an item waits for at most one item
-//! of each other flow ahead of every item of its own.
+//! Rule: a flow that has items stands in the ring exactly once, so an item waits for at most one
+//! item of each other flow ahead of every item of its own.
 
 use std::collections::VecDeque;
 
-/// Round robin over flows, O(1) for each push and pop (the idea is Nagle's: "On Packet Switches with
-/// Infinite Storage", RFC 970).
+/// Round robin over flows, O(1) for each push and pop (the idea is Nagle's: "On Packet Switches
+/// with Infinite Storage", RFC 970).
 #[derive(Debug)]
 pub(super) struct RoundRobin<T> {
     /// The flows that have items; the next one first.
@@ -58,8 +58,8 @@ impl<T> RoundRobin<T> {
         item
     }
 
-    /// Takes out the items of `flow` that `unwanted` picks, in their order; the flow keeps its place.
-    /// Linear in the flows that have items, and in the items of this one.
+    /// Takes out the items of `flow` that `unwanted` picks, in their order; the flow keeps its
+    /// place. Linear in the flows that have items, and in the items of this one.
     pub(super) fn remove(&mut self, flow: usize, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let Some(place) = self.ring.iter().position(|other| *other == flow) else {
             return Vec::new();

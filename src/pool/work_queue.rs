@@ -2,8 +2,8 @@
 //!
 //! Knows neither what a task means nor which requests wait when it is full; that is the engine's.
 //!
-//! Rule: the loop never blocks on it for room, a worker never spins on it for work, and the pop that
-//! makes room that the loop waits for says so.
+//! Rule: the loop never blocks on it for room, a worker never spins on it for work, and the pop
+//! that makes room that the loop waits for says so.
 
 use super::parking::{Parking, Whereabouts};
 use super::round_robin::RoundRobin;
@@ -15,8 +15,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A handler may be wrong about what it calls quick. So once the queue has not been empty for this
-/// long, a worker is woken for each task, however soon others should be back. With the time in which
-/// the loop gets to it, no request waits for longer than a millisecond beside a parked worker.
+/// long, a worker is woken for each task, however soon others should be back. With the time in
+/// which the loop gets to it, no request waits for longer than a millisecond beside a parked
+/// worker.
 pub const PATIENCE: Duration = Duration::from_micros(900);
 
 /// A queue of tasks, together at most `capacity` slots, for any number of workers.

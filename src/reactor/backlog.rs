@@ -2,8 +2,8 @@
 //!
 //! Knows no sockets and no limit on connections.
 //!
-//! Rule: readiness is state, as that of a stream is. Want of descriptors or memory pauses, for nobody
-//! announces that there are some again.
+//! Rule: readiness is state, as that of a stream is. Want of descriptors or memory pauses, for
+//! nobody announces that there are some again.
 
 use super::warn_limit::WarnLimit;
 use crate::log::warn;

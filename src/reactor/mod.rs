@@ -1,6 +1,7 @@
 //! The event loop: one thread that owns every socket and never waits for work.
 //!
-//! Knows neither requests nor order nor what a deadline means: the engine decides, the reactor does.
+//! Knows neither requests nor order nor what a deadline means: the engine decides, the reactor
+//! does.
 //!
 //! Rule: a [`Reactor::tick`] never blocks, and gives each connection a bounded share.
 

@@ -2,8 +2,8 @@
 //!
 //! Knows neither requests nor the clock: it is told how many were refused, and handed `now`.
 //!
-//! Rule: the first refusal is told at once, then at most one line a second says how many there were, and
-//! one more says that a second has passed without any.
+//! Rule: the first refusal is told at once, then at most one line a second says how many there
+//! were, and one more says that a second has passed without any.
 
 use crate::log::warn;
 use std::time::{Duration, Instant};

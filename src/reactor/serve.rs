@@ -43,8 +43,8 @@ impl<N: Net> Reactor<N> {
         }
     }
 
-    /// Writes, reads and closes as the engine says, until there is nothing to do or the connection has
-    /// had its share of the tick.
+    /// Writes, reads and closes as the engine says, until there is nothing to do or the connection
+    /// has had its share of the tick.
     fn try_serve(&mut self, id: ConnectionId, now: Instant) -> io::Result<usize> {
         let (net, engine) = (&mut self.net, &mut self.engine);
         let Some(socket) = self.sockets.get(id) else {

@@ -141,7 +141,8 @@ impl<N: Net> Reactor<N> {
         if connections == 0 && !self.engine.has_submitted() {
             self.stage = Stage::Ended(StopReason::Drained);
         } else if now >= by + LATE && !was_late {
-            // The process was stopped, or had no processor: what has happened meanwhile comes first.
+            // The process was stopped, or had no processor: what has happened meanwhile comes
+            // first.
             self.stage = Stage::Draining {
                 by: now + CATCH_UP,
                 was_late: true,

@@ -1,5 +1,5 @@
-//! What the loop does for a request, but for system calls: frame it, give it a slot, take its answer,
-//! put it out.
+//! What the loop does for a request, but for system calls: frame it, give it a slot, take its
+//! answer, put it out.
 //!
 //! A good figure: about half a microsecond for a request that comes alone, under 100 ns each in a
 //! pipeline of 128 quick ones, and no more than five times that where each is a task of its own.

@@ -1,7 +1,7 @@
 //! What the loop does with bytes: short lines, long lines, and lines that come in pieces.
 //!
-//! A good figure: short lines above 100 MB/s, for there each line costs more than its bytes; lines of
-//! 60,000 bytes above 3 GB/s whole, and above 1 GB/s in pieces, whose buffer has to grow.
+//! A good figure: short lines above 100 MB/s, for there each line costs more than its bytes; lines
+//! of 60,000 bytes above 3 GB/s whole, and above 1 GB/s in pieces, whose buffer has to grow.
 
 #[path = "path.rs"]
 mod path;

@@ -1,7 +1,7 @@
 //! A fixed amount of work for the engine, to be counted in instructions: `.ci/deep instructions`.
 //!
-//! A good figure is the last one: the count does not depend on the machine's load, so a change of more
-//! than a few in a hundred is a change of the code.
+//! A good figure is the last one: the count does not depend on the machine's load, so a change of
+//! more than a few in a hundred is a change of the code.
 
 mod path;
 

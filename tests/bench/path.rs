@@ -1,4 +1,5 @@
-//! The way of requests through the engine, without sockets and threads: what the loop does for them.
+//! The way of requests through the engine, without sockets and threads: what the loop does for
+//! them.
 //!
 //! Knows one connection, and answers every task at once.
 //!
@@ -39,7 +40,8 @@ impl Path {
         }
     }
 
-    /// Reads `chunk`, answers all that it holds, and writes the answers; how many requests that were.
+    /// Reads `chunk`, answers all that it holds, and writes the answers; how many requests that
+    /// were.
     pub(crate) fn exchange(&mut self, chunk: &[u8]) -> usize {
         let now = self.now;
         assert_eq!(self.engine.next_action(self.id, true), Action::Read);

@@ -1,7 +1,7 @@
 //! What a task costs on its way through the work queue: one producer, 1 to 8 workers, both orders.
 //!
-//! A good figure: well under a microsecond a task, and no more with 8 workers than with 1 times two;
-//! fair no more than a tenth above fifo. More means that the lock is fought over or that
+//! A good figure: well under a microsecond a task, and no more with 8 workers than with 1 times
+//! two; fair no more than a tenth above fifo. More means that the lock is fought over or that
 //! workers are woken for nothing.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,4 +1,5 @@
-//! What a start tells a person: the limits in force, what does not fit, and each error with its subject.
+//! What a start tells a person: the limits in force, what does not fit, and each error with its
+//! subject.
 //!
 //! Knows the lines by their fields.
 //!
@@ -216,7 +217,8 @@ fn an_error_for_want_of_descriptors_says_what_could_not_be_made() {
 }
 
 trait SpawnAndStop {
-    /// The last line on standard error of a program that ends by itself with 1; none if it listens instead.
+    /// The last line on standard error of a program that ends by itself with 1; none if it listens
+    /// instead.
     fn spawn_and_stop(&mut self) -> Option<String>;
 }
 

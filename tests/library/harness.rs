@@ -114,7 +114,8 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// What the library has logged in this process. All tests share it, so each looks for words of its own.
+/// What the library has logged in this process. All tests share it, so each looks for words of its
+/// own.
 #[derive(Clone, Copy)]
 pub(crate) struct Log(&'static Mutex<Vec<u8>>);
 

@@ -12,9 +12,9 @@ use std::panic::panic_any;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::{self, ThreadId};
 
-/// The default hook writes the message, and where asked a backtrace, of each panic to standard error:
-/// thousands of lines in which a real failure would drown. Panics of workers are what these tests are
-/// about, so theirs are silenced; those of the tests' own threads are shown as ever.
+/// The default hook writes the message, and where asked a backtrace, of each panic to standard
+/// error: thousands of lines in which a real failure would drown. Panics of workers are what these
+/// tests are about, so theirs are silenced; those of the tests' own threads are shown as ever.
 fn silence_panics_of_workers() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
@@ -31,7 +31,8 @@ fn silence_panics_of_workers() {
     });
 }
 
-/// Held by each test whose panics carry no text, since the log that all share cannot tell them apart.
+/// Held by each test whose panics carry no text, since the log that all share cannot tell them
+/// apart.
 fn alone_without_a_text() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     // A test that failed has told so; the other one need not.
@@ -76,7 +77,8 @@ fn expected(client: usize, n: usize) -> String {
     }
 }
 
-/// The threads that answer `WORKERS` requests which wait for each other: it takes as many live workers.
+/// The threads that answer `WORKERS` requests which wait for each other: it takes as many live
+/// workers.
 #[track_caller]
 fn workers_that_meet(server: &Running, seen: &Mutex<HashSet<ThreadId>>) -> HashSet<ThreadId> {
     seen.lock().expect("the handler holds it alone").clear();

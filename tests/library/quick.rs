@@ -2,7 +2,8 @@
 //!
 //! Knows the public names of the crate, and TCP.
 //!
-//! Rule: what a handler says about its requests changes how fast they are answered, never what with.
+//! Rule: what a handler says about its requests changes how fast they are answered, never what
+//! with.
 
 use super::harness::{Log, Running};
 use reactor_pool::task::QUICK_LIMIT;
@@ -135,7 +136,8 @@ fn what_is_falsely_called_quick_holds_up_nobody_who_could_have_a_worker() {
     let barrier = Arc::new(Barrier::new(HELD + 1));
     let server = Running::start_handler(config(HELD + 1, 64), Liar(Arc::clone(&barrier)));
     for round in 0..20 {
-        // Those come first, at the same time, and the other one when they may or may not have begun.
+        // Those come first, at the same time, and the other one when they may or may not have
+        // begun.
         let mut held: Vec<_> = (0..HELD).map(|_| server.connect()).collect();
         for client in &mut held {
             client.send("hold\x1b[31m me\n");

@@ -1,6 +1,7 @@
 //! Signals of an embedder's process: taken over while its server runs, and given back afterwards.
 //!
-//! Knows nothing of how; signals are the whole process's, so each test runs its program in a process of its own.
+//! Knows nothing of how; signals are the whole process's, so each test runs its program in a
+//! process of its own.
 //!
 //! Rule: what a signal did before the server it does again after it.
 

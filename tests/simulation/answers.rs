@@ -43,8 +43,8 @@ impl Cutter {
         }
     }
 
-    /// Adds what bytes amount to, with where in the stream each ends: a line that is too long, at its
-    /// LF, if that has come.
+    /// Adds what bytes amount to, with where in the stream each ends: a line that is too long, at
+    /// its LF, if that has come.
     pub(crate) fn add(&mut self, bytes: &[u8], cuts: &mut VecDeque<(Cut, usize)>) {
         let mut too_long = None;
         for &byte in bytes {
@@ -105,7 +105,8 @@ impl Cutter {
     }
 }
 
-/// Cuts a whole byte stream: the definition, to which [`Cutter`] is held at the end of each connection.
+/// Cuts a whole byte stream: the definition, to which [`Cutter`] is held at the end of each
+/// connection.
 pub(crate) fn cut_whole(stream: &[u8], ended: bool, max_line: usize) -> Vec<Cut> {
     let mut pieces: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
     let tail = pieces.pop().unwrap_or_default();

@@ -46,7 +46,8 @@ impl Life {
         }
     }
 
-    /// The clients behave, the workers work, time passes: everything is answered, and everybody goes.
+    /// The clients behave, the workers work, time passes: everything is answered, and everybody
+    /// goes.
     pub(super) fn end(&mut self) {
         self.world().begin_the_end();
         for _ in 0..ENDING_ROUNDS {

@@ -103,8 +103,8 @@ impl Client {
         }
     }
 
-    /// One action of a client that wants to end well: it takes everything and, if it is to `finish`,
-    /// sends what it has begun and shuts its sending side.
+    /// One action of a client that wants to end well: it takes everything and, if it is to
+    /// `finish`, sends what it has begun and shuts its sending side.
     pub(crate) fn behave(&mut self, socket: &mut Socket, finish: bool) -> Act {
         if socket.is_reset() {
             return Act::Nothing;

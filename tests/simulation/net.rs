@@ -2,9 +2,9 @@
 //!
 //! Knows what the reactor asks for and what happens around it; not what the engine thinks.
 //!
-//! Rule: whatever the reactor does, the oracle has foretold: each call is compared with it, and then
-//! passed on to it. Workers, clients and time do not wait for the end of a tick, so they go on between
-//! any two calls.
+//! Rule: whatever the reactor does, the oracle has foretold: each call is compared with it, and
+//! then passed on to it. Workers, clients and time do not wait for the end of a tick, so they go on
+//! between any two calls.
 
 use super::{Oracle, Peer, Run, Undrained, World};
 use crate::oracle::CLOSE;
@@ -156,7 +156,8 @@ impl World {
         }
     }
 
-    /// The first time that a tick reads is its own, and all that was announced before is drained then.
+    /// The first time that a tick reads is its own, and all that was announced before is drained
+    /// then.
     fn time_is_read(&mut self) -> Instant {
         if self.tick_at.is_none() && self.is_ticking {
             self.tick_at = Some(self.now);

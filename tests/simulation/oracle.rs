@@ -98,9 +98,11 @@ pub(crate) struct Oracle {
     ended_by_client: bool,
     /// The stop or a goodbye cut the input off: what was not framed by then has no answer.
     cut_off: bool,
-    /// Promise 4: connections that had a turn for slots while this one waited, since it had its last.
+    /// Promise 4: connections that had a turn for slots while this one waited, since it had its
+    /// last.
     passed_for_slots: Vec<ConnectionId>,
-    /// Promise 7: connections of which a worker took a task since this one has one queued or had its turn.
+    /// Promise 7: connections of which a worker took a task since this one has one queued or had
+    /// its turn.
     passed_for_workers: Vec<ConnectionId>,
     pub(crate) counts: Counts,
 }
@@ -202,8 +204,8 @@ impl Oracle {
         self.expect_look(now);
     }
 
-    /// Promise 8: a response that the client does take is progress. The engine asks, and hears that so many
-    /// bytes are not acknowledged.
+    /// Promise 8: a response that the client does take is progress. The engine asks, and hears that
+    /// so many bytes are not acknowledged.
     pub(crate) fn looked(&mut self, unacknowledged: usize, now: Instant) {
         if !self.may_be_taking() {
             return;
@@ -269,7 +271,8 @@ impl Oracle {
         self.passed_for_workers.clear();
     }
 
-    /// The responses of one task came back together; `panicked` says of each whether the handler did.
+    /// The responses of one task came back together; `panicked` says of each whether the handler
+    /// did.
     pub(crate) fn completed(&mut self, first: u64, panicked: &[bool], now: Instant) {
         for (sequence, panicked) in (first..).zip(panicked) {
             self.answered(sequence, *panicked);
@@ -299,7 +302,8 @@ impl Oracle {
         self.counts.internal += u64::from(panicked);
     }
 
-    /// Time is looked at: refuses and closes what is due. So many bytes have come and were not read.
+    /// Time is looked at: refuses and closes what is due. So many bytes have come and were not
+    /// read.
     pub(crate) fn expire(&mut self, unread: usize, budget_spent: bool, now: Instant) {
         assert!(
             self.look_due.is_none_or(|due| due > now),
@@ -515,7 +519,8 @@ impl Oracle {
         (!waits).then(|| self.last_progress + LINGER_TIMEOUT)
     }
 
-    /// Promise 4: waited so long since it was framed, and no slot for its connection for so long either.
+    /// Promise 4: waited so long since it was framed, and no slot for its connection for so long
+    /// either.
     fn busy_deadline(&self) -> Option<Instant> {
         let waits = |place: &&Place| place.state == State::Waiting;
         let framed_at = self.places.iter().find(waits)?.framed_at;
@@ -545,8 +550,8 @@ impl Oracle {
     }
 
     /// Bytes that are kept for this connection: of what has come and is not framed; of the requests
-    /// in flight, until their response leaves; of the responses that wait for an earlier one; and of
-    /// what is unsent.
+    /// in flight, until their response leaves; of the responses that wait for an earlier one; and
+    /// of what is unsent.
     pub(crate) fn kept_bytes(&self) -> usize {
         let answers = self.places.iter().map(|place| match &place.state {
             State::Answered(line) => line.len(),
@@ -602,8 +607,8 @@ impl Oracle {
         place.expect("promise 1: no such request")
     }
 
-    /// Promise 4: while this one waits, each other connection has one turn at most; being refused and
-    /// asking again is not starting over.
+    /// Promise 4: while this one waits, each other connection has one turn at most; being refused
+    /// and asking again is not starting over.
     pub(crate) fn passed_by_turn_of(&mut self, other: ConnectionId) {
         if self.has_waiting() {
             let twice = self.passed_for_slots.contains(&other);

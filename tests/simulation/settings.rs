@@ -126,7 +126,8 @@ impl Settings {
 
 macro_rules! counts {
     ($($(#[$note:meta])* $name:ident,)*) => {
-        /// How often things happened: what the runs have covered, and what the engine has to have counted.
+        /// How often things happened: what the runs have covered, and what the engine has to have
+        /// counted.
         #[derive(Debug, Clone, Copy, Default)]
         pub(crate) struct Counts {
             $($(#[$note])* pub(crate) $name: u64,)*
@@ -175,7 +176,8 @@ counts! {
     linger_timeouts,
     /// Times at which a client was seen to take what it had got.
     progress_seen,
-    /// Times at which an idle connection was read before it was called idle, and there was something.
+    /// Times at which an idle connection was read before it was called idle, and there was
+    /// something.
     read_before_idle,
     /// Bytes that were read in the last pass of a stop.
     read_at_stop,
@@ -201,13 +203,15 @@ counts! {
     runs_refused,
     /// Connections of which runs were taken back.
     runs_discarded,
-    /// Turns for slots that a connection had although it was not the first and had one under the same lock.
+    /// Turns for slots that a connection had although it was not the first and had one under the
+    /// same lock.
     later_turns,
     /// Workers that were called because nobody had come for a task in time.
     woken_in_time,
     /// Times at which a parked worker woke for no reason.
     woken_for_nothing,
-    /// Times at which the reactor would have slept beside responses that a worker was about to announce.
+    /// Times at which the reactor would have slept beside responses that a worker was about to
+    /// announce.
     unannounced,
     /// Times at which the reactor would have slept, all of them looked at.
     sleeps,

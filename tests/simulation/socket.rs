@@ -150,8 +150,8 @@ impl Socket {
 
     // The reactor's side.
 
-    /// Reads at most `at_most` bytes. What there is beyond them comes later, with an edge of its own,
-    /// unless the reactor goes on reading anyway.
+    /// Reads at most `at_most` bytes. What there is beyond them comes later, with an edge of its
+    /// own, unless the reactor goes on reading anyway.
     pub(crate) fn read(&mut self, buffer: &mut [u8], at_most: usize, discard: bool) -> Read {
         if self.reset {
             return Read::Reset;

@@ -61,7 +61,8 @@ impl World {
         let at = self.random.below(self.workers.len());
         let looking = std::mem::replace(&mut self.workers[at].state, State::Looking);
         match looking {
-            // Any of those that sleep may be the one that is called; and a sleep may end for no reason.
+            // Any of those that sleep may be the one that is called; and a sleep may end for no
+            // reason.
             State::Parked if self.queue.parking().woken() == 0 => {
                 if self.random.percent(2) {
                     self.gone.woken_for_nothing += 1;

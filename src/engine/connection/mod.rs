@@ -91,12 +91,13 @@ pub(super) struct Connection {
 /// How a client gets on with what it is sent.
 #[derive(Debug)]
 struct Progress {
-    /// When response bytes were last written or seen to be taken, the last request was answered, the
-    /// sending side was shut, or the connection opened.
+    /// When response bytes were last written or seen to be taken, the last request was answered,
+    /// the sending side was shut, or the connection opened.
     last: Instant,
     /// Written bytes that the client is known to have taken.
     taken: u64,
-    /// It is idle, unless the bytes that had come by then bring a request: this many are to be read.
+    /// It is idle, unless the bytes that had come by then bring a request: this many are to be
+    /// read.
     idle_unless: Option<usize>,
 }
 
@@ -353,8 +354,8 @@ impl Connection {
 
     // What time does to it.
 
-    /// Judges every deadline of this connection. Asks `kernel` about its socket where its clock runs
-    /// although its client may just be taking bytes.
+    /// Judges every deadline of this connection. Asks `kernel` about its socket where its clock
+    /// runs although its client may just be taking bytes.
     pub(super) fn expire(
         &mut self,
         rules: &Rules,
@@ -491,8 +492,8 @@ impl Connection {
         self.order.is_empty() && !self.is_taken()
     }
 
-    /// Of what was written, that many bytes have not been acknowledged. A client that has taken some
-    /// since the last check makes progress.
+    /// Of what was written, that many bytes have not been acknowledged. A client that has taken
+    /// some since the last check makes progress.
     fn note_unacknowledged(&mut self, bytes: usize, now: Instant) {
         let bytes = self.without_end(bytes) as u64;
         let taken = self.outbox.sent_in_all().saturating_sub(bytes);
@@ -582,7 +583,8 @@ mod tests {
         framed
     }
 
-    /// The definition of the runs, line by line. When a line finds no place, all before it are answered.
+    /// The definition of the runs, line by line. When a line finds no place, all before it are
+    /// answered.
     fn runs(lines: &[(Vec<u8>, bool)], config: &Config) -> Vec<Vec<Vec<u8>>> {
         let (mut runs, mut places, mut bytes) = (Vec::<Vec<Vec<u8>>>::new(), 0, 0);
         let mut run_bytes = 0;

@@ -84,8 +84,9 @@ impl Order {
         self.payload_bytes
     }
 
-    /// Bytes kept for these places. A request counts until its response has left, although the worker
-    /// gives its bytes back earlier: the bound is what matters, and it errs to the safe side.
+    /// Bytes kept for these places. A request counts until its response has left, although the
+    /// worker gives its bytes back earlier: the bound is what matters, and it errs to the safe
+    /// side.
     pub(super) fn kept_bytes(&self) -> usize {
         self.payload_bytes + self.response_bytes
     }
@@ -106,8 +107,8 @@ impl Order {
         places.any(|place| matches!(place.state, State::Submitted(_)))
     }
 
-    /// Opens a place for a request that now waits for a slot. A quick one joins the run before it, if
-    /// that then has at most `max_run` requests, all quick and framed at the same time.
+    /// Opens a place for a request that now waits for a slot. A quick one joins the run before it,
+    /// if that then has at most `max_run` requests, all quick and framed at the same time.
     pub(super) fn open(
         &mut self,
         frame: &[u8],

@@ -23,7 +23,8 @@ pub(in crate::engine) struct Outbox {
     sent_in_all: u64,
 }
 
-/// Responses to requests that were framed at one time, and where the last of them ends in the stream.
+/// Responses to requests that were framed at one time, and where the last of them ends in the
+/// stream.
 #[derive(Debug, Clone, Copy)]
 struct Note {
     span: Span,

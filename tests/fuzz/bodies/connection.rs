@@ -357,8 +357,8 @@ impl Life {
         self.refused.push(client);
     }
 
-    /// The clients take everything and send no more, the workers work: then everything is answered and
-    /// closed without any time passing.
+    /// The clients take everything and send no more, the workers work: then everything is answered
+    /// and closed without any time passing.
     fn come_to_its_end(mut self) -> Counts {
         for _ in 0..10_000 {
             let served = self.served.as_mut().map(|served| &mut served.client);

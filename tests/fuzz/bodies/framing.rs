@@ -14,8 +14,8 @@ use std::time::Instant;
 /// Longer streams only take longer.
 const LONGEST_STREAM_BYTES: usize = 2000;
 
-/// Checks one input: two bytes of limits and slots, four lengths of pieces that take turns, then the stream.
-/// Returns how many frames it had.
+/// Checks one input: two bytes of limits and slots, four lengths of pieces that take turns, then
+/// the stream. Returns how many frames it had.
 pub(crate) fn check(data: &[u8]) -> usize {
     let mut input = Input(data);
     let max_line = 1 + input.byte_or_zero() % 24;
@@ -45,7 +45,8 @@ pub(crate) fn check(data: &[u8]) -> usize {
     cut(stream, true, config.max_line).len()
 }
 
-/// One connection whose stream arrives in `pieces`, with `slots` for workers that answer `OK ` and the line.
+/// One connection whose stream arrives in `pieces`, with `slots` for workers that answer `OK ` and
+/// the line.
 fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
     let mut engine = Engine::new(config.clone(), lines(config), Box::new(is_quick));
     let now = Instant::now();

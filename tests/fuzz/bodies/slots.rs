@@ -2,8 +2,8 @@
 //!
 //! Knows the engine's door for slots; no time-outs, no queue, and sockets that take everything.
 //!
-//! Rule: whoever has gone longest without a turn has the next one, for one run or the part of it that there
-//! is room for.
+//! Rule: whoever has gone longest without a turn has the next one, for one run or the part of it
+//! that there is room for.
 
 use super::{Input, MAX_RUNS, is_quick, lines, lines_of};
 use reactor_pool::Config;
@@ -100,8 +100,8 @@ impl Round {
         }
     }
 
-    /// One connection sends some lines, quick and slow ones by the bits of `how`; a new one, if `which`
-    /// says so.
+    /// One connection sends some lines, quick and slow ones by the bits of `how`; a new one, if
+    /// `which` says so.
     fn sends(&mut self, which: usize, how: usize) {
         let which = which % MOST_CONNECTIONS;
         if which >= self.connections.len() {
@@ -201,8 +201,8 @@ impl Round {
         self.running.extend(tasks);
     }
 
-    /// The tasks that `room` slots are given to if turns go round, one run each: connection, and places with
-    /// their lines.
+    /// The tasks that `room` slots are given to if turns go round, one run each: connection, and
+    /// places with their lines.
     fn one_by_one(&mut self, mut room: usize) -> Vec<(ConnectionId, Vec<Request>)> {
         let mut given = Vec::new();
         while room > 0 {

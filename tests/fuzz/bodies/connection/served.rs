@@ -1,4 +1,5 @@
-//! What the reference keeps of a connection: the client with its socket, and the places of its order.
+//! What the reference keeps of a connection: the client with its socket, and the places of its
+//! order.
 //!
 //! Knows nothing of the engine but ids and limits of time.
 //!
