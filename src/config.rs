@@ -128,6 +128,9 @@ pub const MAX_CONNECTIONS: Limit = Limit {
     unit: "connections",
     reason: "Connections served at a time; one more is told `ERR too many connections`",
 };
+/// Connections beyond [`MAX_CONNECTIONS`] that may be told so at a time; more wait in the listen
+/// backlog.
+pub const REFUSAL_RESERVE: usize = 64;
 /// Bytes that all connections may hold beyond their first request.
 pub const MAX_BUFFERED: Limit = Limit {
     flag: "max-buffered",
@@ -328,8 +331,8 @@ impl Config {
             connections: 3 * self.max_buffered as u64 + connections * beside_the_budget,
             pool: self.queue as u64 * line + 24 * workers * line.max(16 * KIB),
             program: heaps * kept_by_heap + 40 * MIB,
-            // socket(7): the kernel doubles what is asked for, and each direction has a buffer. The
-            // segment that fills one may go beyond it, and the socket itself takes some.
+            // socket(7): the kernel doubles what is asked for, and each direction has a buffer.
+            // The segment that fills one may go beyond it, and the socket itself takes some.
             kernel: connections * (4 * self.socket_buffer as u64 + 64 * KIB),
         }
     }

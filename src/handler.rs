@@ -5,9 +5,7 @@
 //! Rule: a handler may block, burn CPU or panic; it harms only the worker that runs it, and that
 //! only for as long as it runs.
 
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Answers requests. One handler serves all workers at once.
 ///
@@ -29,9 +27,9 @@ pub trait Handler: Send + Sync + 'static {
     /// `request` is what the [`Codec`](crate::codec::Codec) calls the payload: with
     /// [`Lines`](crate::codec::Lines) the line without its ending, at most `max_line` bytes, any
     /// bytes but LF. What is pushed to `response` is sent as one response, framed by the codec.
-    /// With `Lines` it is one line, to which the LF is added; by convention it begins with `OK ` or
-    /// `ERR `, and only lines that begin with `OK` are counted as successes. It may be empty. Its
-    /// length is the handler's matter: the bounds on memory count it, but cannot shorten it.
+    /// With `Lines` it is one line, to which the LF is added; by convention it begins with `OK `
+    /// or `ERR `, and only lines that begin with `OK` are counted as successes. It may be empty.
+    /// Its length is the handler's matter: the bounds on memory count it, but cannot shorten it.
     ///
     /// Runs on a worker thread, and for different requests on several at once.
     ///
@@ -45,10 +43,10 @@ pub trait Handler: Send + Sync + 'static {
     /// hand-off to a worker and back. List what is quick, so that what is added later is not.
     ///
     /// Quick requests that follow each other on a connection travel together as one *run*, and one
-    /// worker answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of them
-    /// and 16 KiB. Every other request travels alone, can run beside its neighbours, and gets its
-    /// turn among those of other connections one by one. The default calls none quick, which is
-    /// never wrong, only slower for small requests.
+    /// worker answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of
+    /// them and 16 KiB. Every other request travels alone, can run beside its neighbours, and gets
+    /// its turn among those of other connections one by one. The default calls none quick, which
+    /// is never wrong, only slower for small requests.
     ///
     /// The event loop asks, for each request: look at a few bytes, and answer; a panic counts as
     /// no. A slow request that is called quick holds up its worker, and the requests behind it in
@@ -103,36 +101,5 @@ impl io::Write for Response<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Runs a part of a handler; a panic of it comes back as its text.
-///
-/// A handler is told in its contract that it is used again after a panic.
-pub(crate) fn catch<R>(run: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic_text(&*panic);
-        drop_panic(panic);
-        text
-    })
-}
-
-/// What a panic says, fit for a line of the log: it may hold bytes of the client.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    const SHOWN_CHARS: usize = 200;
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or(panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("not a text");
-    text.chars()
-        .take(SHOWN_CHARS)
-        .flat_map(char::escape_debug)
-        .collect()
-}
-
-/// Drops what a panic carried. That may panic in turn, and what such a panic carries is kept for
-/// good.
-fn drop_panic(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
     }
 }

@@ -13,22 +13,25 @@
 //!
 //! The engine **decides**, the reactor **does**, the pool **works**:
 //!
-//! | module | what lives there | what it may import |
-//! |---|---|---|
-//! | [`engine`] | all connections as pure state: framing, order, turns for slots, bounds, deadlines | `config`, `stats`, `task`, `wire` |
-//! | `reactor` | the event loop: poll, listener, sockets, signals | `engine`, `pool` and all below |
-//! | [`pool`] | work queue, workers and where they run, response queue | `handler`, `task`, `wire`, `config`, `stats` |
-//! | [`Server`], [`Handler`] | the library's front: bind, run, stop; what an embedder implements | all; nothing |
-//! | [`operations`] | ECHO, SLEEP, HASH: the handler of the `server` command | `handler`, `wire` |
-//! | [`config`], [`stats`], [`task`], [`wire`], `log` | limits, counters, what crosses threads, the words on the wire, log lines that cannot panic | nearly nothing |
+//! | module | what lives there |
+//! |---|---|
+//! | [`Server`], [`Handler`] | the library's front: bind, run, stop; what an embedder implements |
+//! | [`codec`] | what a request and a response look like; the only place that knows |
+//! | [`engine`] | all connections as pure state: order, fair queue, bounds, deadlines |
+//! | [`reactor`] | the event loop: a tick as a list of verbs, serving one connection, shutdown |
+//! | [`net`] | what the reactor asks of the system, and mio's answer: sockets, signals, time |
+//! | [`pool`] | work queue, who is parked and woken, workers, response queue |
+//! | [`task`] | what crosses threads |
+//! | [`config`], [`stats`], `log` | limits, counters, log lines that cannot panic |
 //!
-//! Only the reactor's thread touches sockets and the engine; only the two queues and the number of
-//! the loop's core are shared. docs/architecture.md follows one request all the way;
-//! docs/protocol.md says what the wire promises.
+//! Which of them may import which, `tests/tidy.rs` says, and fails when one does not keep to it.
+//! Only the reactor's thread touches sockets and the engine; only the two queues are shared.
+//! docs/architecture.md follows one request all the way; docs/protocol.md says what the wire
+//! promises.
 //!
-//! The modules [`engine`], [`pool`], [`task`] and [`wire`] are public for the tests and for
-//! readers; only what stands at the root, [`config`], [`operations`] and [`stats`] keep their shape
-//! between versions.
+//! The modules [`engine`], [`net`], [`pool`], [`reactor`] and [`task`] are public for the tests
+//! and for readers; only what stands at the root, [`codec`], [`config`] and [`stats`] keep their
+//! shape between versions.
 //!
 //! A server with a handler of your own:
 //!
@@ -56,6 +59,7 @@ pub mod engine;
 mod handler;
 mod log;
 pub mod net;
+mod panics;
 pub mod pool;
 pub mod reactor;
 mod server;

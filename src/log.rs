@@ -6,7 +6,7 @@
 //! stderr any more). That costs its line, and neither an answer nor a thread. (At trace mio writes
 //! lines of its own, which are not guarded.)
 
-use crate::handler::catch;
+use crate::panics::catch;
 
 /// Runs what writes a line.
 pub(crate) fn guard(write: impl FnOnce()) {

@@ -6,9 +6,10 @@
 
 use crate::codec::{Codec, Lines};
 use crate::config::Config;
-use crate::handler::{Handler, catch};
+use crate::handler::Handler;
 use crate::log::{debug, warn};
 use crate::net::{Bound, MioNet};
+use crate::panics::catch;
 use crate::pool::{Pool, ResponseQueue, WorkQueue};
 use crate::reactor::{Reactor, StopReason, Stopper};
 use crate::stats::{QueueStats, Stats};
@@ -74,8 +75,8 @@ pub struct Summary {
 }
 
 impl Server {
-    /// Starts the workers, then listens on `port` (0 takes a free one) of every address that `host`
-    /// has.
+    /// Starts the workers, then listens on `port` (0 takes a free one) of every address that
+    /// `host` has.
     ///
     /// Signals, if `config` says so, are taken over before that: whoever can connect can also stop
     /// it.

@@ -156,8 +156,8 @@ pub struct Stats {
     /// From queued to started, which is when a worker took them, those that it took together; of
     /// requests whose connection is still there when they are answered.
     pub queued_time: Times,
-    /// From started to finished; of requests that a worker took together, each has its share of the
-    /// time.
+    /// From started to finished; of requests that a worker took together, each has its share of
+    /// the time.
     pub working_time: Times,
     /// From framed until the last byte of the response was written.
     pub written_time: Times,

@@ -1,5 +1,5 @@
-//! The command line and the log: flags, their environment variables and ranges, exit codes, the one
-//! line that says what is wrong, and what the log shows.
+//! The command line and the log: flags, their environment variables and ranges, exit codes, the
+//! one line that says what is wrong, and what the log shows.
 //!
 //! Knows the name, default and range of each flag (the table below) and no way to read a setting
 //! back but the start line, the help and the behaviour.
@@ -139,7 +139,8 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-// ---- help and version ---------------------------------------------------------------------------
+// ---- help and version
+// ---------------------------------------------------------------------------
 
 /// What the help says about one flag, on one line.
 fn help_section(help: &str, flag: &str) -> String {
@@ -221,7 +222,8 @@ fn the_version_is_printed() {
     assert_eq!(version.stdout.lines().count(), 1, "{}", version.stdout);
 }
 
-// ---- addresses ----------------------------------------------------------------------------------
+// ---- addresses
+// ----------------------------------------------------------------------------------
 
 #[test]
 fn a_port_in_use_gives_one_line_with_address_and_cause_and_exit_code_1() {
@@ -297,7 +299,8 @@ fn an_address_that_others_can_reach_is_warned_about() {
     );
 }
 
-// ---- settings that work -------------------------------------------------------------------------
+// ---- settings that work
+// -------------------------------------------------------------------------
 
 #[test]
 fn the_start_line_names_address_and_pool() {

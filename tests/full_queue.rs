@@ -17,7 +17,8 @@ use common::{Client, Random, Server, lines_of, ms, show, wait_until};
 
 const BUSY: &str = "ERR server busy";
 
-// ---- waiting, and waiting too long --------------------------------------------------------------
+// ---- waiting, and waiting too long
+// --------------------------------------------------------------
 
 #[test]
 fn a_lone_request_is_refused_one_second_after_framing_and_not_before() {
@@ -107,7 +108,8 @@ fn a_pipeline_that_moved_waits_again_from_its_last_slot() {
     assert!(start.elapsed() >= ms(1000));
 }
 
-// ---- refusing at once ---------------------------------------------------------------------------
+// ---- refusing at once
+// ---------------------------------------------------------------------------
 
 /// Fills one worker and one slot of a server that refuses at once, which needs more than one try:
 /// a request that comes before the worker has taken the last one is refused.
@@ -209,7 +211,8 @@ fn requests_refused_at_once_keep_their_places_among_those_served() {
     assert!((46..=47).contains(&refused), "{refused} of 50 were refused");
 }
 
-// ---- turns --------------------------------------------------------------------------------------
+// ---- turns
+// --------------------------------------------------------------------------------------
 
 /// A client that pipelines `count` times `SLEEP n`; returns once the server has framed what it
 /// reads.
@@ -391,7 +394,8 @@ fn other_connections_go_on_while_one_waits() {
     );
 }
 
-// ---- slots that are freed -----------------------------------------------------------------------
+// ---- slots that are freed
+// -----------------------------------------------------------------------
 
 #[test]
 fn a_slot_that_a_worker_frees_is_filled_although_nothing_else_happens() {
@@ -429,7 +433,8 @@ fn what_comes_while_a_request_waits_is_read_as_soon_as_it_has_its_slot() {
     );
 }
 
-// ---- back-pressure ------------------------------------------------------------------------------
+// ---- back-pressure
+// ------------------------------------------------------------------------------
 
 #[test]
 fn a_connection_whose_request_waits_is_not_read_and_loses_nothing() {
@@ -477,7 +482,8 @@ fn a_connection_whose_request_waits_is_not_read_and_loses_nothing() {
     });
 }
 
-// ---- all of it ----------------------------------------------------------------------------------
+// ---- all of it
+// ----------------------------------------------------------------------------------
 
 #[test]
 fn every_request_gets_exactly_one_answer_in_overload() {

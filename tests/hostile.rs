@@ -33,7 +33,8 @@ fn assert_no_cpu_time(server: &Server, what: &str) {
     panic!("{what}: {used:?} of CPU time in 600 ms, again and again");
 }
 
-// ---- bytes --------------------------------------------------------------------------------------
+// ---- bytes
+// --------------------------------------------------------------------------------------
 
 /// A stream of bytes that looks a little like requests.
 fn random_stream(random: &mut Random) -> Vec<u8> {
@@ -151,7 +152,8 @@ fn ten_megabytes_without_a_line_ending_are_not_kept() {
     client.expect_end();
 }
 
-// ---- readers that do not read -------------------------------------------------------------------
+// ---- readers that do not read
+// -------------------------------------------------------------------
 
 #[test]
 fn clients_that_never_read_are_not_read_either_and_cost_bounded_memory() {
@@ -256,7 +258,8 @@ fn an_idle_server_with_open_connections_uses_no_cpu_time() {
     assert_no_cpu_time(&server, "100 idle connections");
 }
 
-// ---- many connections ---------------------------------------------------------------------------
+// ---- many connections
+// ---------------------------------------------------------------------------
 
 #[test]
 fn a_connection_beyond_the_limit_is_told_so_and_a_place_that_is_left_is_used_again() {
@@ -452,7 +455,8 @@ fn without_descriptors_new_connections_wait_and_old_ones_are_served() {
     assert!((1..=20).contains(&warnings), "{warnings} warnings");
 }
 
-// ---- a log that cannot be written ---------------------------------------------------------------
+// ---- a log that cannot be written
+// ---------------------------------------------------------------
 
 #[test]
 fn a_standard_error_that_fails_changes_nothing_for_clients() {
@@ -528,7 +532,8 @@ fn a_peer_that_vanishes_is_asked_after() {
     });
 }
 
-// ---- many at once -------------------------------------------------------------------------------
+// ---- many at once
+// -------------------------------------------------------------------------------
 
 #[test]
 fn urgent_data_in_the_stream_holds_up_no_request_behind_it() {

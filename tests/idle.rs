@@ -32,8 +32,8 @@ fn read_evenly(client: &mut Client, want: usize, bytes_per_s: usize) -> usize {
 }
 
 const ANSWER_BYTES: usize = 600_000;
-/// So slow that the system calls the socket writable less often than once an idle timeout: it waits
-/// until a third of the 256 KiB behind `--socket-buffer` is free.
+/// So slow that the system calls the socket writable less often than once an idle timeout: it
+/// waits until a third of the 256 KiB behind `--socket-buffer` is free.
 const BYTES_PER_S: usize = 70_000;
 
 /// A server whose idle timeout is a second, and a client to which it owes one long answer and has

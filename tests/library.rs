@@ -1,6 +1,7 @@
 //! The library from outside: what an embedder sees who binds a server with a handler of his own.
 //!
-//! Knows the public names of the crate, and TCP; nothing of the `server` command or its operations.
+//! Knows the public names of the crate, and TCP; nothing of the `server` command or its
+//! operations.
 //!
 //! Rule: a handler can do no harm beyond its own answer, and every wait here has a deadline.
 

@@ -18,7 +18,8 @@ use common::{Client, DEADLINE, Launch, Server, lines_of, ms, show, wait_until};
 /// What a server may take to close lingering connections and to go, on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
-// ---- stopping -----------------------------------------------------------------------------------
+// ---- stopping
+// -----------------------------------------------------------------------------------
 
 #[test]
 fn all_framed_requests_are_answered_before_a_stop() {
@@ -301,7 +302,8 @@ fn a_client_that_takes_no_answers_does_not_hold_up_a_stop_for_longer_than_the_dr
     assert_eq!(status.code(), Some(1), "its answers were abandoned");
 }
 
-// ---- starting again -----------------------------------------------------------------------------
+// ---- starting again
+// -----------------------------------------------------------------------------
 
 #[test]
 fn a_server_starts_again_at_once_on_the_same_port() {
@@ -326,7 +328,8 @@ fn a_server_starts_again_at_once_on_the_same_port() {
     drop(client);
 }
 
-// ---- idle ---------------------------------------------------------------------------------------
+// ---- idle
+// ---------------------------------------------------------------------------------------
 
 /// Waits for the end of an idle connection and returns how long that took.
 #[track_caller]

@@ -277,10 +277,10 @@ impl Gate {
     }
 }
 
-/// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task comes
-/// back only when all others have been taken too: a task that lies beside a sleeping worker whom
-/// nobody woke lies there for ever. Some tasks are only `called_quick`; then the pusher checks when
-/// it is time.
+/// Two workers, and a pusher that makes each of `pushes` at once. Who is out with a slow task
+/// comes back only when all others have been taken too: a task that lies beside a sleeping worker
+/// whom nobody woke lies there for ever. Some tasks are only `called_quick`; then the pusher
+/// checks when it is time.
 fn tasks_find_workers(
     preemptions: Option<usize>,
     pushes: &'static [&'static [u32]],

@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use common::{Client, Random, Server, lines_of, ms, show};
 
-// ---- order --------------------------------------------------------------------------------------
+// ---- order
+// --------------------------------------------------------------------------------------
 
 #[test]
 fn a_slow_request_holds_back_the_answers_behind_it() {
@@ -221,7 +222,8 @@ fn an_answer_does_not_wait_for_the_acknowledgement_of_the_one_before() {
     assert!(times[5] < ms(30), "pairs of answers took {times:?}");
 }
 
-// ---- half-close ---------------------------------------------------------------------------------
+// ---- half-close
+// ---------------------------------------------------------------------------------
 
 #[test]
 fn a_half_closed_client_gets_every_answer_and_then_the_end() {
@@ -323,7 +325,8 @@ fn thousands_of_short_half_closed_connections_each_get_their_answer() {
     });
 }
 
-// ---- last words ---------------------------------------------------------------------------------
+// ---- last words
+// ---------------------------------------------------------------------------------
 
 /// Writes `total` bytes without a line ending, and stops early when the other side has closed.
 fn write_megabytes(client: &Client, total: usize) -> impl FnOnce() + Send + use<> {

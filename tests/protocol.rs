@@ -1,5 +1,5 @@
-//! The operations table and the errors table of the protocol, row by row and byte for byte, and the
-//! rules of framing: line endings, the length limit, a stream that ends inside a line.
+//! The operations table and the errors table of the protocol, row by row and byte for byte, and
+//! the rules of framing: line endings, the length limit, a stream that ends inside a line.
 //!
 //! Knows no timing and no overload: each exchange here has the server for itself.
 //!
@@ -55,7 +55,8 @@ fn filled(prefix: &str, len: usize) -> String {
     format!("{prefix}{}", "x".repeat(len - prefix.len()))
 }
 
-// ---- operations ---------------------------------------------------------------------------------
+// ---- operations
+// ---------------------------------------------------------------------------------
 
 #[test]
 fn echo_returns_its_argument_byte_for_byte() {
@@ -258,7 +259,8 @@ fn hash_takes_every_byte_of_its_argument() {
     assert_rows(&server, &rows);
 }
 
-// ---- errors -------------------------------------------------------------------------------------
+// ---- errors
+// -------------------------------------------------------------------------------------
 
 #[test]
 fn an_empty_line_is_an_empty_request() {
@@ -330,7 +332,8 @@ fn a_connection_stays_usable_after_each_error_of_a_request() {
     client.expect_end();
 }
 
-// ---- more than one connection -------------------------------------------------------------------
+// ---- more than one connection
+// -------------------------------------------------------------------
 
 #[test]
 fn partial_lines_of_two_connections_do_not_mix() {

@@ -1,5 +1,5 @@
-//! Signals, from outside: from which moment they are heard, which of them stop the server, and what
-//! a stop still serves (promise 9).
+//! Signals, from outside: from which moment they are heard, which of them stop the server, and
+//! what a stop still serves (promise 9).
 //!
 //! Knows nothing of how the server hears them.
 //!

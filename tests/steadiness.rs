@@ -19,7 +19,8 @@ fn connect(server: &Server, count: usize) -> Vec<Client> {
     (0..count).map(|_| server.connect()).collect()
 }
 
-// ---- many at once -------------------------------------------------------------------------------
+// ---- many at once
+// -------------------------------------------------------------------------------
 
 #[test]
 fn everybody_is_heard_when_many_others_go_on_at_once() {
@@ -99,7 +100,8 @@ fn connections_that_wait_at_the_connection_limit_cost_no_cpu_time() {
     place.expect("OK still");
 }
 
-// ---- signals ------------------------------------------------------------------------------------
+// ---- signals
+// ------------------------------------------------------------------------------------
 
 #[test]
 fn a_stop_that_comes_together_with_a_report_is_heard() {
@@ -124,7 +126,8 @@ fn a_report_that_is_asked_for_during_a_stop_does_not_end_it() {
     assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
 }
 
-// ---- a log that nobody reads --------------------------------------------------------------------
+// ---- a log that nobody reads
+// --------------------------------------------------------------------
 
 #[test]
 fn lost_connections_hold_nobody_up_when_standard_error_takes_nothing() {

@@ -94,8 +94,8 @@ impl Codec for Lines {
     }
 }
 
-/// Where the first LF is. Most lines are short, and end before `memchr` has begun: looking at their
-/// bytes one by one buys a tenth of the throughput of deep pipelines.
+/// Where the first LF is. Most lines are short, and end before `memchr` has begun: looking at
+/// their bytes one by one buys a tenth of the throughput of deep pipelines.
 fn find_lf(bytes: &[u8]) -> Option<usize> {
     const SHORT_BYTES: usize = 24;
     let (short, rest) = bytes.split_at(bytes.len().min(SHORT_BYTES));

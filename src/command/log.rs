@@ -2,8 +2,8 @@
 //!
 //! Knows formats and levels, not what is logged.
 //!
-//! Rule: nobody waits for whoever reads stderr, and each thing said is one line in the format asked
-//! for.
+//! Rule: nobody waits for whoever reads stderr, and each thing said is one line in the format
+//! asked for.
 
 use crate::cli::LogFormat;
 use std::ffi::OsStr;
@@ -16,7 +16,8 @@ use tracing_subscriber::EnvFilter;
 /// Log lines go to stderr through a thread of their own, and are dropped when it cannot keep up: a
 /// reader that stalls must not stall the event loop.
 pub(crate) fn writer() -> Result<(NonBlocking, WorkerGuard), String> {
-    // Where the system gives no thread, tracing-appender panics: to a person that is one line, too.
+    // Where the system gives no thread, tracing-appender panics: to a person that is one line,
+    // too.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let started = panic::catch_unwind(|| NonBlockingBuilder::default().finish(io::stderr()));

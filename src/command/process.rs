@@ -5,8 +5,7 @@
 //!
 //! Rule: each number in a warning is what really holds in this process.
 
-use reactor_pool::config::WorstCase;
-use reactor_pool::engine::REFUSAL_RESERVE;
+use reactor_pool::config::{REFUSAL_RESERVE, WorstCase};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::SIGXFSZ;
 use std::fs;
@@ -16,8 +15,8 @@ use std::sync::Arc;
 use tracing::warn;
 
 /// Has the allocator keep up to 16 MiB of free memory a heap for what comes next. By itself it
-/// keeps 128 KiB, and requests of some kilobytes make the heap shrink and grow all the time, a page
-/// fault for each 4 KiB.
+/// keeps 128 KiB, and requests of some kilobytes make the heap shrink and grow all the time, a
+/// page fault for each 4 KiB.
 ///
 /// glibc has two thresholds for this, and raises both when a block is freed that was large enough
 /// to be mapped by itself: beyond its size blocks are mapped, and twice its size may stay free
@@ -99,8 +98,8 @@ pub(crate) fn warn_of_memory(worst_case: WorstCase) {
     }
 }
 
-/// The smallest limit of this process's cgroup and those above it (cgroups(7)); none where there is
-/// none.
+/// The smallest limit of this process's cgroup and those above it (cgroups(7)); none where there
+/// is none.
 fn cgroup_memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     groups.lines().filter_map(limit_of_group).min()

@@ -26,11 +26,11 @@ impl Ticket {
 
 /// The connections that have a request waiting for a slot.
 ///
-/// A connection keeps its ticket until it gets a slot, also while it has nothing waiting. Otherwise
-/// one that was refused and asks again would start over each time, and those that happen to ask
-/// first after each wave of refusals would get every slot. O(log n) for each operation on the fair
-/// queue; most connections never stand in it, for where there are slots for all, newcomers get
-/// theirs at once.
+/// A connection keeps its ticket until it gets a slot, also while it has nothing waiting.
+/// Otherwise one that was refused and asks again would start over each time, and those that happen
+/// to ask first after each wave of refusals would get every slot. O(log n) for each operation on
+/// the fair queue; most connections never stand in it, for where there are slots for all,
+/// newcomers get theirs at once.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     /// Each connection at most once, by the number of its ticket; the next to get a slot first.

@@ -15,7 +15,7 @@ mod timers;
 mod trace;
 
 use crate::codec::{Codec, Refusal};
-use crate::config::Config;
+use crate::config::{Config, REFUSAL_RESERVE};
 use crate::log::debug;
 use crate::stats::Stats;
 use crate::task::{Completion, ConnectionId, Task};
@@ -29,9 +29,6 @@ use std::sync::Arc;
 use std::time::Instant;
 use timers::Timers;
 use trace::trace_each;
-
-/// Connections beyond the limit that may be told so at a time; more wait in the listen backlog.
-pub const REFUSAL_RESERVE: usize = 64;
 
 /// Tells of a request whether the handler calls it quick.
 pub type IsQuick = Box<dyn Fn(&[u8]) -> bool + Send>;
@@ -292,8 +289,8 @@ impl Engine {
         Some(Removed { has_submitted })
     }
 
-    /// From now on nothing is accepted, read or framed; what has been framed is answered. Linear in
-    /// the connections.
+    /// From now on nothing is accepted, read or framed; what has been framed is answered. Linear
+    /// in the connections.
     pub fn stop(&mut self, now: Instant) {
         self.is_stopping = true;
         for id in self.ids() {
@@ -388,8 +385,8 @@ impl Engine {
     /// Gives `room` queue slots to requests that wait, as far as there are any, and appends these
     /// to `tasks`.
     ///
-    /// Connections take turns: each time a connection gets slots for one run, or for the part of it
-    /// that there is room for.
+    /// Connections take turns: each time a connection gets slots for one run, or for the part of
+    /// it that there is room for.
     pub fn submit(&mut self, mut room: usize, now: Instant, tasks: &mut Vec<Task>) {
         if self.admission.has_queue() || room < self.admission.waiting() {
             self.queue_newcomers(now);
@@ -470,7 +467,8 @@ impl Engine {
     }
 
     /// Refuses and closes what is due; says how many requests it refused as busy. Asks `kernel`
-    /// about the sockets of connections whose clock runs. O(log n) for each connection that is due.
+    /// about the sockets of connections whose clock runs. O(log n) for each connection that is
+    /// due.
     pub fn expire(&mut self, now: Instant, kernel: &mut impl Kernel) -> usize {
         self.stats.waiting.note_peak();
         // Requests that got their slots in the tick in which they were framed never get here: only

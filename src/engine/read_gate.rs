@@ -7,11 +7,11 @@
 //!
 //! | reason | why it is not read | what ends it |
 //! |---|---|---|
-//! | `QueueFull` | a request of it waits for a queue slot | the last one gets its slot, or is refused |
+//! | `QueueFull` | a request waits for a queue slot | the last one gets a slot, or is refused |
 //! | `InFlight` | it has as many requests in flight as it may | a response leaves to the outbox |
 //! | `Blocked` | what was read last found no room | the same |
 //! | `Unsent` | it does not take its responses | the socket takes some |
-//! | `Budget` | the bytes buffered for all pass the budget, and something is pending on it | the budget is free again, or nothing is pending any more |
+//! | `Budget` | too much is buffered for all, and some of it is pending here | either ends |
 
 use super::connection::Connection;
 use crate::config::Config;

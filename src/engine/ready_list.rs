@@ -29,7 +29,8 @@ impl ReadyList {
         }
     }
 
-    /// The first of the list, which leaves it: its mark is to be cleared, unless it has gone since.
+    /// The first of the list, which leaves it: its mark is to be cleared, unless it has gone
+    /// since.
     pub(super) fn next(&mut self) -> Option<ConnectionId> {
         self.0.pop_front()
     }

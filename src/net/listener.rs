@@ -2,7 +2,8 @@
 //!
 //! Knows no connections; the limit on them is the engine's.
 //!
-//! Rule: an address in use is an error, and a connection that broke before it was accepted is none.
+//! Rule: an address in use is an error, and a connection that broke before it was accepted is
+//! none.
 
 use crate::log::warn;
 use mio::net::{TcpListener, TcpStream};
@@ -27,8 +28,8 @@ pub(super) struct Listener(TcpListener);
 pub(crate) struct Bound(Vec<(Socket, SocketAddr)>);
 
 impl Bound {
-    /// Takes every address that `host` has. Those that this machine does not have are skipped, with
-    /// a warning, if there is another one.
+    /// Takes every address that `host` has. Those that this machine does not have are skipped,
+    /// with a warning, if there is another one.
     pub(crate) fn bind(host: &str, port: u16, buffer_bytes: usize) -> io::Result<Bound> {
         let resolved = (host, port).to_socket_addrs();
         let mut addresses = Vec::new();

@@ -164,8 +164,8 @@ impl Net for MioNet {
     }
 
     // The system calls themselves: those of a libc are points at which a thread may be cancelled,
-    // and in a program of several threads they pay for that. On epoll and kqueue mio has no part in
-    // them; where it polls with poll(2), it would have to be told of "would block"
+    // and in a program of several threads they pay for that. On epoll and kqueue mio has no part
+    // in them; where it polls with poll(2), it would have to be told of "would block"
     // (`TcpStream::try_io`).
 
     fn receive(&mut self, stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {

@@ -2,7 +2,7 @@
 //!
 //! Knows no requests and no limits.
 //!
-//! Rule: the reactor reaches the system through [`Net`] alone. [`MioNet`] is the real one; the
+//! Rule: the reactor reaches the system through [`Net`] alone. `MioNet` is the real one; the
 //! simulation brings its own, and so runs the reactor of production.
 
 mod alarm;

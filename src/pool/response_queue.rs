@@ -2,8 +2,8 @@
 //!
 //! Knows no sockets; what a wake is, it is told.
 //!
-//! Rule: push, then announce; drain, and sleep only if nothing has been announced since. A response
-//! is seen by the drain that runs, or keeps the loop from parking, or wakes it.
+//! Rule: push, then announce; drain, and sleep only if nothing has been announced since. A
+//! response is seen by the drain that runs, or keeps the loop from parking, or wakes it.
 
 use super::sync::{AtomicBool, AtomicU8, Ordering, SegQueue};
 use std::fmt;
@@ -58,8 +58,8 @@ impl<T> ResponseQueue<T> {
 
     /// Asks the consumer to stop.
     pub fn ask_to_stop(&self) {
-        // Release, with the acquire in `is_stop_asked`. Stored before it is announced: the consumer
-        // looks once after each drain, and sleeps if it finds nothing.
+        // Release, with the acquire in `is_stop_asked`. Stored before it is announced: the
+        // consumer looks once after each drain, and sleeps if it finds nothing.
         self.stop_asked.store(true, Ordering::Release);
         self.announce();
     }

@@ -76,7 +76,8 @@ pub struct Pushed {
 pub struct Popped<T> {
     /// What is to be done.
     pub task: T,
-    /// Whether the pusher waits for the slots that this pop freed: wake it before starting to work.
+    /// Whether the pusher waits for the slots that this pop freed: wake it before starting to
+    /// work.
     pub made_room: bool,
 }
 

@@ -7,8 +7,9 @@
 use super::batch_scheduling::become_batch;
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
 use crate::codec::{Codec, NotOneResponse, Outcome, Refusal, frames_of};
-use crate::handler::{Handler, Response, catch};
+use crate::handler::{Handler, Response};
 use crate::log::{error, trace};
+use crate::panics::catch;
 use crate::task::{Completion, Outcomes, QUICK_LIMIT, Task};
 use std::io;
 use std::sync::Arc;
@@ -191,8 +192,8 @@ impl<H: Handler> Worker<'_, H> {
         outcome
     }
 
-    /// What the first of some requests seems to ask for, fit for a line of the log: its first word,
-    /// escaped and shortened.
+    /// What the first of some requests seems to ask for, fit for a line of the log: its first
+    /// word, escaped and shortened.
     fn operation_name(&self, frames: &[u8]) -> Box<str> {
         const SHOWN_BYTES: usize = 32;
         let first = frames_of(frames, self.codec).next();

@@ -6,10 +6,15 @@
 //!
 //! | stage | what moves it | next |
 //! |---|---|---|
-//! | `Running` | a first signal, or [`Stopper::stop`]: what has arrived is accepted and read once, then the listeners close and no input is framed any more | `Draining` |
+//! | `Running` | a first signal, or [`Stopper::stop`] | `Draining` |
 //! | `Draining` | every connection is closed, and no request runs | `Ended`, drained |
 //! | `Draining` | the drain timeout passes | `Ended`, timed out if something is unfinished |
-//! | any | a second signal | `Ended`, forced if something is unfinished |
+//! | `Draining` | a second signal | `Ended`, forced if something is unfinished |
+//!
+//! On its way to `Draining` the server accepts and reads once what has arrived by then, and frames
+//! it as far as the bounds allow; then the listeners close, and no input is framed any more. Each
+//! connection is shut after its last answer, and closed when its client has closed or lingered for
+//! too long.
 
 use super::{Reactor, SocketKernel};
 use crate::engine::Unfinished;
@@ -20,8 +25,8 @@ use crate::task::Completion;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A loop that wakes [`LATE`] after the drain timeout has not just slept; then the timeout is moved
-/// once, by [`CATCH_UP`].
+/// A loop that wakes [`LATE`] after the drain timeout has not just slept; then the timeout is
+/// moved once, by [`CATCH_UP`].
 pub(super) const LATE: Duration = Duration::from_millis(100);
 pub(super) const CATCH_UP: Duration = Duration::from_millis(500);
 
@@ -136,7 +141,8 @@ impl<N: Net> Reactor<N> {
         else {
             return;
         };
-        // A request may still run for a client that has gone: time for it, while signals are heard.
+        // A request may still run for a client that has gone: time for it, while signals are
+        // heard.
         let connections = self.engine.len();
         if connections == 0 && !self.engine.has_submitted() {
             self.stage = Stage::Ended(StopReason::Drained);

@@ -111,8 +111,8 @@ impl<S> Socket<S> {
                     return Ok(ReadOutcome::End);
                 }
                 Ok(count) => {
-                    // A short read has emptied the socket: what comes next is a new edge (epoll(7),
-                    // question 9), so the read that would only say so is saved.
+                    // A short read has emptied the socket: what comes next is a new edge
+                    // (epoll(7), question 9), so the read that would only say so is saved.
                     self.is_readable = count == buffer.len() || self.short_reads_mislead;
                     return Ok(ReadOutcome::Bytes(count));
                 }

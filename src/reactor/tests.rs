@@ -1,5 +1,5 @@
-//! The loop tick by tick, on real sockets, where a promise is about one tick or about an error that
-//! no client can bring about.
+//! The loop tick by tick, on real sockets, where a promise is about one tick or about an error
+//! that no client can bring about.
 //!
 //! Knows the reactor's fields; has no workers.
 //!

@@ -2,7 +2,8 @@
 //!
 //! Reads the source as text; knows no Rust but `crate::`.
 //!
-//! Rule: the oracle stays independent of all that is asked, and the server's crate is not imported.
+//! Rule: the oracle stays independent of all that is asked, and the server's crate is not
+//! imported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

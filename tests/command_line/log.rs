@@ -149,7 +149,8 @@ fn the_json_log_is_one_object_a_line() {
     );
 }
 
-// ---- overload and counters ----------------------------------------------------------------------
+// ---- overload and counters
+// ----------------------------------------------------------------------
 
 #[test]
 fn overload_is_warned_of_by_the_second_and_so_is_its_end() {

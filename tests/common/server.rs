@@ -218,8 +218,8 @@ impl Server {
 
     /// Returns when the event loop has framed all that reached the server before this call.
     ///
-    /// A line that is too long is answered by the event loop itself, and the loop hears of bytes in
-    /// the order in which they arrive: so whatever came before has been read by then. Twice, so
+    /// A line that is too long is answered by the event loop itself, and the loop hears of bytes
+    /// in the order in which they arrive: so whatever came before has been read by then. Twice, so
     /// that also what is left to do after a read has been done.
     pub(crate) fn barrier(&self) {
         let mut client = self.connect();
@@ -232,8 +232,8 @@ impl Server {
     }
 
     /// Gives `count` connections one `SLEEP` each, framed in this order before it returns. With as
-    /// many as workers and queue slots, no request that comes later gets a slot before one of these
-    /// is done.
+    /// many as workers and queue slots, no request that comes later gets a slot before one of
+    /// these is done.
     pub(crate) fn occupy(&self, count: usize, sleep_ms: u64) -> Vec<Client> {
         let occupy_one = |_| {
             let mut client = self.connect();

@@ -7,7 +7,8 @@
 use crate::common::{Random, Server, ms, show};
 use crate::{assert_exchange, assert_rows, filled, sha256_hex};
 
-// ---- the length limit ---------------------------------------------------------------------------
+// ---- the length limit
+// ---------------------------------------------------------------------------
 
 #[test]
 fn a_line_of_exactly_the_limit_is_served_with_either_ending() {
@@ -158,7 +159,8 @@ fn a_carriage_return_after_the_limit_that_ends_nothing_makes_the_line_too_long()
     );
 }
 
-// ---- where the stream ends ----------------------------------------------------------------------
+// ---- where the stream ends
+// ----------------------------------------------------------------------
 
 #[test]
 fn a_stream_that_ends_inside_a_line_is_told_so() {
@@ -199,7 +201,8 @@ fn a_stream_that_ends_between_lines_is_told_nothing() {
     assert_exchange(&server, "ECHO a\r\n", "OK a\n");
 }
 
-// ---- splits -------------------------------------------------------------------------------------
+// ---- splits
+// -------------------------------------------------------------------------------------
 
 /// A stream with every kind of line, and what it is answered under `--max-line 64`.
 fn medley() -> (Vec<u8>, Vec<u8>) {

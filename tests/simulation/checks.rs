@@ -2,8 +2,8 @@
 //!
 //! Knows both sides: the engine's answers and the oracles.
 //!
-//! Rule: what the reactor would sleep over has been lost; so at each sleep everything is looked for
-//! that somebody still waits for.
+//! Rule: what the reactor would sleep over has been lost; so at each sleep everything is looked
+//! for that somebody still waits for.
 
 use super::life::Life;
 use super::net::compare;

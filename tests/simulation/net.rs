@@ -3,13 +3,14 @@
 //! Knows what the reactor asks for and what happens around it; not what the engine thinks.
 //!
 //! Rule: whatever the reactor does, the oracle has foretold: each call is compared with it, and
-//! then passed on to it. Workers, clients and time do not wait for the end of a tick, so they go on
-//! between any two calls.
+//! then passed on to it. Workers, clients and time do not wait for the end of a tick, so they go
+//! on between any two calls.
 
 use super::{Oracle, Peer, Run, Undrained, World};
 use crate::oracle::CLOSE;
 use crate::socket::Read;
-use reactor_pool::engine::{Action, REFUSAL_RESERVE};
+use reactor_pool::config::REFUSAL_RESERVE;
+use reactor_pool::engine::Action;
 use reactor_pool::net::{Event, Net, Wait};
 use reactor_pool::task::{ConnectionId, Task};
 use std::cell::{RefCell, RefMut};

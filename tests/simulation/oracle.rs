@@ -1,4 +1,5 @@
-//! One connection as PROTOCOL says it should be: what is framed, owed, written, refused and closed.
+//! One connection as PROTOCOL says it should be: what is framed, owed, written, refused and
+//! closed.
 //!
 //! Knows the bytes that went in, the times, and what the queue and the workers did; never what the
 //! engine thinks.
@@ -23,8 +24,8 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER_LIMIT_BYTES: usize = 64 << 20;
 /// While a client has not taken everything, the engine looks so often within a timeout.
 const LOOKS_PER_TIMEOUT: u32 = 8;
-/// What unsent responses cost besides their bytes, if their requests were framed at one time: their
-/// numbers, when that was, and where they end.
+/// What unsent responses cost besides their bytes, if their requests were framed at one time:
+/// their numbers, when that was, and where they end.
 const NOTE_BYTES: usize = size_of::<(u64, u64, Instant, u64)>();
 
 /// One read takes at most so much.
@@ -142,8 +143,8 @@ impl Oracle {
         }
     }
 
-    /// Bytes that one connection may hold at most: the beginning of a line; the rest of a read; the
-    /// requests in flight; their responses; unsent output.
+    /// Bytes that one connection may hold at most: the beginning of a line; the rest of a read;
+    /// the requests in flight; their responses; unsent output.
     pub(crate) fn memory_bound(config: &Config) -> usize {
         let responses = config.max_inflight * (answers::MAX_RESPONSE_BYTES + NOTE_BYTES);
         (config.max_line + 1) + CHUNK_BYTES + 2 * config.max_line + responses + UNSENT_LIMIT_BYTES
@@ -204,8 +205,8 @@ impl Oracle {
         self.expect_look(now);
     }
 
-    /// Promise 8: a response that the client does take is progress. The engine asks, and hears that
-    /// so many bytes are not acknowledged.
+    /// Promise 8: a response that the client does take is progress. The engine asks, and hears
+    /// that so many bytes are not acknowledged.
     pub(crate) fn looked(&mut self, unacknowledged: usize, now: Instant) {
         if !self.may_be_taking() {
             return;
@@ -549,9 +550,9 @@ impl Oracle {
         self.places.iter().map(|place| line_bytes(&place.cut)).sum()
     }
 
-    /// Bytes that are kept for this connection: of what has come and is not framed; of the requests
-    /// in flight, until their response leaves; of the responses that wait for an earlier one; and
-    /// of what is unsent.
+    /// Bytes that are kept for this connection: of what has come and is not framed; of the
+    /// requests in flight, until their response leaves; of the responses that wait for an earlier
+    /// one; and of what is unsent.
     pub(crate) fn kept_bytes(&self) -> usize {
         let answers = self.places.iter().map(|place| match &place.state {
             State::Answered(line) => line.len(),
@@ -632,8 +633,8 @@ impl Oracle {
         }
     }
 
-    /// Promises 1 and 2 once more for the whole life of a connection that was closed, not lost: the
-    /// whole stream against everything that the client got. Whether it got all.
+    /// Promises 1 and 2 once more for the whole life of a connection that was closed, not lost:
+    /// the whole stream against everything that the client got. Whether it got all.
     pub(crate) fn check_whole(&self, received: &[u8]) -> bool {
         let written = &self.output[..self.sent];
         assert!(received == written, "not all that was written came");

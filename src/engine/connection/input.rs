@@ -157,8 +157,8 @@ impl Input {
         }
     }
 
-    /// Grows as a Vec does, but never past what an incomplete request can need: the bound on memory
-    /// counts that.
+    /// Grows as a Vec does, but never past what an incomplete request can need: the bound on
+    /// memory counts that.
     fn append(&mut self, bytes: &[u8], codec: &dyn Codec) {
         let needed = self.kept.len() + bytes.len();
         if needed > self.kept.capacity() {

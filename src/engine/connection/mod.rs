@@ -293,7 +293,8 @@ impl Connection {
 
     // What follows.
 
-    /// Moves on what can move: answers to the outbox, and requests into the places that this freed.
+    /// Moves on what can move: answers to the outbox, and requests into the places that this
+    /// freed.
     fn advance(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) {
         loop {
             while let Some(leaving) = self.order.leave() {

@@ -1,4 +1,5 @@
-//! The requests of one connection between framing and outbox: each has a place, and leaves in turn.
+//! The requests of one connection between framing and outbox: each has a place, and leaves in
+//! turn.
 //!
 //! Knows neither queue nor clock; where requests end in their bytes, the codec says.
 //!
@@ -234,7 +235,8 @@ impl Order {
         Some(run.span)
     }
 
-    /// Fills the place of a submitted run, which begins with `first`; says when that got its slots.
+    /// Fills the place of a submitted run, which begins with `first`; says when that got its
+    /// slots.
     pub(in crate::engine) fn fill(&mut self, first: Sequence, responses: Vec<u8>) -> Instant {
         let position = self
             .places

@@ -76,8 +76,8 @@ impl Outbox {
         }
     }
 
-    /// Takes note that the socket took the next `count` bytes, and tells which responses have gone,
-    /// and when their requests were framed.
+    /// Takes note that the socket took the next `count` bytes, and tells which responses have
+    /// gone, and when their requests were framed.
     pub(in crate::engine) fn sent(&mut self, count: usize, mut written: impl FnMut(Span, Instant)) {
         self.sent_in_all += count as u64;
         self.sent += count;

@@ -174,8 +174,8 @@ impl Expectations {
         }
     }
 
-    /// The frame that has been sent, by whichever client, and that `line` is the answer to; clients
-    /// are searched from `nearest` on.
+    /// The frame that has been sent, by whichever client, and that `line` is the answer to;
+    /// clients are searched from `nearest` on.
     pub(crate) fn whose(&mut self, line: &[u8], nearest: u32) -> Option<Frame> {
         if !self.is_distinctive(line) {
             return None;

@@ -1,7 +1,7 @@
 //! What a right server answers to a request line, written from docs/protocol.md.
 //!
-//! Shares no code with the server and knows nothing of what is being sent or why: bytes in, the one
-//! right answer out. Only `ERR server busy`, which depends on load, is not its business.
+//! Shares no code with the server and knows nothing of what is being sent or why: bytes in, the
+//! one right answer out. Only `ERR server busy`, which depends on load, is not its business.
 //!
 //! Rule: it errs on no side; whatever line it is given, it knows the answer to the byte.
 

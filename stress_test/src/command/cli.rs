@@ -109,8 +109,8 @@ pub(crate) struct RunArguments {
     arrivals: Arrivals,
 
     /// Seconds for which requests are due, 0.1 to 86400 [default: 10 with --rate; otherwise
-    /// --frames ends the load]. With --rate, what is due at the end may still be sent for a second,
-    /// and is a failure (unsent) after that
+    /// --frames ends the load]. With --rate, what is due at the end may still be sent for a
+    /// second, and is a failure (unsent) after that
     #[arg(long, env = "STRESS_TEST_DURATION", value_name = "SECONDS",
         value_parser = seconds(0.1, 86_400.0))]
     duration: Option<Duration>,

@@ -71,8 +71,8 @@ pub(crate) fn create(path: Option<&Path>) -> Result<Option<File>, Error> {
         .map_err(|error| Error::Usage(format!("--json: cannot write {}: {error}", path.display())))
 }
 
-/// Writes `result` to stdout by `write`, as a `form` for people, and as JSON into the file if there
-/// is one.
+/// Writes `result` to stdout by `write`, as a `form` for people, and as JSON into the file if
+/// there is one.
 pub(crate) fn publish(
     result: &impl Serialize,
     json: Option<File>,

@@ -2,8 +2,8 @@
 //!
 //! Knows how one rate is measured and judged; which rate comes next is `search`'s.
 //!
-//! Rule: a rate breaks when two measurements in a row say so, as one may be the machine's bad luck;
-//! where it was the generator that broke, the server is not blamed.
+//! Rule: a rate breaks when two measurements in a row say so, as one may be the machine's bad
+//! luck; where it was the generator that broke, the server is not blamed.
 
 mod search;
 

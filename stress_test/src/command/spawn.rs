@@ -102,8 +102,8 @@ impl SpawnedServer {
     }
 
     /// Stops it with SIGTERM, and if that takes too long (in a `hurry`, sooner) with SIGKILL. Says
-    /// what was wrong with its end, if anything was: that it had ended before, did not stop, or did
-    /// not exit with 0.
+    /// what was wrong with its end, if anything was: that it had ended before, did not stop, or
+    /// did not exit with 0.
     pub(crate) fn stop(mut self, hurry: bool) -> anyhow::Result<Option<String>> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(Some(format!("ended by itself, {}", self.describe(status))));

@@ -292,8 +292,8 @@ impl Connection {
 
     fn half_close(&mut self) {
         if let Some(stream) = &self.stream {
-            // It fails if the peer is gone already; how that happened, the read side says. A second
-            // time it does nothing.
+            // It fails if the peer is gone already; how that happened, the read side says. A
+            // second time it does nothing.
             stream.shutdown(Shutdown::Write).ok();
         }
     }

@@ -36,8 +36,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// How often new connections are begun while there are some to begin.
 const CONNECT_EVERY: Duration = Duration::from_millis(1);
 
-/// Runs `plan` against the server at `address`, until all is done or a signal comes. `show` is told
-/// now and then how far it is.
+/// Runs `plan` against the server at `address`, until all is done or a signal comes. `show` is
+/// told now and then how far it is.
 pub(crate) fn run(
     plan: &Plan,
     address: SocketAddr,

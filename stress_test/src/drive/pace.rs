@@ -102,8 +102,8 @@ impl Pace {
         self.schedule.peek().is_none() || now >= self.start + self.duration + GRACE
     }
 
-    /// Sees to it that the event loop wakes when there is something to do: when the next request is
-    /// due, if there is room for it. Where there is none, an answer has to come first.
+    /// Sees to it that the event loop wakes when there is something to do: when the next request
+    /// is due, if there is room for it. Where there is none, an answer has to come first.
     pub(crate) fn set_alarm(&mut self, now: Instant) -> io::Result<()> {
         match self.next_due() {
             Some(due) if !self.ready.is_empty() => self.alarm.set(due, now),

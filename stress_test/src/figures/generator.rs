@@ -2,7 +2,8 @@
 //!
 //! Knows processor time and lag; nothing of the server.
 //!
-//! Rule: a load generator that cannot keep its own timetable says so instead of blaming the server.
+//! Rule: a load generator that cannot keep its own timetable says so instead of blaming the
+//! server.
 
 use std::time::Duration;
 

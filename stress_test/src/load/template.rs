@@ -2,8 +2,8 @@
 //!
 //! Knows escapes and placeholders; no protocol, no command line and no socket.
 //!
-//! Rule: what is wrong in a text is said when it is read; from then on every client and request has
-//! its bytes.
+//! Rule: what is wrong in a text is said when it is read; from then on every client and request
+//! has its bytes.
 
 use std::fmt;
 

@@ -115,8 +115,9 @@ fn ctrl_c_after_a_failure_exits_1() {
 
 /// A folder with a copy of `stress_test`, and beside it a `server` that is a shell script.
 ///
-/// Other programs write both: a descriptor of this process, open for writing, would be inherited by
-/// what other tests start at this moment, and a file that is open for writing cannot be executed.
+/// Other programs write both: a descriptor of this process, open for writing, would be inherited
+/// by what other tests start at this moment, and a file that is open for writing cannot be
+/// executed.
 pub(crate) fn folder_with_server(script: Option<&str>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let shell = |command: &str| {

@@ -23,7 +23,8 @@ fn run_json(server: &FaultyServer, flags: &[&str]) -> (Report, Value) {
 #[track_caller]
 pub(crate) fn assert_valid(json: &Value) {
     let mut errors = schema::errors(json);
-    // That none of run, sweep and ramp matches says little; what is wrong with the kind it is does.
+    // That none of run, sweep and ramp matches says little; what is wrong with the kind it is
+    // does.
     if !errors.is_empty() {
         let kind = json["kind"].as_str().unwrap_or_default();
         errors = schema::errors_as(kind, json);

@@ -38,7 +38,8 @@ impl Report {
         self.stdout.lines().last().unwrap_or_default()
     }
 
-    /// Exit 1, exactly `count` failures, and one line that ends (after client and frame) in `text`.
+    /// Exit 1, exactly `count` failures, and one line that ends (after client and frame) in
+    /// `text`.
     #[track_caller]
     pub(crate) fn assert_fails(&self, count: u32, text: &str) {
         let verdict = self.verdict();

@@ -2,8 +2,9 @@
 //!
 //! Knows the engine's doors, as the reactor does, and the reference; no sockets, no threads.
 //!
-//! Rule: after every step the bytes that went out, or are about to, are the answers to the answered
-//! front of the order, neither more nor less; and at the end everything has been answered once.
+//! Rule: after every step the bytes that went out, or are about to, are the answers to the
+//! answered front of the order, neither more nor less; and at the end everything has been answered
+//! once.
 
 mod checks;
 mod reactor;

@@ -1,4 +1,5 @@
-//! The bodies of the fuzz targets, as plain functions: bytes in, a panic where a promise is broken.
+//! The bodies of the fuzz targets, as plain functions: bytes in, a panic where a promise is
+//! broken.
 //!
 //! Knows nothing of who makes the bytes up: libFuzzer, a seeded generator, or a kept input.
 //!

@@ -1,4 +1,5 @@
-//! What docs/protocol.md says about lines, written the plain way: the whole stream, cut at each LF.
+//! What docs/protocol.md says about lines, written the plain way: the whole stream, cut at each
+//! LF.
 //!
 //! Knows nothing of the engine.
 //!

@@ -2,7 +2,8 @@
 //!
 //! Knows nothing else: the body, and what it checks, stand in `bodies/framing.rs`.
 //!
-//! Rule: a target has no checks of its own, so tests/fuzz_regressions.rs repeats whatever it finds.
+//! Rule: a target has no checks of its own, so tests/fuzz_regressions.rs repeats whatever it
+//! finds.
 
 #![no_main]
 

@@ -79,8 +79,9 @@ pub(crate) struct RequestArguments {
     pub(crate) send: Option<String>,
 
     /// The right answer to --send, to the byte, spelled in the same way; with numbers in it,
-    /// swapped answers can be found. One that is a line ends at its LF, any other has as many bytes
-    /// as the one that is due, and there a wrong one that is no request's ends the connection
+    /// swapped answers can be found. One that is a line ends at its LF, any other has as many
+    /// bytes as the one that is due, and there a wrong one that is no request's ends the
+    /// connection
     #[arg(
         long,
         env = "STRESS_TEST_EXPECT",

@@ -2,8 +2,8 @@
 //!
 //! Knows numbers and labels; not what they mean.
 //!
-//! Rule: drawn twice, wide and narrow, so that its text keeps its size; the page shows the one that
-//! fits. Colours are the page's, so that they follow light and dark.
+//! Rule: drawn twice, wide and narrow, so that its text keeps its size; the page shows the one
+//! that fits. Colours are the page's, so that they follow light and dark.
 
 use std::fmt::Write;
 

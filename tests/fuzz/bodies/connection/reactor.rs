@@ -253,7 +253,8 @@ impl Life {
         let next = self.engine.next_deadline();
         let watches = |deadline: Instant| next.is_some_and(|next| next <= deadline);
         if let Some(deadline) = served.busy_deadline(self.config.busy_timeout) {
-            // What a refusal made room for is framed only now: the queue is asked before it is due.
+            // What a refusal made room for is framed only now: the queue is asked before it is
+            // due.
             let framed_now = self.config.busy_timeout.is_zero() && deadline == now;
             assert!(
                 deadline > now || framed_now,
