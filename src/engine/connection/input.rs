@@ -193,3 +193,123 @@ impl Taken<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Lines;
+    use proptest::prelude::*;
+
+    /// Cuts what is kept and `chunk`, at most `places` requests. Returns the payloads, and whether a
+    /// line was too long or cut short in the place of one.
+    fn cut(
+        input: &mut Input,
+        chunk: &[u8],
+        places: usize,
+        lines: Lines,
+    ) -> Vec<Result<Vec<u8>, Refusal>> {
+        let taken = input.take(chunk, &lines);
+        let mut rest = taken.bytes();
+        let (mut got, mut is_blocked) = (Vec::new(), true);
+        while got.len() < places {
+            match input.cut(&mut rest, usize::MAX, &lines) {
+                Cut::Request(frame, payload) => {
+                    assert!(frame.starts_with(payload) && frame.ends_with(b"\n"));
+                    got.push(Ok(payload.to_vec()));
+                }
+                Cut::Refused(why) => got.push(Err(why)),
+                Cut::Nothing => {
+                    is_blocked = false;
+                    break;
+                }
+                Cut::NoRoom => unreachable!("there is room for everything"),
+            }
+        }
+        let left = rest.len();
+        input.keep(taken, left, is_blocked, &lines);
+        input.check_invariants(&lines);
+        got
+    }
+
+    #[test]
+    fn a_request_without_room_stays_where_it_is() {
+        let (mut input, lines) = (Input::default(), Lines::new(100));
+        assert_eq!(cut(&mut input, b"12", 9, lines), []);
+        let taken = input.take(b"345\nrest", &lines);
+        let mut rest = taken.bytes();
+        assert_eq!(input.cut(&mut rest, 4, &lines), Cut::NoRoom);
+        assert_eq!(rest, b"12345\nrest");
+        let expected = Cut::Request(b"12345\n", b"12345");
+        assert_eq!(input.cut(&mut rest, 5, &lines), expected);
+        assert_eq!(rest, b"rest");
+    }
+
+    #[test]
+    fn the_beginning_of_a_request_takes_no_more_memory_than_the_longest_one() {
+        let (mut input, lines) = (Input::default(), Lines::new(1000));
+        for _ in 0..1000 {
+            assert_eq!(cut(&mut input, b"x", 9, lines), []);
+        }
+        assert!(input.kept.capacity() <= 1001, "{}", input.kept.capacity());
+    }
+
+    #[test]
+    fn the_beginning_of_a_request_does_not_keep_the_memory_of_those_before_it() {
+        let (mut input, lines) = (Input::default(), Lines::new(100));
+        assert_eq!(cut(&mut input, b"beg", 9, lines), []);
+        let chunk = [&b"in\n"[..], &b"another\n".repeat(1000), b"next"].concat();
+        assert_eq!(cut(&mut input, &chunk, usize::MAX, lines).len(), 1001);
+        assert!(input.kept.capacity() <= 101, "{}", input.kept.capacity());
+        assert_eq!(cut(&mut input, b"\n", 9, lines), [Ok(b"next".to_vec())]);
+        assert_eq!(input.kept.capacity(), 0);
+    }
+
+    #[test]
+    fn only_an_end_inside_a_request_is_answered() {
+        for (bytes, expected) in [
+            (&b"whole\n"[..], vec![Ok(b"whole".to_vec())]),
+            (b"\r", vec![Err(Refusal::Incomplete)]),
+            (b"too long and cut short", vec![Err(Refusal::TooLong)]),
+        ] {
+            let (mut input, lines) = (Input::default(), Lines::new(5));
+            let mut got = cut(&mut input, bytes, 9, lines);
+            input.finish();
+            got.extend(cut(&mut input, b"", 9, lines));
+            assert_eq!(got, expected, "{}", bytes.escape_ascii());
+            assert!(!input.has_more());
+        }
+    }
+
+    proptest! {
+        /// However the bytes come, and however many places there are at a time.
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_requests(
+            bytes in prop::collection::vec(prop::sample::select(b"\n\n\r\rab ".to_vec()), 0..80),
+            cuts in prop::collection::vec(0..80usize, 0..12),
+            places in 1..4usize,
+            max_line in 1..8usize,
+        ) {
+            let lines = Lines::new(max_line);
+            let mut whole = Input::default();
+            let mut expected = cut(&mut whole, &bytes, usize::MAX, lines);
+            whole.finish();
+            expected.extend(cut(&mut whole, b"", usize::MAX, lines));
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let (mut split, mut got) = (Input::default(), Vec::new());
+            for piece in cuts.windows(2) {
+                got.extend(cut(&mut split, &bytes[piece[0]..piece[1]], places, lines));
+                while split.is_blocked() {
+                    got.extend(cut(&mut split, b"", places, lines));
+                }
+            }
+            split.finish();
+            while split.has_more() {
+                got.extend(cut(&mut split, b"", places, lines));
+            }
+            prop_assert_eq!(got, expected);
+            prop_assert_eq!(split.kept_bytes(), 0);
+        }
+    }
+}
