@@ -292,7 +292,7 @@ fn whom_the_budget_paused_is_read_again_as_soon_as_others_have_freed_it() {
     let mut spender = server.connect();
     spender.send("x".repeat(SPENT));
     wait_for("bytes_in.total", SLOW.len() + SPENT);
-    // This one owes an answer, so it has to wait; and nothing of its own will end that.
+    // An answer is pending on this one, so it has to wait; and nothing of its own will end that.
     client.send(NEXT);
     wait_for("budget_pauses.total", 1);
     spender.reset();

@@ -209,10 +209,10 @@ fn a_stop_that_cannot_wait_says_what_it_abandoned() {
     client.send("a\nb\nc\n");
     starts.recv_timeout(DEADLINE).expect("the first one runs");
     let summary = server.stop();
-    let StopReason::TimedOut(owed) = summary.stop_reason else {
+    let StopReason::TimedOut(unfinished) = summary.stop_reason else {
         panic!("three requests were unanswered: {:?}", summary.stop_reason);
     };
-    assert_eq!((owed.requests, owed.bytes), (3, 0));
+    assert_eq!((unfinished.requests, unfinished.bytes), (3, 0));
     go_on.send(()).expect("the worker waits");
 }
 

@@ -1,5 +1,5 @@
 //! Nothing that happens around the server stops it from serving: signals, a log that nobody reads,
-//! a full house, many that come or send at once.
+//! a full server, many that come or send at once.
 //!
 //! Knows of the server's inside only its limits: events in batches of 64, 64 refused connections.
 //!

@@ -1,4 +1,4 @@
-//! One connection as PROTOCOL says it should be: what is framed, owed, written, refused and
+//! One connection as PROTOCOL says it should be: what is framed, pending, written, refused and
 //! closed.
 //!
 //! Knows the bytes that went in, the times, and what the queue and the workers did; never what the
@@ -23,7 +23,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// And how much is discarded in that time; what comes beyond waits in the socket.
 const LINGER_LIMIT_BYTES: usize = 64 << 20;
 /// While a client has not taken everything, the engine looks so often within a timeout.
-const LOOKS_PER_TIMEOUT: u32 = 8;
+const CHECKS_PER_TIMEOUT: u32 = 8;
 /// What unsent responses cost besides their bytes, if their requests were framed at one time:
 /// their numbers, when that was, and where they end.
 const NOTE_BYTES: usize = size_of::<(u64, u64, Instant, u64)>();
@@ -53,8 +53,13 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    Ending { by: Option<Instant> },
-    Lingering { drains: bool, left_bytes: usize },
+    Closing {
+        by: Option<Instant>,
+    },
+    Lingering {
+        is_draining: bool,
+        left_bytes: usize,
+    },
     Over,
 }
 
@@ -91,7 +96,7 @@ pub(crate) struct Oracle {
     /// Bytes of `output` that the client is known to have taken.
     taken: usize,
     /// When the engine has to look at the latest whether it takes more.
-    look_due: Option<Instant>,
+    check_due: Option<Instant>,
     /// It is idle, unless so many bytes bring a request: they had come before that was judged.
     idle_unless: Option<usize>,
     last_slot_at: Instant,
@@ -132,7 +137,7 @@ impl Oracle {
             notes: VecDeque::new(),
             last_progress: now,
             taken: 0,
-            look_due: None,
+            check_due: None,
             idle_unless: None,
             last_slot_at: now,
             ended_by_client: false,
@@ -193,16 +198,16 @@ impl Oracle {
         }
         self.last_progress = now;
         self.settle(now);
-        self.expect_look(now);
+        self.expect_check(now);
     }
 
     pub(crate) fn shut_down(&mut self, now: Instant) {
         self.phase = Phase::Lingering {
-            drains: matches!(self.phase, Phase::Ending { by: None }),
+            is_draining: matches!(self.phase, Phase::Closing { by: None }),
             left_bytes: LINGER_LIMIT_BYTES,
         };
         self.last_progress = now;
-        self.expect_look(now);
+        self.expect_check(now);
     }
 
     /// Promise 8: a response that the client does take is progress. The engine asks, and hears
@@ -218,18 +223,18 @@ impl Oracle {
             self.taken = self.sent - untaken;
             self.counts.progress_seen += 1;
         }
-        self.look_due = None;
-        self.expect_look(now);
+        self.check_due = None;
+        self.expect_check(now);
     }
 
-    fn expect_look(&mut self, now: Instant) {
+    fn expect_check(&mut self, now: Instant) {
         let timeout = match self.phase {
             Phase::Serving => self.idle_timeout,
             Phase::Lingering { .. } => LINGER_TIMEOUT,
-            Phase::Ending { .. } | Phase::Over => Duration::ZERO,
+            Phase::Closing { .. } | Phase::Over => Duration::ZERO,
         };
         let is_due = self.may_be_taking() && !timeout.is_zero();
-        self.look_due = is_due.then(|| now + timeout / LOOKS_PER_TIMEOUT);
+        self.check_due = is_due.then(|| now + timeout / CHECKS_PER_TIMEOUT);
     }
 
     fn may_be_taking(&self) -> bool {
@@ -238,7 +243,7 @@ impl Oracle {
 
     pub(crate) fn stop(&mut self, now: Instant) {
         if self.phase == Phase::Serving {
-            self.cut_input_off(Phase::Ending { by: None });
+            self.cut_input_off(Phase::Closing { by: None });
         }
         self.settle(now);
     }
@@ -281,7 +286,7 @@ impl Oracle {
         let (mixed, all) = (panicked.contains(&true), !panicked.contains(&false));
         self.counts.runs_with_panics += u64::from(mixed && !all);
         self.settle(now);
-        self.expect_look(now);
+        self.expect_check(now);
     }
 
     fn answered(&mut self, sequence: u64, panicked: bool) {
@@ -307,11 +312,11 @@ impl Oracle {
     /// read.
     pub(crate) fn expire(&mut self, unread: usize, budget_spent: bool, now: Instant) {
         assert!(
-            self.look_due.is_none_or(|due| due > now),
+            self.check_due.is_none_or(|due| due > now),
             "promise 8: nobody looked whether it takes what it got"
         );
         match self.phase {
-            Phase::Ending { by: Some(by) } if by <= now => {
+            Phase::Closing { by: Some(by) } if by <= now => {
                 self.phase = Phase::Over;
                 self.counts.farewell_timeouts += 1;
                 return;
@@ -321,9 +326,9 @@ impl Oracle {
                 self.counts.linger_timeouts += 1;
                 return;
             }
-            Phase::Ending { by: Some(_) } | Phase::Lingering { .. } => return,
+            Phase::Closing { by: Some(_) } | Phase::Lingering { .. } => return,
             Phase::Over => return,
-            Phase::Serving | Phase::Ending { by: None } => {}
+            Phase::Serving | Phase::Closing { by: None } => {}
         }
         if self.busy_deadline().is_some_and(|deadline| deadline <= now) {
             let before = self.counts.busy;
@@ -334,7 +339,7 @@ impl Oracle {
             }
             self.counts.runs_refused += u64::from(self.counts.busy > before + 1);
             self.settle(now);
-            self.expect_look(now);
+            self.expect_check(now);
         }
         let is_serving = self.phase == Phase::Serving;
         let is_idle = is_serving && self.idle_deadline().is_some_and(|by| by <= now);
@@ -404,7 +409,7 @@ impl Oracle {
     }
 
     fn open(&mut self, cut: Cut, now: Instant) {
-        self.look_due = None;
+        self.check_due = None;
         let state = match &cut {
             Cut::Line(_) => {
                 self.counts.framed += 1;
@@ -428,7 +433,7 @@ impl Oracle {
 
     fn farewell(&mut self, words: &[u8], now: Instant) {
         assert!(self.places.is_empty(), "a goodbye before the last answer");
-        self.cut_input_off(Phase::Ending {
+        self.cut_input_off(Phase::Closing {
             by: Some(now + LINGER_TIMEOUT),
         });
         self.output.extend_from_slice(words);
@@ -446,9 +451,9 @@ impl Oracle {
 
     fn cut_input_off(&mut self, phase: Phase) {
         self.phase = phase;
-        self.look_due = self
-            .look_due
-            .filter(|_| phase == Phase::Ending { by: None });
+        self.check_due = self
+            .check_due
+            .filter(|_| phase == Phase::Closing { by: None });
         self.cut_off = true;
         self.unframed.clear();
         self.cutter.forget();
@@ -465,10 +470,10 @@ impl Oracle {
                 left_bytes: 1.., ..
             } if readable => return Action::Discard,
             Phase::Lingering { .. } => return Action::Wait,
-            Phase::Serving | Phase::Ending { .. } => {}
+            Phase::Serving | Phase::Closing { .. } => {}
         }
         let input_over = self.end_read || self.phase != Phase::Serving;
-        if input_over && self.owes_nothing() && self.unframed.is_empty() {
+        if input_over && self.has_nothing_pending() && self.unframed.is_empty() {
             return if self.end_read {
                 CLOSE
             } else {
@@ -488,7 +493,7 @@ impl Oracle {
             self.counts.places_pauses += 1;
             return Action::Wait;
         }
-        if budget_spent && !self.owes_nothing() {
+        if budget_spent && !self.has_nothing_pending() {
             self.counts.budget_pauses += 1;
             return Action::Wait;
         }
@@ -498,25 +503,31 @@ impl Oracle {
     /// When time has something to say at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Ending { by: Some(by) } => Some(by),
+            Phase::Closing { by: Some(by) } => Some(by),
             Phase::Lingering { .. } => self
-                .look_due
+                .check_due
                 .into_iter()
                 .chain(self.linger_deadline())
                 .min(),
             Phase::Serving => {
                 let judged = self.busy_deadline().or_else(|| self.idle_deadline());
-                self.look_due.into_iter().chain(judged).min()
+                self.check_due.into_iter().chain(judged).min()
             }
-            Phase::Ending { by: None } => self.busy_deadline(),
+            Phase::Closing { by: None } => self.busy_deadline(),
             Phase::Over => None,
         }
     }
 
-    /// While the server drains, what has not been taken is waited for.
+    /// While the server is_draining, what has not been taken is waited for.
     fn linger_deadline(&self) -> Option<Instant> {
-        let drains = matches!(self.phase, Phase::Lingering { drains: true, .. });
-        let waits = drains && self.taken < self.output.len();
+        let is_draining = matches!(
+            self.phase,
+            Phase::Lingering {
+                is_draining: true,
+                ..
+            }
+        );
+        let waits = is_draining && self.taken < self.output.len();
         (!waits).then(|| self.last_progress + LINGER_TIMEOUT)
     }
 
@@ -542,7 +553,7 @@ impl Oracle {
         self.output.len() - self.sent + self.notes.len() * NOTE_BYTES
     }
 
-    fn owes_nothing(&self) -> bool {
+    fn has_nothing_pending(&self) -> bool {
         self.places.is_empty() && self.unsent().is_empty()
     }
 

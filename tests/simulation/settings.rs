@@ -9,7 +9,7 @@ use reactor_pool::Config;
 use reactor_pool::config::QueueOrder;
 use std::time::Duration;
 
-/// How often each part of the world has its turn, relative to the others.
+/// How often each part of the world acts, relative to the others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Weights {
     pub(crate) clients: usize,
@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) quick_bytes: usize,
     /// Percent of the requests whose handler panics.
     pub(crate) panics: usize,
-    /// Percent of readiness that the poll reports one turn later.
+    /// Percent of readiness that the poll reports one tick later.
     pub(crate) withheld: usize,
     /// One in so many actions of clients asks for the stop, if one does.
     pub(crate) stops: bool,

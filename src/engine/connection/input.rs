@@ -200,8 +200,8 @@ mod tests {
     use crate::codec::Lines;
     use proptest::prelude::*;
 
-    /// Cuts what is kept and `chunk`, at most `places` requests. Returns the payloads, and whether a
-    /// line was too long or cut short in the place of one.
+    /// Cuts what is kept and `chunk`, at most `places` requests. Returns the payloads, and whether
+    /// a line was too long or cut short in the place of one.
     fn cut(
         input: &mut Input,
         chunk: &[u8],

@@ -185,14 +185,14 @@ impl Life {
             6 => self.takes(how * how),
             7 => {
                 self.bytes_per_read = 1 + how;
-                self.attend();
+                self.serve_ready();
             }
             8 => self.submit(),
             9 => self.starts(how),
             10 | 11 => self.completes(how),
             12 => self.passes(Duration::from_millis(how as u64 * 8)),
             13 => self.passes(Duration::from_millis(how as u64 * 1000)),
-            14 => self.turn(),
+            14 => self.tick(),
             15 if how < 24 => self.stops(),
             _ => self.knocks(),
         }
@@ -370,7 +370,7 @@ impl Life {
                     self.engine.mark_ready(client.id);
                 }
             }
-            self.turn();
+            self.tick();
             self.check();
             self.starts(0);
             self.completes(24);

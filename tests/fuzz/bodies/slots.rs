@@ -1,9 +1,9 @@
-//! Several connections and few slots: whatever waits, turns for slots go round (promise 4).
+//! Several connections and few slots: connections get slots in turn (promise 4).
 //!
 //! Knows the engine's door for slots; no time-outs, no queue, and sockets that take everything.
 //!
-//! Rule: whoever has gone longest without a turn has the next one, for one run or the part of it
-//! that there is room for.
+//! Rule: the connection that has gone longest without a slot gets the next, for one run or the
+//! part of it that there is room for.
 
 use super::{Input, MAX_RUNS, is_quick, lines, lines_of};
 use reactor_pool::Config;
@@ -21,7 +21,7 @@ const MAX_INFLIGHT: usize = 40;
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Counts {
     pub(crate) requests: u64,
-    /// Calls that gave turns to several connections, and to one of them more than one.
+    /// Calls that gave slots to several connections, and to one of them more than once.
     pub(crate) several_rounds: u64,
     /// Runs of which only a part got slots.
     pub(crate) parts: u64,
@@ -36,8 +36,8 @@ struct Connection {
     unframed: VecDeque<Request>,
     /// Those of requests that have no slot.
     waiting: VecDeque<Run>,
-    /// When it last had its turn, as a count.
-    last_turn: u64,
+    /// When it last got a slot, as a count.
+    ticket: u64,
 }
 
 /// A place in its connection's order, and its line.
@@ -56,7 +56,7 @@ struct Round {
     now: Instant,
     connections: Vec<Connection>,
     running: Vec<Task>,
-    turns: u64,
+    tickets: u64,
     framed: u64,
     counts: Counts,
 }
@@ -77,7 +77,7 @@ pub(crate) fn check(data: &[u8]) -> Counts {
         now: Instant::now(),
         connections: Vec::new(),
         running: Vec::new(),
-        turns: 0,
+        tickets: 0,
         framed: 0,
         counts: Counts::default(),
     };
@@ -105,13 +105,13 @@ impl Round {
     fn sends(&mut self, which: usize, how: usize) {
         let which = which % MOST_CONNECTIONS;
         if which >= self.connections.len() {
-            self.turns += 1;
+            self.tickets += 1;
             self.connections.push(Connection {
                 id: self.engine.accept(self.now).id,
                 sent: 0,
                 unframed: VecDeque::new(),
                 waiting: VecDeque::new(),
-                last_turn: self.turns,
+                ticket: self.tickets,
             });
         }
         let which = which.min(self.connections.len() - 1);
@@ -201,8 +201,8 @@ impl Round {
         self.running.extend(tasks);
     }
 
-    /// The tasks that `room` slots are given to if turns go round, one run each: connection, and
-    /// places with their lines.
+    /// The tasks that `room` slots are given to if connections take turns, one run each:
+    /// connection, and places with their lines.
     fn one_by_one(&mut self, mut room: usize) -> Vec<(ConnectionId, Vec<Request>)> {
         let mut given = Vec::new();
         while room > 0 {
@@ -210,7 +210,7 @@ impl Round {
                 .connections
                 .iter_mut()
                 .filter(|c| !c.waiting.is_empty());
-            let Some(next) = waiting.min_by_key(|connection| connection.last_turn) else {
+            let Some(next) = waiting.min_by_key(|connection| connection.ticket) else {
                 break;
             };
             let run = &mut next.waiting[0].requests;
@@ -219,8 +219,8 @@ impl Round {
                 next.waiting.pop_front();
             }
             room -= part.len();
-            self.turns += 1;
-            next.last_turn = self.turns;
+            self.tickets += 1;
+            next.ticket = self.tickets;
             given.push((next.id, part));
         }
         given

@@ -73,7 +73,7 @@ impl Life {
         let served = self.served();
         assert!(
             served.in_flight().is_empty(),
-            "promise 8: something is owed"
+            "promise 8: something is pending"
         );
         assert!(!timeout.is_zero(), "promise 8: never");
         assert!(
@@ -126,12 +126,12 @@ impl Life {
         }
     }
 
-    /// Resume is not an event: whoever can be read on again is on the attention list.
+    /// Resume is not an event: a connection that can be read on again is on the ready list.
     fn check_that_nobody_is_forgotten(&self) {
         let Some(served) = &self.served else { return };
         let unsent = self.engine.unsent(served.client.id);
         let notes = || NOTE_BYTES * unsent.split(|byte| *byte == b'\n').count();
-        let owes = !served.in_flight().is_empty() || !unsent.is_empty();
+        let is_pending = !served.in_flight().is_empty() || !unsent.is_empty();
         let is_within_budget = self.engine.stats().buffered.now <= self.config.max_buffered as u64;
         let may_be_read = served.client.readable
             && !served.is_cut_off
@@ -139,7 +139,7 @@ impl Life {
             && !self.is_anything_waiting()
             && served.in_flight().len() < self.config.max_inflight
             && served.places.len() == served.cuts.len()
-            && (is_within_budget || !owes)
+            && (is_within_budget || !is_pending)
             && unsent.len() <= UNSENT_LIMIT_BYTES
             && unsent.len() + notes() <= UNSENT_LIMIT_BYTES;
         assert!(
@@ -171,8 +171,11 @@ impl Life {
             served.cuts.len(),
             "promise 5: unframed"
         );
-        let owes = !served.in_flight().is_empty() || unsent > 0;
-        assert!(buffered <= max_buffered as u64 || !owes, "past the budget");
+        let is_pending = !served.in_flight().is_empty() || unsent > 0;
+        assert!(
+            buffered <= max_buffered as u64 || !is_pending,
+            "past the budget"
+        );
     }
 
     pub(super) fn check_the_close(&self, served: &Served) {

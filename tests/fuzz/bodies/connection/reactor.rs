@@ -12,8 +12,8 @@ use reactor_pool::engine::{Action, Engine, Kernel, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::{ConnectionId, Task};
 use std::time::Instant;
 
-/// Reads of one connection in one turn.
-const READS_PER_TURN: usize = 4;
+/// Reads of one connection in one tick.
+const READS_PER_TICK: usize = 4;
 /// What a run of several requests may be at most.
 const RUN_BYTES: usize = 16_384;
 
@@ -37,13 +37,13 @@ impl Kernel for Asked<'_> {
 }
 
 impl Life {
-    pub(super) fn turn(&mut self) {
-        self.attend();
+    pub(super) fn tick(&mut self) {
+        self.serve_ready();
         self.submit();
         self.expire();
     }
 
-    pub(super) fn attend(&mut self) {
+    pub(super) fn serve_ready(&mut self) {
         for _ in 0..self.engine.ready_len() {
             let Some(id) = self.engine.next_ready() else {
                 return;
@@ -59,7 +59,7 @@ impl Life {
 
     /// Writes, reads and closes as the engine says.
     fn serve(&mut self) {
-        for _ in 0..READS_PER_TURN {
+        for _ in 0..READS_PER_TICK {
             self.flush_served();
             let readable = self.served().client.readable;
             let id = self.served().client.id;
@@ -143,7 +143,7 @@ impl Life {
     /// Serves one that is only told why it is closed.
     fn see_off(&mut self, which: usize) {
         let client = &mut self.refused[which];
-        for _ in 0..READS_PER_TURN {
+        for _ in 0..READS_PER_TICK {
             flush(client, &mut self.engine, self.now);
             match self.engine.next_action(client.id, client.readable) {
                 Action::Wait => return,
@@ -213,7 +213,7 @@ impl Life {
         }
     }
 
-    fn look_at_time(&mut self) {
+    fn expire_once(&mut self) {
         let clients = self.served.iter().map(|served| &served.client);
         let clients: Vec<&Client> = clients.chain(&self.refused).collect();
         let mut kernel = Asked {
@@ -236,15 +236,15 @@ impl Life {
 
     pub(super) fn expire(&mut self) {
         let now = self.now;
-        self.look_at_time();
+        self.expire_once();
         // Promise 8: what has come is read before that.
         while self.served.as_ref().is_some_and(|served| {
             served
                 .idle_deadline(self.config.idle_timeout)
                 .is_some_and(|deadline| deadline <= now)
         }) {
-            self.attend();
-            self.look_at_time();
+            self.serve_ready();
+            self.expire_once();
         }
         let Some(served) = &mut self.served else {
             return;

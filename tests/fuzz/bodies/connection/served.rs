@@ -132,7 +132,7 @@ impl Served {
         Some(waiting.framed_at.max(last_slot_at) + busy_timeout)
     }
 
-    /// Promise 8: no progress for so long, unless something is owed or its end has begun.
+    /// Promise 8: no progress for so long, unless something is pending or its end has begun.
     pub(super) fn idle_deadline(&self, idle_timeout: Duration) -> Option<Instant> {
         let has_ended = self.client.shut_at.or(self.client.farewell_at).is_some();
         // A drain has a timeout of its own.
