@@ -102,14 +102,10 @@ impl Operation<'_> {
     }
 }
 
-/// The argument of a request, if `name`, which is all capital letters, is that of its operation in
-/// upper or lower case.
-fn argument_of<'a, const N: usize>(name: &[u8; N], request: &'a [u8]) -> Option<&'a [u8]> {
-    // The one bit in which the two cases of a letter differ. For an array, whose length the
-    // compiler knows, this is done with all bytes at once.
-    const CASE: u8 = b'a' ^ b'A';
-    let (first, rest) = request.split_first_chunk::<N>()?;
-    if first.map(|byte| byte & !CASE) != *name {
+/// The argument of a request, if its operation is `name`, in upper or lower case.
+fn argument_of<'a>(name: &[u8], request: &'a [u8]) -> Option<&'a [u8]> {
+    let (first, rest) = request.split_at_checked(name.len())?;
+    if !first.eq_ignore_ascii_case(name) {
         return None;
     }
     match rest {
