@@ -74,17 +74,31 @@ where
 #[derive(Debug)]
 pub struct Response<'a> {
     bytes: &'a mut Vec<u8>,
+    is_last: bool,
 }
 
 impl<'a> Response<'a> {
     /// A response that is appended to `bytes`: also how a test of a handler reads what it answers.
     pub fn new(bytes: &'a mut Vec<u8>) -> Response<'a> {
-        Response { bytes }
+        Response {
+            bytes,
+            is_last: false,
+        }
     }
 
     /// Appends to the response.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Has the connection closed after this response. Requests behind it get no response, and are
+    /// not run unless they have been handed to the workers already.
+    pub fn close_after(&mut self) {
+        self.is_last = true;
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// Makes room for a response of `bytes` bytes, where the handler knows its length beforehand.

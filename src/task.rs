@@ -124,6 +124,8 @@ pub struct Completion {
     pub responses: Vec<u8>,
     /// How the requests fared.
     pub outcomes: Outcomes,
+    /// The connection closes after these responses.
+    pub is_last: bool,
     /// When a worker took the task.
     pub started_at: Instant,
     /// When it was done with it.

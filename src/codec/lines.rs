@@ -5,7 +5,7 @@
 //! Rule: one CR right before the LF belongs to the ending. The limit counts what stands before
 //! that, and no byte of a line that is too long is kept.
 
-use super::{Codec, Frame, NotOneResponse, Outcome, Refusal};
+use super::{Codec, Frame, NotOneResponse, Outcome, Refusal, Then, append_words};
 use memchr::memchr;
 
 const LF: u8 = b'\n';
@@ -37,7 +37,7 @@ impl Codec for Lines {
             return Frame::Malformed {
                 why: Refusal::TooLong,
                 bytes: bytes.len(),
-                is_over: false,
+                then: Then::Rest,
             };
         };
         let lf = seen + at;
@@ -46,12 +46,13 @@ impl Codec for Lines {
             return Frame::Malformed {
                 why: Refusal::TooLong,
                 bytes: lf + 1,
-                is_over: true,
+                then: Then::Next,
             };
         }
         Frame::Request {
             payload: 0..line,
             bytes: lf + 1,
+            is_last: false,
         }
     }
 
@@ -78,18 +79,7 @@ impl Codec for Lines {
     }
 
     fn refuse(&self, why: Refusal, _request: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(b"ERR ");
-        match why {
-            Refusal::Busy => out.extend_from_slice(b"server busy"),
-            Refusal::TooLong => {
-                let limit = format!("line too long (limit {} bytes)", self.max_line);
-                out.extend_from_slice(limit.as_bytes());
-            }
-            Refusal::Incomplete => out.extend_from_slice(b"incomplete line"),
-            Refusal::Internal => out.extend_from_slice(b"internal error"),
-            Refusal::TooManyConnections => out.extend_from_slice(b"too many connections"),
-            Refusal::IdleTimeout => out.extend_from_slice(b"idle timeout"),
-        }
+        append_words(why, self.max_line, out);
         out.push(LF);
     }
 }
@@ -140,17 +130,13 @@ mod tests {
                 end.unwrap_or(kept.bytes.len())
             } else {
                 match lines.frame(&kept.bytes, kept.seen) {
-                    Frame::Request { payload, bytes } => {
+                    Frame::Request { payload, bytes, .. } => {
                         got.push(Got::Line(kept.bytes[payload].to_vec()));
                         bytes
                     }
-                    Frame::Malformed {
-                        why,
-                        bytes,
-                        is_over,
-                    } => {
+                    Frame::Malformed { why, bytes, then } => {
                         assert_eq!(why, Refusal::TooLong);
-                        kept.is_skipping = !is_over;
+                        kept.is_skipping = then == Then::Rest;
                         got.push(Got::TooLong);
                         bytes
                     }

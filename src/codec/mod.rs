@@ -5,8 +5,12 @@
 //! Rule: no other file of the server mentions how a request ends. The server counts bytes and
 //! requests; what it has to say itself is a [`Refusal`], and the codec finds the words.
 
+mod guarded;
+mod length_delimited;
 mod lines;
 
+pub(crate) use guarded::{Broken, Guarded};
+pub use length_delimited::{ByteOrder, LengthDelimited};
 pub use lines::Lines;
 use std::fmt;
 use std::ops::Range;
@@ -18,8 +22,10 @@ pub enum Frame {
     Request {
         /// Where the bytes are that the handler gets.
         payload: Range<usize>,
-        /// Length of the whole request, with everything that frames it.
+        /// Length of the whole request, with everything that frames it; at least one byte.
         bytes: usize,
+        /// No request can follow it: the connection closes after its response.
+        is_last: bool,
     },
     /// The beginning of a request, or nothing.
     Incomplete,
@@ -27,11 +33,22 @@ pub enum Frame {
     Malformed {
         /// What its client is told, in the place of a response.
         why: Refusal,
-        /// How much of the bytes belongs to it.
+        /// How many of the bytes belong to it; at least one.
         bytes: usize,
-        /// Whether it ends there. If not, the rest of it is what [`Codec::skip`] says.
-        is_over: bool,
+        /// What follows it.
+        then: Then,
     },
+}
+
+/// What follows a malformed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The next request.
+    Next,
+    /// The rest of it, whose end [`Codec::skip`] finds.
+    Rest,
+    /// Nothing that can be told from a request: the connection closes after the refusal.
+    Close,
 }
 
 /// What the server answers itself, in the place of the handler's response.
@@ -41,6 +58,8 @@ pub enum Refusal {
     Busy,
     /// The request passed the codec's limit.
     TooLong,
+    /// What came is no request.
+    Malformed,
     /// The stream ended inside a request.
     Incomplete,
     /// The handler panicked, or what it wrote is no response.
@@ -67,20 +86,36 @@ pub struct NotOneResponse(pub &'static str);
 /// Finds the requests in a byte stream, and puts responses into one.
 ///
 /// It keeps nothing between calls, so one codec serves all connections: the event loop cuts
-/// requests with it, and the workers cut them once more and write the responses.
+/// requests with it, and the workers cut them once more and write the responses. Given the same
+/// bytes it finds the same requests, however they are split.
+///
+/// # Panics
+/// A panic in a codec, or an answer that cannot be right, such as a request of no bytes, closes
+/// the connection of which the bytes are, and harms no other.
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
-    /// The longest request that [`Codec::frame`] may still call incomplete, in bytes.
+    /// The longest request that [`Codec::frame`] may still call incomplete, in bytes. So much
+    /// memory a connection may take that has sent a part of a request.
     fn max_incomplete_bytes(&self) -> usize;
 
     /// What stands at the front of `bytes`; the first `seen` of them were [`Frame::Incomplete`]
     /// before.
     fn frame(&self, bytes: &[u8], seen: usize) -> Frame;
 
-    /// How many of `bytes` are the rest of a malformed request, when its end is among them.
-    fn skip(&self, bytes: &[u8]) -> Option<usize>;
+    /// How many of `bytes` are the rest of a malformed request, when its end is among them. Only
+    /// for a codec that says [`Then::Rest`].
+    fn skip(&self, bytes: &[u8]) -> Option<usize> {
+        let _ = bytes;
+        None
+    }
 
-    /// Ends the response to `request`, a whole one, that the handler wrote to `out` from `start`
-    /// on.
+    /// Begins the response to `request`, a whole one: what has to stand before that which the
+    /// handler writes.
+    fn begin(&self, request: &[u8], out: &mut Vec<u8>) {
+        let _ = (request, out);
+    }
+
+    /// Ends the response to `request`, a whole one, that the handler wrote to `out`; it begins at
+    /// `start`, with what [`Codec::begin`] has put there.
     ///
     /// # Errors
     /// What the handler wrote would be no response, or more than one; `out` is then of no use from
@@ -92,26 +127,24 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
         start: usize,
     ) -> Result<Outcome, NotOneResponse>;
 
-    /// Appends the response that tells a client `why`; `request` is the whole one that is refused,
-    /// or empty if there is none.
+    /// Appends the response that tells a client `why`. `request` is the request that is refused: a
+    /// whole one, or the malformed bytes; or empty if there is none.
     fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>);
 }
 
-/// Each whole request in `frames`, with its payload.
-pub(crate) fn frames_of<'a>(
-    frames: &'a [u8],
-    codec: &dyn Codec,
-) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    let mut rest = frames;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
+/// Appends the words of a refusal: those of docs/protocol.md, which `Lines` and `LengthDelimited`
+/// share.
+fn append_words(why: Refusal, limit: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"ERR ");
+    match why {
+        Refusal::Busy => out.extend_from_slice(b"server busy"),
+        Refusal::TooLong => {
+            out.extend_from_slice(format!("line too long (limit {limit} bytes)").as_bytes());
         }
-        let Frame::Request { payload, bytes } = codec.frame(rest, 0) else {
-            unreachable!("a run consists of whole requests")
-        };
-        let frame;
-        (frame, rest) = rest.split_at(bytes);
-        Some((frame, &frame[payload]))
-    })
+        Refusal::Malformed => out.extend_from_slice(b"malformed request"),
+        Refusal::Incomplete => out.extend_from_slice(b"incomplete line"),
+        Refusal::Internal => out.extend_from_slice(b"internal error"),
+        Refusal::TooManyConnections => out.extend_from_slice(b"too many connections"),
+        Refusal::IdleTimeout => out.extend_from_slice(b"idle timeout"),
+    }
 }

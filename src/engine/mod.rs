@@ -14,7 +14,7 @@ mod ready_list;
 mod timers;
 mod trace;
 
-use crate::codec::{Codec, Refusal};
+use crate::codec::{Codec, Guarded, Refusal};
 use crate::config::{Config, REFUSAL_RESERVE};
 use crate::log::debug;
 use crate::stats::Stats;
@@ -130,7 +130,7 @@ impl Engine {
             stats: Stats::default(),
             rules: Rules {
                 config,
-                codec,
+                codec: Guarded::new(codec),
                 is_quick,
             },
         }
@@ -211,6 +211,7 @@ impl Engine {
             span,
             responses,
             outcomes,
+            is_last,
             started_at,
             finished_at,
             overrun,
@@ -221,6 +222,8 @@ impl Engine {
         stats.answered_error += outcomes.error as u64;
         stats.answered_internal += outcomes.internal as u64;
         stats.quick_overruns += u64::from(overrun.is_some());
+        let answered = outcomes.ok + outcomes.error + outcomes.internal;
+        stats.discarded += (requests - answered) as u64;
         stats.submitted.down(requests);
         let working_time = &mut stats.working_time;
         working_time.record_shared(started_at, finished_at, requests);
@@ -230,8 +233,18 @@ impl Engine {
             trace_each(id, span, "dropped: its connection has gone");
             return;
         };
-        let (queued_at, framed) = connection.complete(span.first, responses, &self.rules, now);
-        stats.queued_time.record(queued_at, started_at, requests);
+        let rules = &self.rules;
+        let (queued_at, framed) = connection.complete(span, responses, is_last, rules, now);
+        if let Some(queued_at) = queued_at {
+            stats.queued_time.record(queued_at, started_at, requests);
+        } else {
+            stats.dropped += requests as u64;
+        }
+        if framed.abandoned > 0 {
+            self.admission.leave(connection.ticket);
+            stats.discarded += framed.abandoned as u64;
+            self.end_wait(framed.abandoned);
+        }
         self.settle(id, framed);
         self.watch_taking(id, now);
     }
@@ -431,7 +444,7 @@ impl Engine {
     ) -> usize {
         let connection = &mut self.connections[id.slot()];
         debug_assert_eq!(connection.id, id, "a connection that goes leaves the queue");
-        let submitted = connection.order.submit(room, &*self.rules.codec, now);
+        let submitted = connection.order.submit(room, &self.rules.codec, now);
         let (run, framed_at) =
             submitted.expect("a connection in the fair queue has a request waiting");
         let requests = run.span.requests;

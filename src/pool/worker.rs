@@ -6,7 +6,7 @@
 
 use super::batch_scheduling::become_batch;
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
-use crate::codec::{Codec, NotOneResponse, Outcome, Refusal, frames_of};
+use crate::codec::{Broken, Codec, Guarded, NotOneResponse, Outcome, Refusal};
 use crate::handler::{Handler, Response};
 use crate::log::{error, trace};
 use crate::panics::catch;
@@ -59,7 +59,7 @@ impl Pool {
                 let worker = Worker {
                     number,
                     handler: &*handler,
-                    codec: &*codec,
+                    codec: Guarded::new(codec),
                     taker: Taker::new(&tasks),
                     completions: &completions,
                 };
@@ -111,7 +111,7 @@ impl Drop for DeathGuard<'_> {
 struct Worker<'a, H> {
     number: usize,
     handler: &'a H,
-    codec: &'a dyn Codec,
+    codec: Guarded,
     taker: Taker<Task>,
     completions: &'a ResponseQueue<Completion>,
 }
@@ -131,18 +131,19 @@ impl<H: Handler> Worker<'_, H> {
     fn complete(&self, task: Task) -> Completion {
         let started_at = Instant::now();
         let Task { connection, run } = task;
-        let mut outcomes = Outcomes::default();
-        let mut responses = Vec::with_capacity(run.frames.len());
-        let requests = frames_of(&run.frames, self.codec);
-        for (sequence, (frame, payload)) in run.span.sequences().zip(requests) {
+        let mut responses = Responses {
+            bytes: Vec::with_capacity(run.frames.len()),
+            outcomes: Outcomes::default(),
+            is_last: false,
+        };
+        for (sequence, frame) in run.span.sequences().zip(self.codec.frames(&run.frames)) {
             trace!(conn = %connection, seq = %sequence, worker = self.number, "started");
-            match self.answer(frame, payload, &mut responses) {
-                Ok(Outcome::Ok) => outcomes.ok += 1,
-                Ok(Outcome::Error) => outcomes.error += 1,
-                Err(Fault { what, panic }) => {
-                    error!(conn = %connection, seq = %sequence, worker = self.number, panic, "{what}");
-                    outcomes.internal += 1;
-                }
+            if let Err(fault) = self.answer(frame, &mut responses) {
+                let Fault { what, panic } = fault;
+                error!(conn = %connection, seq = %sequence, worker = self.number, panic, "{what}");
+            }
+            if responses.is_last {
+                break;
             }
         }
         let finished_at = Instant::now();
@@ -157,8 +158,9 @@ impl<H: Handler> Worker<'_, H> {
         Completion {
             connection,
             span: run.span,
-            responses,
-            outcomes,
+            responses: responses.bytes,
+            outcomes: responses.outcomes,
+            is_last: responses.is_last,
             started_at,
             finished_at,
             overrun: is_overrun.then(|| self.operation_name(&run.frames)),
@@ -166,43 +168,86 @@ impl<H: Handler> Worker<'_, H> {
     }
 
     /// Appends the response to one request: the handler's, or after a fault that there was one.
+    /// Where the codec is broken there is none, and the connection closes.
     fn answer(
+        &self,
+        frame: Result<(&[u8], &[u8]), Broken>,
+        responses: &mut Responses,
+    ) -> Result<(), Fault> {
+        let start = responses.bytes.len();
+        let outcome = frame.and_then(|(frame, payload)| {
+            let outcome = self.handle(frame, payload, responses)?;
+            if outcome.is_err() {
+                responses.bytes.truncate(start);
+                let out = &mut responses.bytes;
+                self.codec.refuse(Refusal::Internal, frame, out)?;
+            }
+            Ok(outcome)
+        });
+        let Responses {
+            bytes,
+            outcomes,
+            is_last,
+        } = responses;
+        match outcome {
+            Ok(Ok(Outcome::Ok)) => outcomes.ok += 1,
+            Ok(Ok(Outcome::Error)) => outcomes.error += 1,
+            Ok(Err(fault)) => {
+                outcomes.internal += 1;
+                return Err(fault);
+            }
+            Err(Broken) => {
+                bytes.truncate(start);
+                outcomes.internal += 1;
+                *is_last = true;
+                let what = "the connection closes, for its codec is broken";
+                return Err(Fault { what, panic: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the handler, and ends what it has written as one response.
+    fn handle(
         &self,
         frame: &[u8],
         payload: &[u8],
-        responses: &mut Vec<u8>,
-    ) -> Result<Outcome, Fault> {
-        let start = responses.len();
-        let mut response = Response::new(responses);
+        responses: &mut Responses,
+    ) -> Result<Result<Outcome, Fault>, Broken> {
+        let start = responses.bytes.len();
+        self.codec.begin(frame, &mut responses.bytes)?;
+        let mut response = Response::new(&mut responses.bytes);
         let handled = catch(|| self.handler.handle(payload, &mut response));
-        let outcome = match handled {
-            Ok(()) => self
-                .codec
-                .finish(frame, responses, start)
-                .map_err(|NotOneResponse(what)| Fault { what, panic: None }),
-            Err(text) => Err(Fault {
+        responses.is_last = response.is_last();
+        if let Err(text) = handled {
+            return Ok(Err(Fault {
                 what: "the handler panicked",
                 panic: Some(text),
-            }),
-        };
-        if outcome.is_err() {
-            responses.truncate(start);
-            self.codec.refuse(Refusal::Internal, frame, responses);
+            }));
         }
-        outcome
+        let outcome = self.codec.finish(frame, &mut responses.bytes, start)?;
+        Ok(outcome.map_err(|NotOneResponse(what)| Fault { what, panic: None }))
     }
 
     /// What the first of some requests seems to ask for, fit for a line of the log: its first
     /// word, escaped and shortened.
     fn operation_name(&self, frames: &[u8]) -> Box<str> {
         const SHOWN_BYTES: usize = 32;
-        let first = frames_of(frames, self.codec).next();
-        let (_, payload) = first.unwrap_or_default();
+        let first = self.codec.frames(frames).next();
+        let (_, payload) = first.and_then(Result::ok).unwrap_or_default();
         let word = payload.split(|byte| *byte == b' ').next();
         let word = word.unwrap_or_default();
         let shown = &word[..word.len().min(SHOWN_BYTES)];
         shown.escape_ascii().to_string().into()
     }
+}
+
+/// What becomes of the requests of one task.
+struct Responses {
+    bytes: Vec<u8>,
+    outcomes: Outcomes,
+    /// The connection closes after these.
+    is_last: bool,
 }
 
 /// What a handler did instead of answering.

@@ -74,6 +74,7 @@ fn answer(task: Task, now: Instant) -> Completion {
         },
         started_at: now,
         finished_at: now,
+        is_last: false,
         overrun: None,
     }
 }

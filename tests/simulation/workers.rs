@@ -171,6 +171,7 @@ impl World {
             outcomes,
             started_at,
             finished_at: self.now,
+            is_last: false,
             overrun: None,
         };
         (completion, panicked)

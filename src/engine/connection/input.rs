@@ -5,7 +5,7 @@
 //! Rule: how the bytes were split on their way never changes the requests, and no byte of a
 //! malformed request is kept.
 
-use crate::codec::{Codec, Frame, Refusal};
+use crate::codec::{Broken, Frame, Guarded, Refusal, Then};
 
 #[derive(Debug, Default)]
 pub(super) struct Input {
@@ -27,10 +27,20 @@ pub(super) struct Input {
 /// What [`Input::cut`] finds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cut<'a> {
-    /// A whole request: its frame, and the part of it that the handler gets.
-    Request(&'a [u8], &'a [u8]),
-    /// No request; this is its answer.
-    Refused(Refusal),
+    /// A whole request.
+    Request {
+        frame: &'a [u8],
+        /// The part of it that the handler gets.
+        payload: &'a [u8],
+        is_last: bool,
+    },
+    /// No request.
+    Refused {
+        why: Refusal,
+        bytes: &'a [u8],
+        /// Nothing that comes behind it can be a request.
+        is_last: bool,
+    },
     /// Nothing whole is left.
     Nothing,
     /// A request whose payload has more bytes than there is room for.
@@ -71,7 +81,7 @@ impl Input {
     }
 
     /// All that is to be cut, with `chunk` as its end; what is left goes back by [`Input::keep`].
-    pub(super) fn take<'a>(&mut self, chunk: &'a [u8], codec: &dyn Codec) -> Taken<'a> {
+    pub(super) fn take<'a>(&mut self, chunk: &'a [u8], codec: &Guarded) -> Taken<'a> {
         if self.is_cut_off {
             return Taken::Chunk(&[]);
         }
@@ -89,46 +99,61 @@ impl Input {
         &mut self,
         rest: &mut &'a [u8],
         room: usize,
-        codec: &dyn Codec,
-    ) -> Cut<'a> {
+        codec: &Guarded,
+    ) -> Result<Cut<'a>, Broken> {
         let bytes = *rest;
         if self.is_skipping {
-            let end = codec.skip(bytes);
+            let end = codec.skip(bytes)?;
             self.is_skipping = end.is_none();
             *rest = &bytes[end.unwrap_or(bytes.len())..];
             if self.is_skipping {
-                return Cut::Nothing;
+                return Ok(Cut::Nothing);
             }
             return self.cut(rest, room, codec);
         }
-        match codec.frame(bytes, std::mem::take(&mut self.seen)) {
+        Ok(match codec.frame(bytes, std::mem::take(&mut self.seen))? {
             Frame::Request { payload, .. } if payload.len() > room => Cut::NoRoom,
             Frame::Request {
                 payload,
                 bytes: length,
+                is_last,
             } => {
                 let frame;
                 (frame, *rest) = bytes.split_at(length);
-                Cut::Request(frame, &frame[payload])
+                let payload = &frame[payload];
+                Cut::Request {
+                    frame,
+                    payload,
+                    is_last,
+                }
             }
             Frame::Malformed {
                 why,
                 bytes: length,
-                is_over,
+                then,
             } => {
-                self.is_skipping = !is_over;
-                *rest = &bytes[length..];
-                Cut::Refused(why)
+                let malformed;
+                (malformed, *rest) = bytes.split_at(length);
+                self.is_skipping = then == Then::Rest;
+                Cut::Refused {
+                    why,
+                    bytes: malformed,
+                    is_last: then == Then::Close,
+                }
             }
             Frame::Incomplete if self.is_finished && !bytes.is_empty() => {
                 *rest = &[];
-                Cut::Refused(Refusal::Incomplete)
+                Cut::Refused {
+                    why: Refusal::Incomplete,
+                    bytes,
+                    is_last: true,
+                }
             }
             Frame::Incomplete => {
                 self.seen = bytes.len();
                 Cut::Nothing
             }
-        }
+        })
     }
 
     /// What was not framed of `taken` is kept: its last `left` bytes. `is_blocked` says that they
@@ -138,7 +163,7 @@ impl Input {
         taken: Taken<'_>,
         left: usize,
         is_blocked: bool,
-        codec: &dyn Codec,
+        codec: &Guarded,
     ) {
         self.is_blocked = is_blocked && left > 0;
         if left == 0 {
@@ -159,7 +184,7 @@ impl Input {
 
     /// Grows as a Vec does, but never past what an incomplete request can need: the bound on
     /// memory counts that.
-    fn append(&mut self, bytes: &[u8], codec: &dyn Codec) {
+    fn append(&mut self, bytes: &[u8], codec: &Guarded) {
         let needed = self.kept.len() + bytes.len();
         if needed > self.kept.capacity() {
             let doubled = 2 * self.kept.capacity();
@@ -169,7 +194,7 @@ impl Input {
         self.kept.extend_from_slice(bytes);
     }
 
-    pub(super) fn check_invariants(&self, codec: &dyn Codec) {
+    pub(super) fn check_invariants(&self, codec: &Guarded) {
         assert!(self.is_blocked || self.kept_bytes() <= codec.max_incomplete_bytes());
         assert!(!(self.is_blocked && self.kept_bytes() == 0));
         assert!(self.start <= self.kept.len() && self.seen <= self.kept_bytes());
@@ -199,6 +224,11 @@ mod tests {
     use super::*;
     use crate::codec::Lines;
     use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn codec(max_line: usize) -> Guarded {
+        Guarded::new(Arc::new(Lines::new(max_line)))
+    }
 
     /// Cuts what is kept and `chunk`, at most `places` requests. Returns the payloads, and whether
     /// a line was too long or cut short in the place of one.
@@ -206,18 +236,18 @@ mod tests {
         input: &mut Input,
         chunk: &[u8],
         places: usize,
-        lines: Lines,
+        lines: &Guarded,
     ) -> Vec<Result<Vec<u8>, Refusal>> {
-        let taken = input.take(chunk, &lines);
+        let taken = input.take(chunk, lines);
         let mut rest = taken.bytes();
         let (mut got, mut is_blocked) = (Vec::new(), true);
         while got.len() < places {
-            match input.cut(&mut rest, usize::MAX, &lines) {
-                Cut::Request(frame, payload) => {
+            match input.cut(&mut rest, usize::MAX, lines).expect("no mistake") {
+                Cut::Request { frame, payload, .. } => {
                     assert!(frame.starts_with(payload) && frame.ends_with(b"\n"));
                     got.push(Ok(payload.to_vec()));
                 }
-                Cut::Refused(why) => got.push(Err(why)),
+                Cut::Refused { why, .. } => got.push(Err(why)),
                 Cut::Nothing => {
                     is_blocked = false;
                     break;
@@ -226,41 +256,45 @@ mod tests {
             }
         }
         let left = rest.len();
-        input.keep(taken, left, is_blocked, &lines);
-        input.check_invariants(&lines);
+        input.keep(taken, left, is_blocked, lines);
+        input.check_invariants(lines);
         got
     }
 
     #[test]
     fn a_request_without_room_stays_where_it_is() {
-        let (mut input, lines) = (Input::default(), Lines::new(100));
-        assert_eq!(cut(&mut input, b"12", 9, lines), []);
+        let (mut input, lines) = (Input::default(), codec(100));
+        assert_eq!(cut(&mut input, b"12", 9, &lines), []);
         let taken = input.take(b"345\nrest", &lines);
         let mut rest = taken.bytes();
-        assert_eq!(input.cut(&mut rest, 4, &lines), Cut::NoRoom);
+        assert_eq!(input.cut(&mut rest, 4, &lines), Ok(Cut::NoRoom));
         assert_eq!(rest, b"12345\nrest");
-        let expected = Cut::Request(b"12345\n", b"12345");
-        assert_eq!(input.cut(&mut rest, 5, &lines), expected);
+        let expected = Cut::Request {
+            frame: b"12345\n",
+            payload: b"12345",
+            is_last: false,
+        };
+        assert_eq!(input.cut(&mut rest, 5, &lines), Ok(expected));
         assert_eq!(rest, b"rest");
     }
 
     #[test]
     fn the_beginning_of_a_request_takes_no_more_memory_than_the_longest_one() {
-        let (mut input, lines) = (Input::default(), Lines::new(1000));
+        let (mut input, lines) = (Input::default(), codec(1000));
         for _ in 0..1000 {
-            assert_eq!(cut(&mut input, b"x", 9, lines), []);
+            assert_eq!(cut(&mut input, b"x", 9, &lines), []);
         }
         assert!(input.kept.capacity() <= 1001, "{}", input.kept.capacity());
     }
 
     #[test]
     fn the_beginning_of_a_request_does_not_keep_the_memory_of_those_before_it() {
-        let (mut input, lines) = (Input::default(), Lines::new(100));
-        assert_eq!(cut(&mut input, b"beg", 9, lines), []);
+        let (mut input, lines) = (Input::default(), codec(100));
+        assert_eq!(cut(&mut input, b"beg", 9, &lines), []);
         let chunk = [&b"in\n"[..], &b"another\n".repeat(1000), b"next"].concat();
-        assert_eq!(cut(&mut input, &chunk, usize::MAX, lines).len(), 1001);
+        assert_eq!(cut(&mut input, &chunk, usize::MAX, &lines).len(), 1001);
         assert!(input.kept.capacity() <= 101, "{}", input.kept.capacity());
-        assert_eq!(cut(&mut input, b"\n", 9, lines), [Ok(b"next".to_vec())]);
+        assert_eq!(cut(&mut input, b"\n", 9, &lines), [Ok(b"next".to_vec())]);
         assert_eq!(input.kept.capacity(), 0);
     }
 
@@ -271,10 +305,10 @@ mod tests {
             (b"\r", vec![Err(Refusal::Incomplete)]),
             (b"too long and cut short", vec![Err(Refusal::TooLong)]),
         ] {
-            let (mut input, lines) = (Input::default(), Lines::new(5));
-            let mut got = cut(&mut input, bytes, 9, lines);
+            let (mut input, lines) = (Input::default(), codec(5));
+            let mut got = cut(&mut input, bytes, 9, &lines);
             input.finish();
-            got.extend(cut(&mut input, b"", 9, lines));
+            got.extend(cut(&mut input, b"", 9, &lines));
             assert_eq!(got, expected, "{}", bytes.escape_ascii());
             assert!(!input.has_more());
         }
@@ -289,24 +323,24 @@ mod tests {
             places in 1..4usize,
             max_line in 1..8usize,
         ) {
-            let lines = Lines::new(max_line);
+            let lines = codec(max_line);
             let mut whole = Input::default();
-            let mut expected = cut(&mut whole, &bytes, usize::MAX, lines);
+            let mut expected = cut(&mut whole, &bytes, usize::MAX, &lines);
             whole.finish();
-            expected.extend(cut(&mut whole, b"", usize::MAX, lines));
+            expected.extend(cut(&mut whole, b"", usize::MAX, &lines));
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
             let (mut split, mut got) = (Input::default(), Vec::new());
             for piece in cuts.windows(2) {
-                got.extend(cut(&mut split, &bytes[piece[0]..piece[1]], places, lines));
+                got.extend(cut(&mut split, &bytes[piece[0]..piece[1]], places, &lines));
                 while split.is_blocked() {
-                    got.extend(cut(&mut split, b"", places, lines));
+                    got.extend(cut(&mut split, b"", places, &lines));
                 }
             }
             split.finish();
             while split.has_more() {
-                got.extend(cut(&mut split, b"", places, lines));
+                got.extend(cut(&mut split, b"", places, &lines));
             }
             prop_assert_eq!(got, expected);
             prop_assert_eq!(split.kept_bytes(), 0);

@@ -15,15 +15,15 @@ use super::ready_list::Listed;
 use super::timers::Armed;
 use super::trace::trace_each;
 use super::{IsQuick, Kernel};
-use crate::codec::{Codec, Refusal};
+use crate::codec::{Guarded, Refusal};
 use crate::config::Config;
 use crate::task::{ConnectionId, Sequence, Span};
 use input::{Cut, Input};
 use order::Order;
 use outbox::Outbox;
+use phase::Closing;
 pub(super) use phase::{Event, Phase};
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A connection with more unsent output than this is neither framed nor read on.
@@ -39,7 +39,7 @@ const CHECKS_PER_TIMEOUT: u32 = 8;
 /// What holds for every connection.
 pub(super) struct Rules {
     pub(super) config: Config,
-    pub(super) codec: Arc<dyn Codec>,
+    pub(super) codec: Guarded,
     pub(super) is_quick: IsQuick,
 }
 
@@ -57,14 +57,10 @@ impl Rules {
     fn is_quick(&self, payload: &[u8]) -> bool {
         self.config.max_run > 1 && (self.is_quick)(payload)
     }
-
-    /// The response that says `why`, where no request is refused.
-    fn refusal(&self, why: Refusal) -> Vec<u8> {
-        let mut response = Vec::new();
-        self.codec.refuse(why, b"", &mut response);
-        response
-    }
 }
+
+/// What the log says of a connection whose codec has panicked, or said what cannot be right.
+const BROKEN: Event = Event::GiveUp("its codec is broken");
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -106,6 +102,8 @@ struct Progress {
 pub(super) struct Framed {
     /// Requests that now wait for a slot.
     pub(super) requests: usize,
+    /// Requests that waited for one and do not any more, because they stood behind a last one.
+    pub(super) abandoned: usize,
     /// Answered in their place: too long, and cut short by the end of the stream.
     pub(super) too_long: usize,
     pub(super) incomplete: usize,
@@ -237,16 +235,22 @@ impl Connection {
         self.change(Event::Discarded(count));
     }
 
-    /// Takes the responses to the run that begins with `first`. Says when that got its slots.
+    /// Takes the responses to a run. Says when that got its slots; nothing if they come too late,
+    /// because the connection closes after an earlier one.
     pub(super) fn complete(
         &mut self,
-        first: Sequence,
+        span: Span,
         responses: Vec<u8>,
+        is_last: bool,
         rules: &Rules,
         now: Instant,
-    ) -> (Instant, Framed) {
-        let queued_at = self.order.fill(first, responses);
+    ) -> (Option<Instant>, Framed) {
         let mut framed = Framed::default();
+        let queued_at = self.order.fill(span, responses);
+        if is_last && queued_at.is_some() {
+            framed.abandoned = self.order.end_after(span);
+            self.end_input();
+        }
         self.advance(rules, now, &mut framed);
         (queued_at, framed)
     }
@@ -275,10 +279,8 @@ impl Connection {
 
     /// From here on nothing that the client sends becomes a request.
     pub(super) fn stop(&mut self, rules: &Rules, now: Instant) {
-        if self.phase == Phase::Serving {
-            self.change(Event::Stop);
-            self.input.cut_off();
-        }
+        self.change(Event::Stop);
+        self.input.cut_off();
         self.advance(rules, now, &mut Framed::default());
     }
 
@@ -287,8 +289,23 @@ impl Connection {
         let by = now + LINGER_TIMEOUT;
         self.change(Event::Farewell { by });
         self.input.cut_off();
-        self.order.open_answered(rules.refusal(why), now);
+        self.refuse(why, b"", rules, now);
         self.advance(rules, now, &mut Framed::default());
+    }
+
+    /// Opens a place for a refusal.
+    fn refuse(&mut self, why: Refusal, request: &[u8], rules: &Rules, now: Instant) {
+        let mut response = Vec::new();
+        if rules.codec.refuse(why, request, &mut response).is_err() {
+            self.change(BROKEN);
+        }
+        self.order.open_answered(response, now);
+    }
+
+    /// No request can follow those that have a place.
+    fn end_input(&mut self) {
+        self.change(Event::Last);
+        self.input.cut_off();
     }
 
     // What follows.
@@ -312,26 +329,41 @@ impl Connection {
     /// Opens places for the requests in what was kept and in `chunk`, as far as the bounds allow.
     /// Says whether it has opened any.
     fn frame(&mut self, chunk: &[u8], rules: &Rules, now: Instant, framed: &mut Framed) -> bool {
-        let (config, codec) = (&rules.config, &*rules.codec);
+        let (config, codec) = (&rules.config, &rules.codec);
         let taken = self.input.take(chunk, codec);
         let mut rest = taken.bytes();
         let opened_before = self.order.opened();
-        let mut is_blocked = true;
-        while !self.is_output_full() && self.order.len() < config.max_inflight {
+        let (mut is_blocked, mut is_last) = (true, false);
+        while !is_last && !self.is_output_full() && self.order.len() < config.max_inflight {
             let room = 2 * config.max_line - self.order.payload_bytes();
-            match self.input.cut(&mut rest, room, codec) {
-                Cut::Request(frame, payload) => {
+            let Ok(cut) = self.input.cut(&mut rest, room, codec) else {
+                self.change(BROKEN);
+                is_last = true;
+                break;
+            };
+            match cut {
+                Cut::Request {
+                    frame,
+                    payload,
+                    is_last: ends,
+                } => {
                     let is_quick = rules.is_quick(payload);
                     let (bytes, max_run) = (payload.len(), config.max_run);
                     self.order.open(frame, bytes, is_quick, max_run, now);
                     framed.requests += 1;
+                    is_last = ends;
                 }
-                Cut::Refused(why) => {
-                    self.order.open_answered(rules.refusal(why), now);
+                Cut::Refused {
+                    why,
+                    bytes,
+                    is_last: ends,
+                } => {
+                    self.refuse(why, bytes, rules, now);
                     match why {
                         Refusal::Incomplete => framed.incomplete += 1,
                         _ => framed.too_long += 1,
                     }
+                    is_last = ends;
                 }
                 Cut::Nothing => {
                     is_blocked = false;
@@ -342,6 +374,9 @@ impl Connection {
         }
         let left = rest.len();
         self.input.keep(taken, left, is_blocked, codec);
+        if is_last {
+            self.end_input();
+        }
         let opened = self.order.opened() - opened_before;
         if opened > 0 {
             let span = Span {
@@ -369,9 +404,9 @@ impl Connection {
         }
         let mut framed = Framed::default();
         let gives_up_at = match self.phase {
-            Phase::Closing { by } => by,
+            Phase::Closing(Closing::Farewell { by }) => Some(by),
             Phase::Lingering { .. } => self.linger_deadline(),
-            Phase::Serving | Phase::Over { .. } => None,
+            Phase::Serving | Phase::Closing(_) | Phase::Over { .. } => None,
         };
         if gives_up_at.is_some_and(|by| by <= now) {
             self.change(Event::GiveUp("lingered for too long"));
@@ -384,10 +419,10 @@ impl Connection {
             return (Expired::Refused(refused), framed);
         }
         let expired = match self.phase {
-            Phase::Serving => self.check_idle(rules, is_budget_spent, now, kernel),
-            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Over { .. } => {
-                Expired::Nothing
+            Phase::Serving | Phase::Closing(Closing::Last) => {
+                self.check_idle(rules, is_budget_spent, now, kernel)
             }
+            Phase::Closing(_) | Phase::Lingering { .. } | Phase::Over { .. } => Expired::Nothing,
         };
         (expired, framed)
     }
@@ -398,8 +433,11 @@ impl Connection {
         while self
             .busy_deadline(&rules.config)
             .is_some_and(|deadline| deadline <= now)
-            && let Some(span) = self.order.refuse(&*rules.codec, now)
+            && let Some((span, outcome)) = self.order.refuse(&rules.codec, now)
         {
+            if outcome.is_err() {
+                self.change(BROKEN);
+            }
             refused += span.requests;
             trace_each(self.id, span, "refused: busy");
         }
@@ -419,7 +457,8 @@ impl Connection {
             self.progress.idle_unless = None;
             return Expired::Nothing;
         }
-        let may_bring_a_request = !self.input.is_finished()
+        let may_bring_a_request = self.phase == Phase::Serving
+            && !self.input.is_finished()
             && !self.is_output_full()
             && (self.outbox.is_empty() || !is_budget_spent);
         // Also with nothing unread, for the end of the stream may have come.
@@ -428,7 +467,7 @@ impl Connection {
             self.progress.idle_unless.get_or_insert_with(unread);
             return Expired::ReadFirst;
         }
-        if self.outbox.is_empty() {
+        if self.phase == Phase::Serving && self.outbox.is_empty() {
             self.farewell(Refusal::IdleTimeout, rules, now);
         } else {
             // It does not take what it has been sent, so it will not take the error either.
@@ -447,13 +486,13 @@ impl Connection {
     /// When this connection is due next, as far as is known now.
     pub(super) fn deadline(&mut self, config: &Config, now: Instant) -> Option<Instant> {
         let (end, timeout) = match self.phase {
-            Phase::Serving => {
+            Phase::Serving | Phase::Closing(Closing::Last) => {
                 let idle = self.idle_deadline(config, now);
                 let first = [self.busy_deadline(config), idle].into_iter().flatten();
                 (first.min(), config.idle_timeout)
             }
-            Phase::Closing { by: None } => return self.busy_deadline(config),
-            Phase::Closing { by } => return by,
+            Phase::Closing(Closing::Drain) => return self.busy_deadline(config),
+            Phase::Closing(Closing::Farewell { by }) => return Some(by),
             Phase::Lingering { .. } => (self.linger_deadline(), LINGER_TIMEOUT),
             Phase::Over { .. } => return None,
         };
@@ -512,8 +551,8 @@ impl Connection {
 
     pub(super) fn check_invariants(&self, rules: &Rules) {
         let config = &rules.config;
-        self.order.check_invariants(&*rules.codec);
-        self.input.check_invariants(&*rules.codec);
+        self.order.check_invariants(&rules.codec);
+        self.input.check_invariants(&rules.codec);
         assert!(self.order.len() <= config.max_inflight);
         assert!(self.order.payload_bytes() <= 2 * config.max_line);
         let is_waiting = self.is_output_full() || !self.order.is_empty();
@@ -530,11 +569,11 @@ impl Connection {
 mod tests {
     use super::order::RUN_BYTES;
     use super::*;
-    use crate::codec::{Lines, frames_of};
+    use crate::codec::Lines;
     use crate::engine::admission::Admission;
     use proptest::prelude::*;
     use proptest::sample::Index;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
 
     /// Lines that begin with a `q` are quick; the receiver gets each line that is asked about.
     fn rules(config: Config) -> (Rules, mpsc::Receiver<Vec<u8>>) {
@@ -543,7 +582,7 @@ mod tests {
             asked.send(line.to_vec()).expect("the test listens");
             line.starts_with(b"q")
         });
-        let codec = Arc::new(Lines::new(config.max_line));
+        let codec = Guarded::new(Arc::new(Lines::new(config.max_line)));
         let rules = Rules {
             config,
             codec,
@@ -564,18 +603,18 @@ mod tests {
         now: Instant,
         got: &mut Vec<Vec<Vec<u8>>>,
     ) -> Framed {
-        let submit = || connection.order.submit(usize::MAX, &*rules.codec, now);
+        let submit = || connection.order.submit(usize::MAX, &rules.codec, now);
         let runs: Vec<_> = std::iter::from_fn(submit).collect();
         let mut framed = Framed::default();
         for (run, _) in runs {
-            let requests = frames_of(&run.frames, &*rules.codec);
+            let requests = rules.codec.frames(&run.frames).flatten();
             let lines: Vec<_> = requests.map(|(_, payload)| payload.to_vec()).collect();
             assert_eq!(lines.len(), run.span.requests);
             let quick = |line: &Vec<u8>| line.starts_with(b"q") == run.is_quick;
             assert!(lines.iter().all(quick));
             connection
                 .order
-                .fill(run.span.first, b"\n".repeat(run.span.requests));
+                .fill(run.span, b"\n".repeat(run.span.requests));
             got.push(lines);
         }
         connection.advance(rules, now, &mut framed);
@@ -672,7 +711,7 @@ mod tests {
         for chunk in chunks {
             connection.receive(chunk, &rules, now);
         }
-        let runs = std::iter::from_fn(|| connection.order.submit(9, &*rules.codec, now));
+        let runs = std::iter::from_fn(|| connection.order.submit(9, &rules.codec, now));
         let runs: Vec<_> = runs
             .map(|(run, _)| (run.span.first.0, run.frames))
             .collect();

@@ -6,7 +6,7 @@
 //! Rule: one door in, `open`, one door out, `fill`. Whatever answers a request fills its place, so
 //! there is exactly one response to each, in the order of the requests.
 
-use crate::codec::{Codec, Refusal, frames_of};
+use crate::codec::{Broken, Guarded, Refusal};
 use crate::task::{Run, Sequence, Span};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -31,6 +31,8 @@ pub(in crate::engine) struct Order {
     first_waiting: usize,
     /// Requests that wait for a slot.
     waiting: usize,
+    /// Requests that got their slots and have not come back, those included whose place has gone.
+    submitted: usize,
 }
 
 /// The place of a run: of requests that follow each other, were framed at one time and fare alike.
@@ -102,10 +104,9 @@ impl Order {
         self.left + self.requests as u64
     }
 
-    /// Whether a request is queued, running, or on its way back. Linear in the places.
+    /// Whether a request is queued, running, or on its way back.
     pub(in crate::engine) fn has_submitted(&self) -> bool {
-        let mut places = self.places.iter();
-        places.any(|place| matches!(place.state, State::Submitted(_)))
+        self.submitted > 0
     }
 
     /// Opens a place for a request that now waits for a slot. A quick one joins the run before it,
@@ -177,7 +178,7 @@ impl Order {
     pub(in crate::engine) fn submit(
         &mut self,
         slots: usize,
-        codec: &dyn Codec,
+        codec: &Guarded,
         now: Instant,
     ) -> Option<(Run, Instant)> {
         let position = self.find_waiting()?;
@@ -190,6 +191,7 @@ impl Order {
             unreachable!("it was found waiting")
         };
         self.waiting -= place.span.requests;
+        self.submitted += place.span.requests;
         let run = Run {
             span: place.span,
             frames,
@@ -199,13 +201,13 @@ impl Order {
     }
 
     /// Makes two places of a waiting one: its first `requests`, and the others.
-    fn split(&mut self, position: usize, requests: usize, codec: &dyn Codec) {
+    fn split(&mut self, position: usize, requests: usize, codec: &Guarded) {
         let place = &mut self.places[position];
         let State::Waiting(frames) = &mut place.state else {
             unreachable!("only what waits is split")
         };
         let (mut bytes, mut payload_bytes) = (0, 0);
-        for (frame, payload) in frames_of(frames, codec).take(requests) {
+        for (frame, payload) in codec.frames(frames).take(requests).flatten() {
             bytes += frame.len();
             payload_bytes += payload.len();
         }
@@ -225,31 +227,57 @@ impl Order {
     }
 
     /// Refuses the run that has waited longest, each request of it: their wait is over.
-    pub(super) fn refuse(&mut self, codec: &dyn Codec, now: Instant) -> Option<Span> {
+    pub(super) fn refuse(
+        &mut self,
+        codec: &Guarded,
+        now: Instant,
+    ) -> Option<(Span, Result<(), Broken>)> {
         let (run, _) = self.submit(usize::MAX, codec, now)?;
         let mut responses = Vec::new();
-        for (frame, _) in frames_of(&run.frames, codec) {
-            codec.refuse(Refusal::Busy, frame, &mut responses);
-        }
-        self.fill(run.span.first, responses);
-        Some(run.span)
+        let mut frames = codec.frames(&run.frames);
+        let refused = frames.try_for_each(|frame| {
+            let (frame, _) = frame?;
+            codec.refuse(Refusal::Busy, frame, &mut responses)
+        });
+        self.fill(run.span, responses);
+        Some((run.span, refused))
     }
 
-    /// Fills the place of a submitted run, which begins with `first`; says when that got its
-    /// slots.
-    pub(in crate::engine) fn fill(&mut self, first: Sequence, responses: Vec<u8>) -> Instant {
+    /// Fills the place of a submitted run; says when that got its slots. None if the place has
+    /// gone with others behind a last one.
+    pub(in crate::engine) fn fill(&mut self, span: Span, responses: Vec<u8>) -> Option<Instant> {
+        self.submitted -= span.requests;
         let position = self
             .places
-            .partition_point(|place| place.span.first < first);
-        let place = &mut self.places[position];
-        assert_eq!(place.span.first, first, "a run has one place");
+            .partition_point(|place| place.span.first < span.first);
+        let place = self.places.get_mut(position)?;
+        assert_eq!(place.span, span, "a run has one place");
         self.response_bytes += responses.len();
         match std::mem::replace(&mut place.state, State::Answered(responses)) {
-            State::Submitted(at) => at,
+            State::Submitted(at) => Some(at),
             State::Waiting(_) | State::Answered(_) => {
                 unreachable!("a run is submitted once, and answered once")
             }
         }
+    }
+
+    /// Forgets all places behind those of `last`: its responses are the last. Says how many
+    /// requests waited there.
+    pub(super) fn end_after(&mut self, last: Span) -> usize {
+        let waiting = self.waiting;
+        while let Some(place) = self.places.back()
+            && place.span.first > last.first
+        {
+            self.requests -= place.span.requests;
+            self.waiting -= place.waiting();
+            self.payload_bytes -= place.payload_bytes;
+            if let State::Answered(responses) = &place.state {
+                self.response_bytes -= responses.len();
+            }
+            self.places.pop_back();
+        }
+        self.first_waiting = self.first_waiting.min(self.places.len());
+        waiting - self.waiting
     }
 
     /// The next responses whose turn it is to leave.
@@ -287,7 +315,7 @@ impl Order {
     }
 
     /// Recounts what the fields claim.
-    pub(super) fn check_invariants(&self, codec: &dyn Codec) {
+    pub(super) fn check_invariants(&self, codec: &Guarded) {
         let sum = |of: fn(&Place) -> usize| self.places.iter().map(of).sum::<usize>();
         let places = || self.places.iter().enumerate();
         assert_eq!(self.waiting, sum(Place::waiting));
@@ -304,7 +332,12 @@ impl Order {
             assert_eq!(place.span.first, next, "places follow each other");
             next = place.span.end();
             if let State::Waiting(frames) = &place.state {
-                let payloads = || frames_of(frames, codec).map(|(_, payload)| payload.len());
+                let payloads = || {
+                    codec
+                        .frames(frames)
+                        .flatten()
+                        .map(|(_, payload)| payload.len())
+                };
                 assert_eq!(payloads().count(), place.span.requests);
                 assert_eq!(payloads().sum::<usize>(), place.payload_bytes);
             }
@@ -329,6 +362,7 @@ mod tests {
     use super::*;
     use crate::codec::Lines;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     const MAX_RUN: usize = 3;
 
@@ -343,8 +377,15 @@ mod tests {
         got
     }
 
-    fn lines() -> Lines {
-        Lines::new(RUN_BYTES)
+    fn lines() -> Guarded {
+        Guarded::new(Arc::new(Lines::new(RUN_BYTES)))
+    }
+
+    fn span(first: u64, requests: usize) -> Span {
+        Span {
+            first: Sequence(first),
+            requests,
+        }
     }
 
     /// Opens a place for a line; says its number.
@@ -379,9 +420,9 @@ mod tests {
             submit(&mut order, 9, now).map(|run| run.span.first),
             Some(third)
         );
-        order.fill(third, b"3\n".to_vec());
+        order.fill(span(third.0, 1), b"3\n".to_vec());
         assert_eq!(leaving(&mut order), []);
-        order.fill(first, b"1\n".to_vec());
+        order.fill(span(first.0, 1), b"1\n".to_vec());
         let expected = [
             (1, b"1".to_vec()),
             (2, b"too long".to_vec()),
@@ -448,8 +489,8 @@ mod tests {
         order.check_invariants(&lines());
         assert_eq!(submitted(&mut order, 5), Some((2, 2, "bb\n\n".to_owned())));
         assert_eq!(submitted(&mut order, 5), None);
-        order.fill(Sequence(2), b"2\n3\n".to_vec());
-        order.fill(Sequence(1), b"1\n".to_vec());
+        order.fill(span(2, 2), b"2\n3\n".to_vec());
+        order.fill(span(1, 1), b"1\n".to_vec());
         let numbers = leaving(&mut order).into_iter().map(|(n, _)| n);
         assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3]);
     }
@@ -459,15 +500,29 @@ mod tests {
         let (mut order, now) = (Order::default(), Instant::now());
         open(&mut order, "a", true, now);
         open(&mut order, "b", true, now);
-        let refused = Span {
-            first: Sequence(1),
-            requests: 2,
-        };
-        assert_eq!(order.refuse(&lines(), now), Some(refused));
+        let refused = order.refuse(&lines(), now);
+        assert_eq!(refused, Some((span(1, 2), Ok(()))));
         assert_eq!(
             leaving(&mut order),
             [1, 2].map(|n| (n, b"ERR server busy".to_vec()))
         );
+    }
+
+    #[test]
+    fn nothing_behind_a_last_response_leaves() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        for text in ["a", "b", "c", "d"] {
+            open(&mut order, text, false, now);
+        }
+        let runs = [(); 3].map(|()| submit(&mut order, 1, now).expect("it waits").span);
+        assert_eq!(order.fill(runs[2], b"3\n".to_vec()), Some(now));
+        assert_eq!(order.end_after(runs[1]), 1, "the fourth waited");
+        assert_eq!(order.fill(runs[1], b"2\n".to_vec()), Some(now));
+        order.check_invariants(&lines());
+        assert_eq!((order.len(), order.has_submitted()), (2, true));
+        assert_eq!(order.fill(runs[0], b"1\n".to_vec()), Some(now));
+        assert_eq!(leaving(&mut order).len(), 2);
+        assert!(order.is_empty() && !order.has_submitted() && order.kept_bytes() == 0);
     }
 
     proptest! {
@@ -503,26 +558,26 @@ mod tests {
                     4 => {
                         if let Some(run) = submit(&mut order, slots, now) {
                             prop_assert!(run.span.requests <= slots.min(MAX_RUN));
-                            running.push((run.span.first, run.frames));
+                            running.push((run.span, run.frames));
                         }
                     }
                     5 => {
-                        for n in order.refuse(&lines(), now).iter().flat_map(|span| span.sequences()) {
+                        for n in order.refuse(&lines(), now).iter().flat_map(|(span, _)| span.sequences()) {
                             expected[n.0 as usize - 1].1 = b"ERR server busy".to_vec();
                         }
                     }
                     _ if running.is_empty() => {}
                     _ => {
-                        let (first, lines) = running.swap_remove(pick.index(running.len()));
-                        order.fill(first, lines);
+                        let (span, lines) = running.swap_remove(pick.index(running.len()));
+                        order.fill(span, lines);
                     }
                 }
                 release(&mut order);
             }
-            running.extend(std::iter::from_fn(|| submit(&mut order, 9, now)).map(|run| (run.span.first, run.frames)));
-            running.sort_by_key(|(first, _)| (first.0 ^ finish).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            for (first, lines) in running {
-                order.fill(first, lines);
+            running.extend(std::iter::from_fn(|| submit(&mut order, 9, now)).map(|run| (run.span, run.frames)));
+            running.sort_by_key(|(span, _)| (span.first.0 ^ finish).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            for (span, lines) in running {
+                order.fill(span, lines);
                 release(&mut order);
             }
             prop_assert_eq!(got, expected);

@@ -6,13 +6,14 @@
 //!
 //! | phase | what it means | event | next |
 //! |---|---|---|---|
-//! | `Serving` | requests may come | `Stop` or `Farewell` | `Closing` |
+//! | `Serving` | requests may come | `Stop`, `Last`, `Farewell` | `Closing` |
 //! | `Closing` | nothing more is read; what is pending is written | `Shut` | `Lingering` |
 //! | `Lingering` | the sending side is shut; what comes is discarded | `Discarded` | `Lingering` |
 //! | any | | `GiveUp` | `Over` |
 //! | `Over` | the socket is to be closed at once | any | `Over` |
 //!
-//! A connection whose client finishes first is closed from `Serving`.
+//! A connection whose client finishes first is closed from `Serving`. A stop tells also a
+//! connection after its last request that the drain timeout sees to its end.
 
 use std::time::Instant;
 
@@ -23,13 +24,10 @@ pub(super) const LINGER_LIMIT_BYTES: usize = 64 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Phase {
     Serving,
-    Closing {
-        /// When to give up writing; none where the drain timeout sees to it.
-        by: Option<Instant>,
-    },
+    Closing(Closing),
     Lingering {
-        /// The server drains: a client that still takes its responses is waited for, and the drain
-        /// timeout sees to the end of that.
+        /// A client that still takes its responses is waited for, and the drain timeout sees to
+        /// the end of that.
         is_draining: bool,
         /// How much more may be discarded.
         left_bytes: usize,
@@ -40,18 +38,32 @@ pub(in crate::engine) enum Phase {
     },
 }
 
+/// Why nothing more is read, and what ends the wait for a client that does not take what is
+/// pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Closing {
+    /// The server stops: the drain timeout.
+    Drain,
+    /// The last request has come, or what is none and cannot be followed by one: the idle timeout.
+    Last,
+    /// The connection is told why it closes: this time.
+    Farewell { by: Instant },
+}
+
 /// What moves a connection from one phase to the next.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::engine) enum Event {
     /// The server stops.
     Stop,
+    /// No request can follow the last one.
+    Last,
     /// The connection is told why it closes, and has until then to take it.
     Farewell { by: Instant },
     /// Its sending side was shut.
     Shut,
     /// That many bytes came and were thrown away.
     Discarded(usize),
-    /// Its time is over.
+    /// Its time is over, or it cannot go on.
     GiveUp(&'static str),
 }
 
@@ -60,10 +72,13 @@ impl Phase {
         match (self, event) {
             (Phase::Over { .. }, _) => self,
             (_, Event::GiveUp(why)) => Phase::Over { why },
-            (Phase::Serving, Event::Stop) => Phase::Closing { by: None },
-            (Phase::Serving, Event::Farewell { by }) => Phase::Closing { by: Some(by) },
-            (Phase::Closing { by }, Event::Shut) => Phase::Lingering {
-                is_draining: by.is_none(),
+            (Phase::Serving | Phase::Closing(Closing::Last), Event::Stop) => {
+                Phase::Closing(Closing::Drain)
+            }
+            (Phase::Serving, Event::Last) => Phase::Closing(Closing::Last),
+            (Phase::Serving, Event::Farewell { by }) => Phase::Closing(Closing::Farewell { by }),
+            (Phase::Closing(closing), Event::Shut) => Phase::Lingering {
+                is_draining: closing == Closing::Drain,
                 left_bytes: LINGER_LIMIT_BYTES,
             },
             (
@@ -76,20 +91,17 @@ impl Phase {
                 is_draining,
                 left_bytes: left_bytes.saturating_sub(count),
             },
-            // A stop changes nothing for a connection that is closing already, and so on.
-            (Phase::Serving | Phase::Closing { .. } | Phase::Lingering { .. }, _) => self,
+            // A stop changes nothing for a connection that lingers already, and so on.
+            (Phase::Serving | Phase::Closing(_) | Phase::Lingering { .. }, _) => self,
         }
     }
 
     /// The server drains, and this connection has been cut off from sending.
     pub(super) fn is_draining(self) -> bool {
-        matches!(
-            self,
-            Phase::Closing { by: None }
-                | Phase::Lingering {
-                    is_draining: true,
-                    ..
-                }
-        )
+        match self {
+            Phase::Closing(closing) => closing == Closing::Drain,
+            Phase::Lingering { is_draining, .. } => is_draining,
+            Phase::Serving | Phase::Over { .. } => false,
+        }
     }
 }

@@ -321,6 +321,7 @@ impl Life {
             outcomes,
             started_at: self.now,
             finished_at: self.now,
+            is_last: false,
             overrun: None,
         };
         self.engine.completed(completion, self.now);

@@ -1,0 +1,107 @@
+//! A codec whose mistakes end one connection.
+//!
+//! Knows no framing: it calls a [`Codec`] that may be anybody's, and checks what that says.
+//!
+//! Rule: no panic of a codec passes, and no answer that would make the server read past its bytes,
+//! stand still, or keep more than the codec's own bound.
+
+use super::{Codec, Frame, NotOneResponse, Outcome, Refusal};
+use crate::log::error;
+use crate::panics::catch;
+use std::sync::Arc;
+
+/// A codec, shared by the event loop and the workers.
+#[derive(Debug, Clone)]
+pub(crate) struct Guarded(Arc<dyn Codec>);
+
+/// The codec has panicked, or said what cannot be right: its connection closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Broken;
+
+impl Guarded {
+    pub(crate) fn new(codec: Arc<dyn Codec>) -> Guarded {
+        Guarded(codec)
+    }
+
+    pub(crate) fn max_incomplete_bytes(&self) -> usize {
+        catch(|| self.0.max_incomplete_bytes()).unwrap_or(0)
+    }
+
+    pub(crate) fn frame(&self, bytes: &[u8], seen: usize) -> Result<Frame, Broken> {
+        let frame = self.call(|| self.0.frame(bytes, seen))?;
+        let is_right = match &frame {
+            Frame::Request {
+                payload,
+                bytes: length,
+                ..
+            } => {
+                (1..=bytes.len()).contains(length)
+                    && payload.start <= payload.end
+                    && payload.end <= *length
+            }
+            Frame::Malformed { bytes: length, .. } => (1..=bytes.len()).contains(length),
+            Frame::Incomplete => bytes.len() <= self.max_incomplete_bytes(),
+        };
+        is_right.then_some(frame).ok_or_else(|| {
+            error!("the codec found a request that cannot be where it says");
+            Broken
+        })
+    }
+
+    pub(crate) fn skip(&self, bytes: &[u8]) -> Result<Option<usize>, Broken> {
+        let end = self.call(|| self.0.skip(bytes))?;
+        match end {
+            Some(end) if end > bytes.len() => Err(Broken),
+            end => Ok(end),
+        }
+    }
+
+    pub(crate) fn begin(&self, request: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
+        self.call(|| self.0.begin(request, out))
+    }
+
+    pub(crate) fn finish(
+        &self,
+        request: &[u8],
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<Result<Outcome, NotOneResponse>, Broken> {
+        self.call(|| self.0.finish(request, out, start))
+    }
+
+    pub(crate) fn refuse(
+        &self,
+        why: Refusal,
+        request: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        self.call(|| self.0.refuse(why, request, out))
+    }
+
+    fn call<R>(&self, call: impl FnOnce() -> R) -> Result<R, Broken> {
+        catch(call).map_err(|panic| {
+            error!(panic, "the codec panicked");
+            Broken
+        })
+    }
+
+    /// Each whole request of a run, with its payload.
+    pub(crate) fn frames<'a>(
+        &self,
+        run: &'a [u8],
+    ) -> impl Iterator<Item = Result<(&'a [u8], &'a [u8]), Broken>> {
+        let mut rest = run;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let Ok(Frame::Request { payload, bytes, .. }) = self.frame(rest, 0) else {
+                rest = &[];
+                return Some(Err(Broken));
+            };
+            let frame;
+            (frame, rest) = rest.split_at(bytes);
+            Some(Ok((frame, &frame[payload])))
+        })
+    }
+}
