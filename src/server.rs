@@ -91,6 +91,24 @@ impl Server {
         config: Config,
         handler: H,
     ) -> io::Result<Server> {
+        let codec = Lines::new(config.max_line);
+        Server::bind_with_codec(host, port, config, codec, handler)
+    }
+
+    /// The same for another protocol than that of lines.
+    ///
+    /// [`Config::max_line`] bounds the payloads of the requests that a connection has in flight:
+    /// twice as many bytes. So it should be the codec's own limit.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn bind_with_codec<H: Handler>(
+        host: &str,
+        port: u16,
+        config: Config,
+        codec: impl Codec,
+        handler: H,
+    ) -> io::Result<Server> {
         config
             .check()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -98,7 +116,7 @@ impl Server {
         let addresses = bound.addresses();
         let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
         let handler = Arc::new(handler);
-        let codec: Arc<dyn Codec> = Arc::new(Lines::new(config.max_line));
+        let codec: Arc<dyn Codec> = Arc::new(codec);
         let is_quick = {
             let handler = Arc::clone(&handler);
             Box::new(move |request: &[u8]| catch(|| handler.is_quick(request)).unwrap_or(false))

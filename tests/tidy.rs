@@ -117,7 +117,7 @@ const MODULES: [Module; 15] = [
 ];
 
 /// What the command may use of the library: its front.
-const FRONT: [&str; 2] = ["config", "stats"];
+const FRONT: [&str; 3] = ["codec", "config", "stats"];
 
 const IMPURE: [&str; 9] = [
     "Instant::now",

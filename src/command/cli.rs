@@ -20,9 +20,19 @@ pub(crate) struct Args {
     pub(crate) config: Config,
     /// The longest SLEEP, in milliseconds.
     pub(crate) max_sleep: u64,
+    pub(crate) framing: Framing,
     pub(crate) log_format: LogFormat,
     /// `-v` counts up, `-q` down.
     pub(crate) verbosity: i16,
+}
+
+/// How requests and responses are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framing {
+    /// Each is a line.
+    Lines,
+    /// Each has its length in front: four bytes, the most significant one first.
+    Length,
 }
 
 /// How log lines look.
@@ -139,6 +149,7 @@ impl Args {
             port: number(PORT) as u16,
             config,
             max_sleep: number(config::MAX_SLEEP),
+            framing: *matches.get_one("framing").expect("it has a default"),
             log_format: *matches.get_one("log-format").expect("it has a default"),
             verbosity: i16::from(matches.get_count("verbose"))
                 - i16::from(matches.get_count("quiet")),
@@ -183,6 +194,14 @@ fn command() -> Command {
         .action(ArgAction::SetTrue)
         .value_parser(BoolishValueParser::new())
         .help("The same as --busy-timeout 0: a full queue refuses at once");
+    let framing = Arg::new("framing")
+        .long("framing")
+        .env("REACTOR_POOL_FRAMING")
+        .value_name("FRAMING")
+        .default_value("lines")
+        .allow_negative_numbers(true)
+        .value_parser(EnumValueParser::<Framing>::new())
+        .help("How requests and responses are told apart");
     let log_format = Arg::new("log-format")
         .long("log-format")
         .env("REACTOR_POOL_LOG_FORMAT")
@@ -211,7 +230,7 @@ fn command() -> Command {
     command
         .mut_arg("queue", |arg| arg.visible_alias("queue-size"))
         .mut_arg("max-connections", |arg| arg.visible_alias("max-clients"))
-        .args([reject_when_full, queue_order, log_format])
+        .args([reject_when_full, queue_order, framing, log_format])
         .arg(
             Arg::new("verbose")
                 .short('v')

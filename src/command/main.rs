@@ -10,9 +10,10 @@ mod log;
 mod operations;
 mod process;
 
-use cli::{Args, LogFormat, Refusal};
+use cli::{Args, Framing, LogFormat, Refusal};
 use log::say;
 use operations::Operations;
+use reactor_pool::codec::LengthDelimited;
 use reactor_pool::config::QueueOrder;
 use reactor_pool::{Config, Server, StopReason, Summary, Unfinished};
 use std::process::ExitCode;
@@ -58,23 +59,36 @@ fn main() -> ExitCode {
 
 fn serve(args: Args) -> std::io::Result<Summary> {
     let Args {
-        config, max_sleep, ..
+        host,
+        port,
+        config,
+        max_sleep,
+        framing,
+        ..
     } = args;
     let descriptors = process::raise_descriptor_limit(config.max_connections);
-    let server = Server::bind(
-        &args.host,
-        args.port,
-        config.clone(),
-        Operations { max_sleep },
-    )?;
+    let (operations, with) = (Operations { max_sleep }, config.clone());
+    let server = match framing {
+        Framing::Lines => Server::bind(&host, port, with, operations)?,
+        Framing::Length => {
+            let codec = LengthDelimited::new(config.max_line);
+            Server::bind_with_codec(&host, port, with, codec, operations)?
+        }
+    };
     process::warn_of_descriptors(descriptors, config.max_connections);
     process::warn_of_memory(config.worst_case_memory());
-    say_where_it_listens(&server, &config, max_sleep, descriptors);
+    say_where_it_listens(&server, &config, framing, max_sleep, descriptors);
     server.run()
 }
 
 /// The start line, with all limits in force; a line more for each further address.
-fn say_where_it_listens(server: &Server, config: &Config, max_sleep_ms: u64, descriptors: u64) {
+fn say_where_it_listens(
+    server: &Server,
+    config: &Config,
+    framing: Framing,
+    max_sleep_ms: u64,
+    descriptors: u64,
+) {
     let [first, others @ ..] = server.local_addrs() else {
         unreachable!("a server listens on one address at least");
     };
@@ -85,6 +99,10 @@ fn say_where_it_listens(server: &Server, config: &Config, max_sleep_ms: u64, des
         queue_order = match config.queue_order {
             QueueOrder::Fair => "fair",
             QueueOrder::Fifo => "fifo",
+        },
+        framing = match framing {
+            Framing::Lines => "lines",
+            Framing::Length => "length",
         },
         busy_timeout_ms = config.busy_timeout.as_millis() as u64,
         max_line = config.max_line,
