@@ -101,6 +101,15 @@ pub const MAX_INFLIGHT: Limit = Limit {
     unit: "requests",
     reason: "Requests of one connection, framed and not yet answered; more stay in its socket",
 };
+/// Requests of one connection that the workers have at a time.
+pub const MAX_PARALLEL: Limit = Limit {
+    flag: "max-parallel",
+    default: 65_536,
+    min: 1,
+    max: 65_536,
+    unit: "requests",
+    reason: "Requests of one connection at workers at a time; 1 runs one after the other",
+};
 /// Quick requests of one connection that travel together.
 pub const MAX_RUN: Limit = Limit {
     flag: "max-run",
@@ -218,6 +227,10 @@ pub struct Config {
     pub max_line: usize,
     /// Requests of one connection in flight; see [`MAX_INFLIGHT`].
     pub max_inflight: usize,
+    /// Requests of one connection that are queued or run at a time; see [`MAX_PARALLEL`]. With 1
+    /// their effects come in the order of the requests; they are still read ahead. Quick requests
+    /// that travel together count as one, for they run one after the other anyway.
+    pub max_parallel: usize,
     /// Quick requests of one connection that travel together; see [`MAX_RUN`].
     pub max_run: usize,
     /// Connections served at a time; see [`MAX_CONNECTIONS`].
@@ -248,6 +261,7 @@ impl Default for Config {
             busy_timeout: Duration::from_millis(BUSY_TIMEOUT.default),
             max_line: MAX_LINE.default as usize,
             max_inflight: MAX_INFLIGHT.default as usize,
+            max_parallel: MAX_PARALLEL.default as usize,
             max_run: MAX_RUN.default as usize,
             max_connections: MAX_CONNECTIONS.default as usize,
             max_buffered: MAX_BUFFERED.default as usize,
@@ -272,6 +286,7 @@ impl Config {
         BUSY_TIMEOUT.check(self.busy_timeout.as_millis())?;
         MAX_LINE.check(self.max_line as u128)?;
         MAX_INFLIGHT.check(self.max_inflight as u128)?;
+        MAX_PARALLEL.check(self.max_parallel as u128)?;
         MAX_RUN.check(self.max_run as u128)?;
         MAX_CONNECTIONS.check(self.max_connections as u128)?;
         MAX_BUFFERED.check(self.max_buffered as u128)?;

@@ -100,6 +100,8 @@ pub struct Run {
     pub span: Span,
     /// The requests side by side, as they came; the codec finds where each ends.
     pub frames: Vec<u8>,
+    /// When they were framed.
+    pub framed_at: Instant,
     /// The handler calls them quick.
     pub is_quick: bool,
 }

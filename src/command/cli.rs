@@ -63,13 +63,14 @@ const PORT: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 14] = [
+const LIMITS: [Limit; 15] = [
     PORT,
     config::WORKERS,
     config::QUEUE,
     config::BUSY_TIMEOUT,
     config::MAX_LINE,
     config::MAX_INFLIGHT,
+    config::MAX_PARALLEL,
     config::MAX_RUN,
     config::MAX_SLEEP,
     config::MAX_CONNECTIONS,
@@ -131,6 +132,7 @@ impl Args {
             },
             max_line: number(config::MAX_LINE) as usize,
             max_inflight: number(config::MAX_INFLIGHT) as usize,
+            max_parallel: number(config::MAX_PARALLEL) as usize,
             max_run: number(config::MAX_RUN) as usize,
             max_connections: number(config::MAX_CONNECTIONS) as usize,
             max_buffered: number(config::MAX_BUFFERED) as usize,

@@ -107,6 +107,7 @@ fn say_where_it_listens(
         busy_timeout_ms = config.busy_timeout.as_millis() as u64,
         max_line = config.max_line,
         max_inflight = config.max_inflight,
+        max_parallel = config.max_parallel,
         max_run = config.max_run,
         max_sleep_ms,
         max_connections = config.max_connections,

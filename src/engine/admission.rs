@@ -63,23 +63,20 @@ impl Admission {
         }
     }
 
-    /// Requests of a connection have begun to wait; `is_newcomer` says that it had none waiting.
-    pub(super) fn arrive(
+    /// A connection has another number of requests waiting than before.
+    pub(super) fn recount(
         &mut self,
-        requests: usize,
-        is_newcomer: bool,
+        before: usize,
+        after: usize,
         ticket: Ticket,
         id: ConnectionId,
     ) {
-        self.waiting += requests;
-        if is_newcomer {
+        self.waiting = self.waiting - before + after;
+        if before == 0 && after > 0 {
             self.newcomers.push((ticket.number, id));
+        } else if before > 0 && after == 0 {
+            self.fair_queue.remove(&ticket.number);
         }
-    }
-
-    /// Requests wait no more: they got their slots, were refused, or their connection has gone.
-    pub(super) fn end_wait(&mut self, requests: usize) {
-        self.waiting -= requests;
     }
 
     /// Puts newcomers in the order of their tickets.
@@ -101,11 +98,6 @@ impl Admission {
     /// Takes the next connection out of the fair queue.
     pub(super) fn next(&mut self) -> Option<ConnectionId> {
         self.fair_queue.pop_first().map(|(_, id)| id)
-    }
-
-    /// Takes out a connection that has nothing waiting any more.
-    pub(super) fn leave(&mut self, ticket: Ticket) {
-        self.fair_queue.remove(&ticket.number);
     }
 
     /// Recounts. `waiting` are the connections that have requests waiting, and how many.
@@ -144,23 +136,29 @@ mod tests {
 
     #[test]
     fn connections_get_slots_in_turn() {
-        let mut admission = Admission::default();
+        let mut admission = Admission {
+            waiting: 100,
+            ..Admission::default()
+        };
         let mut last: Vec<Ticket> = (0..3).map(|_| admission.ticket(Instant::now())).collect();
         (0..3).for_each(|n| admission.enqueue(last[n as usize], id(n)));
         assert_eq!(give(&mut admission, &mut last, 5), [0, 1, 2, 0, 1]);
-        admission.leave(last[2]);
+        admission.recount(1, 0, last[2], id(2));
         assert_eq!(give(&mut admission, &mut last, 3), [0, 1, 0]);
     }
 
     #[test]
     fn a_connection_that_was_refused_and_asks_again_keeps_its_place() {
-        let mut admission = Admission::default();
+        let mut admission = Admission {
+            waiting: 100,
+            ..Admission::default()
+        };
         let mut last: Vec<Ticket> = (0..4).map(|_| admission.ticket(Instant::now())).collect();
         for wave in 0..4 {
             // Everybody asks in the same order, one gets a slot, the others are refused.
             (0..4).for_each(|n| admission.enqueue(last[n as usize], id(n)));
             assert_eq!(give(&mut admission, &mut last, 1), [wave]);
-            last.iter().for_each(|last| admission.leave(*last));
+            (0..4).for_each(|n| admission.recount(1, 0, last[n as usize], id(n)));
             assert!(!admission.has_queue());
         }
     }

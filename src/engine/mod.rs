@@ -19,7 +19,7 @@ use crate::config::{Config, REFUSAL_RESERVE};
 use crate::log::debug;
 use crate::stats::Stats;
 use crate::task::{Completion, ConnectionId, Task};
-use admission::Admission;
+use admission::{Admission, Ticket};
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, Expired, Framed, Phase, Rules};
 use read_gate::{ReadGate, Reason};
@@ -159,7 +159,8 @@ impl Engine {
         let ticket = self.admission.ticket(now);
         let entry = self.connections.vacant_entry();
         let id = ConnectionId::new(self.accepted, entry.key());
-        entry.insert(Connection::new(id, ticket, now));
+        let max_parallel = self.rules.config.max_parallel;
+        entry.insert(Connection::new(id, ticket, max_parallel, now));
         self.stats.accepted += 1;
         self.stats.connections.up(1);
         let served = self.connections.len() - 1 - self.refused;
@@ -240,11 +241,6 @@ impl Engine {
         } else {
             stats.dropped += requests as u64;
         }
-        if framed.abandoned > 0 {
-            self.admission.leave(connection.ticket);
-            stats.discarded += framed.abandoned as u64;
-            self.end_wait(framed.abandoned);
-        }
         self.settle(id, framed);
         self.watch_taking(id, now);
     }
@@ -288,12 +284,9 @@ impl Engine {
             bytes_out = outbox.sent_in_all(), unanswered = order.len(),
             unsent_bytes = outbox.unsent().len(),
             age_ms = connection.age(now).as_millis() as u64, "closed");
-        let (waiting, has_submitted) = (order.waiting(), order.has_submitted());
-        if waiting > 0 {
-            self.admission.leave(connection.ticket);
-            self.stats.discarded += waiting as u64;
-            self.end_wait(waiting);
-        }
+        let has_submitted = order.has_submitted();
+        self.stats.discarded += order.without_slot() as u64;
+        self.recount_waiting(connection.counted_waiting, 0, connection.ticket, id);
         self.timers.disarm(id, &mut connection.armed);
         self.read_gate.forget(&mut connection);
         self.refused -= usize::from(connection.is_refused);
@@ -444,32 +437,34 @@ impl Engine {
     ) -> usize {
         let connection = &mut self.connections[id.slot()];
         debug_assert_eq!(connection.id, id, "a connection that goes leaves the queue");
-        let submitted = connection.order.submit(room, &self.rules.codec, now);
-        let (run, framed_at) =
-            submitted.expect("a connection in the fair queue has a request waiting");
-        let requests = run.span.requests;
+        let run = connection.order.submit(room, &self.rules.codec, now);
+        let run = run.expect("a connection in the fair queue has a request waiting");
+        let (requests, framed_at) = (run.span.requests, run.framed_at);
         trace_each(id, run.span, "queued");
         tasks.push(Task {
             connection: id,
             run,
         });
-        connection.ticket = self.admission.ticket(now);
-        if connection.order.waiting() > 0 {
-            self.admission.enqueue(connection.ticket, id);
+        let ticket = self.admission.ticket(now);
+        let waiting = connection.order.waiting();
+        connection.ticket = ticket;
+        let before = std::mem::replace(&mut connection.counted_waiting, waiting);
+        if waiting > 0 {
+            self.admission.enqueue(ticket, id);
         } else if self.read_gate.resumes(connection) {
             self.ready.mark(id, &mut connection.listed);
         }
         self.submitted += requests;
         self.stats.waiting_time.record(framed_at, now, requests);
         self.stats.submitted.up(requests);
-        self.end_wait(requests);
+        self.recount_waiting(before, waiting, ticket, id);
         requests
     }
 
-    /// Requests wait no more.
-    fn end_wait(&mut self, requests: usize) {
-        self.admission.end_wait(requests);
-        self.stats.waiting.down(requests);
+    /// A connection has another number of requests waiting than before.
+    fn recount_waiting(&mut self, before: usize, after: usize, ticket: Ticket, id: ConnectionId) {
+        self.admission.recount(before, after, ticket, id);
+        self.stats.waiting.now = self.admission.waiting() as u64;
     }
 
     // What time does.
@@ -514,7 +509,6 @@ impl Engine {
         kernel: &mut impl Kernel,
     ) -> usize {
         let connection = &mut self.connections[id.slot()];
-        let ticket = connection.ticket;
         let (expired, framed) = connection.expire(&self.rules, is_budget_spent, now, kernel);
         let mut refused = 0;
         match expired {
@@ -523,11 +517,7 @@ impl Engine {
             Expired::Idle => self.stats.idle_closed += 1,
             Expired::Refused(requests) => {
                 refused = requests;
-                if connection.order.waiting() == framed.requests {
-                    self.admission.leave(ticket);
-                }
                 self.stats.refused_busy += refused as u64;
-                self.end_wait(refused);
             }
         }
         self.settle(id, framed);
@@ -600,13 +590,14 @@ impl Engine {
     /// the budget, and whether the reactor has something to do for it.
     fn settle(&mut self, id: ConnectionId, framed: Framed) {
         let connection = &mut self.connections[id.slot()];
-        if framed.requests > 0 {
-            let is_first = connection.order.waiting() == framed.requests;
-            let ticket = connection.ticket;
-            self.admission.arrive(framed.requests, is_first, ticket, id);
-            self.stats.framed += framed.requests as u64;
-            self.stats.waiting.now += framed.requests as u64;
+        let (waiting, ticket) = (connection.order.waiting(), connection.ticket);
+        let waited = std::mem::replace(&mut connection.counted_waiting, waiting);
+        if waited != waiting {
+            self.recount_waiting(waited, waiting, ticket, id);
         }
+        let connection = &mut self.connections[id.slot()];
+        self.stats.framed += framed.requests as u64;
+        self.stats.discarded += framed.abandoned as u64;
         self.stats.too_long += framed.too_long as u64;
         self.stats.incomplete += framed.incomplete as u64;
         let needs_the_reactor = self.read_gate.resumes(connection)

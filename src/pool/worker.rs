@@ -289,6 +289,7 @@ mod tests {
                     .map(|line| format!("{line}\n"))
                     .collect::<String>()
                     .into(),
+                framed_at: Instant::now(),
                 is_quick,
             },
         }

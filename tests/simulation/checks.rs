@@ -173,6 +173,8 @@ impl World {
     /// something new happens; the next deadline of a connection is `armed`.
     fn check_asleep(&mut self, next_due: Option<Instant>, armed: Option<Instant>) {
         self.gone.sleeps += 1;
+        let held_back: usize = self.oracles().map(Oracle::held_back).sum();
+        self.gone.held_back += held_back as u64;
         let budget_spent = self.is_budget_spent();
         for peer in &mut self.peers {
             let Some((id, oracle)) = &mut peer.accepted else {

@@ -349,7 +349,7 @@ impl World {
         let has_run = unwanted.clone().any(|(run, _)| run.requests > 1);
         self.gone.runs_discarded += u64::from(has_run);
         self.queued.retain(|(run, _)| run.id != id);
-        self.gone.discarded += (oracle.queued() + oracle.waiting()) as u64;
+        self.gone.discarded += (oracle.queued() + oracle.without_slot()) as u64;
         self.gone.add(&oracle.counts);
         if !peer.is_lost {
             let all = peer.socket.takeable();
@@ -382,6 +382,7 @@ impl World {
             let oracle = self.oracle(id);
             let oracle = oracle.expect("promise 6: slots for a connection that has gone");
             oracle.check_run(run);
+            oracle.task_queued();
             for sequence in run.sequences() {
                 oracle.slot_given(sequence, now);
             }

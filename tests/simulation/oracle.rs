@@ -68,6 +68,11 @@ pub(crate) struct Oracle {
     max_line: usize,
     max_inflight: usize,
     max_run: usize,
+    max_parallel: usize,
+    /// Tasks of it that are queued, run, or come back.
+    in_flight: usize,
+    /// When its requests were last held back no more by that.
+    released_at: Option<Instant>,
     /// Longer requests are not quick.
     quick_bytes: usize,
     busy_timeout: Duration,
@@ -120,6 +125,9 @@ impl Oracle {
             max_line: config.max_line,
             max_inflight: config.max_inflight,
             max_run: config.max_run,
+            max_parallel: config.max_parallel,
+            in_flight: 0,
+            released_at: None,
             quick_bytes: settings.quick_bytes,
             busy_timeout: config.busy_timeout,
             idle_timeout: config.idle_timeout,
@@ -277,9 +285,19 @@ impl Oracle {
         self.passed_for_workers.clear();
     }
 
+    /// A task of it is about to be queued.
+    pub(crate) fn task_queued(&mut self) {
+        assert!(!self.is_held_back(), "more of it run at a time than may");
+        self.in_flight += 1;
+    }
+
     /// The responses of one task came back together; `panicked` says of each whether the handler
     /// did.
     pub(crate) fn completed(&mut self, first: u64, panicked: &[bool], now: Instant) {
+        if self.is_held_back() {
+            self.released_at = Some(now);
+        }
+        self.in_flight -= 1;
         for (sequence, panicked) in (first..).zip(panicked) {
             self.answered(sequence, *panicked);
         }
@@ -536,7 +554,11 @@ impl Oracle {
     fn busy_deadline(&self) -> Option<Instant> {
         let waits = |place: &&Place| place.state == State::Waiting;
         let framed_at = self.places.iter().find(waits)?.framed_at;
-        Some(framed_at.max(self.last_slot_at) + self.busy_timeout)
+        if self.is_held_back() {
+            return None;
+        }
+        let since = framed_at.max(self.released_at.unwrap_or(framed_at));
+        Some(since.max(self.last_slot_at) + self.busy_timeout)
     }
 
     /// Promise 8: never while something is waiting, queued or running.
@@ -576,14 +598,30 @@ impl Oracle {
         unframed + self.request_bytes() + answers.sum::<usize>() + self.unsent_weight()
     }
 
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.places
-            .iter()
-            .any(|place| place.state == State::Waiting)
+    /// As many of it run at a time as may: the others are held back.
+    fn is_held_back(&self) -> bool {
+        self.in_flight >= self.max_parallel
     }
 
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting() > 0
+    }
+
+    /// Requests that wait for a slot.
     pub(crate) fn waiting(&self) -> usize {
+        match self.is_held_back() {
+            true => 0,
+            false => self.without_slot(),
+        }
+    }
+
+    pub(crate) fn without_slot(&self) -> usize {
         self.count(&State::Waiting)
+    }
+
+    /// Requests that are held back.
+    pub(crate) fn held_back(&self) -> usize {
+        self.without_slot() - self.waiting()
     }
 
     pub(crate) fn has_queued(&self) -> bool {

@@ -69,6 +69,7 @@ impl Settings {
                 true => 40,
                 false => random.pick(&[1, 2, 3, 4, 5, 12, 40]),
             },
+            max_parallel: random.pick(&[1, 2, 65_536, 65_536]),
             max_run: match is_wide {
                 true => 32,
                 false => random.pick(&[1, 1, 2, 3, 8, 32]),
@@ -213,6 +214,9 @@ counts! {
     /// Times at which the reactor would have slept beside responses that a worker was about to
     /// announce.
     unannounced,
+    /// Requests that were held back when the reactor would have slept, because as many as may were
+    /// in flight.
+    held_back,
     /// Times at which the reactor would have slept, all of them looked at.
     sleeps,
 }

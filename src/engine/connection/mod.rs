@@ -80,8 +80,9 @@ pub(super) struct Connection {
     pub(super) armed: Armed,
     pub(super) listed: Listed,
     pub(super) pause: Pause,
-    /// What it added to the engine's count of buffered bytes.
+    /// What it added to the engine's counts of buffered bytes and of waiting requests.
     pub(super) counted_bytes: usize,
+    pub(super) counted_waiting: usize,
 }
 
 /// How a client gets on with what it is sent.
@@ -100,9 +101,9 @@ struct Progress {
 /// What became of bytes that were cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Framed {
-    /// Requests that now wait for a slot.
+    /// Requests that now have a place.
     pub(super) requests: usize,
-    /// Requests that waited for one and do not any more, because they stood behind a last one.
+    /// Requests that will not be run, because they stood behind a last one.
     pub(super) abandoned: usize,
     /// Answered in their place: too long, and cut short by the end of the stream.
     pub(super) too_long: usize,
@@ -125,12 +126,17 @@ pub(super) enum Expired {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, ticket: Ticket, now: Instant) -> Connection {
+    pub(super) fn new(
+        id: ConnectionId,
+        ticket: Ticket,
+        max_parallel: usize,
+        now: Instant,
+    ) -> Connection {
         Connection {
             id,
             phase: Phase::Serving,
             input: Input::default(),
-            order: Order::default(),
+            order: Order::new(max_parallel),
             outbox: Outbox::default(),
             progress: Progress {
                 last: now,
@@ -145,6 +151,7 @@ impl Connection {
             listed: Listed::default(),
             pause: Pause::default(),
             counted_bytes: 0,
+            counted_waiting: 0,
         }
     }
 
@@ -246,7 +253,7 @@ impl Connection {
         now: Instant,
     ) -> (Option<Instant>, Framed) {
         let mut framed = Framed::default();
-        let queued_at = self.order.fill(span, responses);
+        let queued_at = self.order.fill(span, responses, now);
         if is_last && queued_at.is_some() {
             framed.abandoned = self.order.end_after(span);
             self.end_input();
@@ -433,7 +440,7 @@ impl Connection {
         while self
             .busy_deadline(&rules.config)
             .is_some_and(|deadline| deadline <= now)
-            && let Some((span, outcome)) = self.order.refuse(&rules.codec, now)
+            && let Some((span, outcome)) = self.order.refuse(&rules.codec)
         {
             if outcome.is_err() {
                 self.change(BROKEN);
@@ -561,6 +568,7 @@ impl Connection {
             "blocked input waits for something"
         );
         assert_eq!(self.counted_bytes, self.buffered_bytes());
+        assert_eq!(self.counted_waiting, self.order.waiting());
         assert!(self.progress.taken <= self.outbox.sent_in_all());
     }
 }
@@ -593,7 +601,7 @@ mod tests {
 
     fn connection(now: Instant) -> Connection {
         let id = ConnectionId::new(1, 0);
-        Connection::new(id, Admission::default().ticket(now), now)
+        Connection::new(id, Admission::default().ticket(now), usize::MAX, now)
     }
 
     /// Gives slots to all that wait, and answers it. Adds to `got` which lines came together.
@@ -606,7 +614,7 @@ mod tests {
         let submit = || connection.order.submit(usize::MAX, &rules.codec, now);
         let runs: Vec<_> = std::iter::from_fn(submit).collect();
         let mut framed = Framed::default();
-        for (run, _) in runs {
+        for run in runs {
             let requests = rules.codec.frames(&run.frames).flatten();
             let lines: Vec<_> = requests.map(|(_, payload)| payload.to_vec()).collect();
             assert_eq!(lines.len(), run.span.requests);
@@ -614,7 +622,7 @@ mod tests {
             assert!(lines.iter().all(quick));
             connection
                 .order
-                .fill(run.span, b"\n".repeat(run.span.requests));
+                .fill(run.span, b"\n".repeat(run.span.requests), now);
             got.push(lines);
         }
         connection.advance(rules, now, &mut framed);
@@ -686,6 +694,7 @@ mod tests {
                 let chunk = &bytes[cut[0]..cut[1]];
                 framed += connection.receive(chunk, &rules, now).requests;
                 connection.counted_bytes = connection.buffered_bytes();
+                connection.counted_waiting = connection.order.waiting();
                 connection.check_invariants(&rules);
                 while connection.input.is_blocked() {
                     framed += answer(&mut connection, &rules, now, &mut got).requests;
@@ -712,9 +721,7 @@ mod tests {
             connection.receive(chunk, &rules, now);
         }
         let runs = std::iter::from_fn(|| connection.order.submit(9, &rules.codec, now));
-        let runs: Vec<_> = runs
-            .map(|(run, _)| (run.span.first.0, run.frames))
-            .collect();
+        let runs: Vec<_> = runs.map(|run| (run.span.first.0, run.frames)).collect();
         let expected = [(1, &b"q1\nq2\n"[..]), (4, b"q4\n"), (6, b"q6\nq7\n")];
         assert_eq!(runs, expected.map(|(first, lines)| (first, lines.to_vec())));
     }

@@ -15,8 +15,10 @@ use std::time::Instant;
 pub(in crate::engine) const RUN_BYTES: usize = 16_384;
 
 /// All places that have been opened and not yet left to the outbox.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::engine) struct Order {
+    /// Runs that may be submitted at a time; the others are held back until one comes back.
+    max_parallel: usize,
     /// In the order of the requests; the first one is the oldest unanswered.
     places: VecDeque<Place>,
     /// Requests that have a place here.
@@ -29,10 +31,12 @@ pub(in crate::engine) struct Order {
     response_bytes: usize,
     /// Position in `places` of the first one that may still wait for a slot: all before it do not.
     first_waiting: usize,
-    /// Requests that wait for a slot.
+    /// Requests that wait for a slot, or are held back.
     waiting: usize,
-    /// Requests that got their slots and have not come back, those included whose place has gone.
-    submitted: usize,
+    /// Runs that got their slots and have not come back, those included whose place has gone.
+    runs_submitted: usize,
+    /// When requests were last held back no more.
+    released_at: Option<Instant>,
 }
 
 /// The place of a run: of requests that follow each other, were framed at one time and fare alike.
@@ -73,6 +77,21 @@ pub(super) struct Leaving {
 }
 
 impl Order {
+    pub(super) fn new(max_parallel: usize) -> Order {
+        Order {
+            max_parallel,
+            places: VecDeque::new(),
+            requests: 0,
+            left: 0,
+            payload_bytes: 0,
+            response_bytes: 0,
+            first_waiting: 0,
+            waiting: 0,
+            runs_submitted: 0,
+            released_at: None,
+        }
+    }
+
     /// Requests that have a place.
     pub(in crate::engine) fn len(&self) -> usize {
         self.requests
@@ -96,7 +115,20 @@ impl Order {
 
     /// Requests that wait for a slot.
     pub(in crate::engine) fn waiting(&self) -> usize {
+        match self.is_held_back() {
+            true => 0,
+            false => self.waiting,
+        }
+    }
+
+    /// Requests without a slot, whatever they wait for.
+    pub(in crate::engine) fn without_slot(&self) -> usize {
         self.waiting
+    }
+
+    /// As many runs are submitted as may be at a time.
+    fn is_held_back(&self) -> bool {
+        self.runs_submitted >= self.max_parallel
     }
 
     /// Requests that were given a place so far.
@@ -106,7 +138,7 @@ impl Order {
 
     /// Whether a request is queued, running, or on its way back.
     pub(in crate::engine) fn has_submitted(&self) -> bool {
-        self.submitted > 0
+        self.runs_submitted > 0
     }
 
     /// Opens a place for a request that now waits for a slot. A quick one joins the run before it,
@@ -167,20 +199,21 @@ impl Order {
         self.places.push_back(place);
     }
 
-    /// When the longest waiting request was framed.
+    /// Since when the longest waiting request waits for a slot.
     pub(super) fn waiting_since(&mut self) -> Option<Instant> {
-        self.find_waiting()
-            .map(|position| self.places[position].framed_at)
+        let position = self.find_waiting()?;
+        let framed_at = self.places[position].framed_at;
+        Some(self.released_at.map_or(framed_at, |at| at.max(framed_at)))
     }
 
     /// Gives at most `slots` slots to the longest waiting requests: those of one run, or a part of
-    /// it. Says when they were framed.
+    /// it.
     pub(in crate::engine) fn submit(
         &mut self,
         slots: usize,
         codec: &Guarded,
         now: Instant,
-    ) -> Option<(Run, Instant)> {
+    ) -> Option<Run> {
         let position = self.find_waiting()?;
         if self.places[position].span.requests > slots {
             self.split(position, slots, codec);
@@ -191,13 +224,13 @@ impl Order {
             unreachable!("it was found waiting")
         };
         self.waiting -= place.span.requests;
-        self.submitted += place.span.requests;
-        let run = Run {
+        self.runs_submitted += 1;
+        Some(Run {
             span: place.span,
             frames,
+            framed_at: place.framed_at,
             is_quick: place.is_quick,
-        };
-        Some((run, place.framed_at))
+        })
     }
 
     /// Makes two places of a waiting one: its first `requests`, and the others.
@@ -227,26 +260,35 @@ impl Order {
     }
 
     /// Refuses the run that has waited longest, each request of it: their wait is over.
-    pub(super) fn refuse(
-        &mut self,
-        codec: &Guarded,
-        now: Instant,
-    ) -> Option<(Span, Result<(), Broken>)> {
-        let (run, _) = self.submit(usize::MAX, codec, now)?;
+    pub(super) fn refuse(&mut self, codec: &Guarded) -> Option<(Span, Result<(), Broken>)> {
+        let position = self.find_waiting()?;
+        let place = &mut self.places[position];
         let mut responses = Vec::new();
-        let mut frames = codec.frames(&run.frames);
-        let refused = frames.try_for_each(|frame| {
-            let (frame, _) = frame?;
-            codec.refuse(Refusal::Busy, frame, &mut responses)
-        });
-        self.fill(run.span, responses);
-        Some((run.span, refused))
+        let refused = match &place.state {
+            State::Waiting(frames) => codec.frames(frames).try_for_each(|frame| {
+                let (frame, _) = frame?;
+                codec.refuse(Refusal::Busy, frame, &mut responses)
+            }),
+            State::Submitted(_) | State::Answered(_) => unreachable!("it was found waiting"),
+        };
+        self.waiting -= place.span.requests;
+        self.response_bytes += responses.len();
+        place.state = State::Answered(responses);
+        Some((place.span, refused))
     }
 
     /// Fills the place of a submitted run; says when that got its slots. None if the place has
     /// gone with others behind a last one.
-    pub(in crate::engine) fn fill(&mut self, span: Span, responses: Vec<u8>) -> Option<Instant> {
-        self.submitted -= span.requests;
+    pub(in crate::engine) fn fill(
+        &mut self,
+        span: Span,
+        responses: Vec<u8>,
+        now: Instant,
+    ) -> Option<Instant> {
+        if self.is_held_back() {
+            self.released_at = Some(now);
+        }
+        self.runs_submitted -= 1;
         let position = self
             .places
             .partition_point(|place| place.span.first < span.first);
@@ -306,6 +348,9 @@ impl Order {
     fn find_waiting(&mut self) -> Option<usize> {
         if self.waiting == 0 {
             self.first_waiting = self.places.len();
+            return None;
+        }
+        if self.is_held_back() {
             return None;
         }
         while self.places[self.first_waiting].waiting() == 0 {
@@ -396,7 +441,7 @@ mod tests {
     }
 
     fn submit(order: &mut Order, slots: usize, now: Instant) -> Option<Run> {
-        order.submit(slots, &lines(), now).map(|(run, _)| run)
+        order.submit(slots, &lines(), now)
     }
 
     /// How the next waiting requests are submitted, with that many slots.
@@ -408,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_response_waits_for_all_before_it() {
-        let (mut order, now) = (Order::default(), Instant::now());
+        let (mut order, now) = (Order::new(usize::MAX), Instant::now());
         let first = open(&mut order, "a", false, now);
         order.open_answered(b"too long\n".to_vec(), now);
         let third = open(&mut order, "c", false, now);
@@ -420,9 +465,9 @@ mod tests {
             submit(&mut order, 9, now).map(|run| run.span.first),
             Some(third)
         );
-        order.fill(span(third.0, 1), b"3\n".to_vec());
+        order.fill(span(third.0, 1), b"3\n".to_vec(), now);
         assert_eq!(leaving(&mut order), []);
-        order.fill(span(first.0, 1), b"1\n".to_vec());
+        order.fill(span(first.0, 1), b"1\n".to_vec(), now);
         let expected = [
             (1, b"1".to_vec()),
             (2, b"too long".to_vec()),
@@ -434,7 +479,7 @@ mod tests {
 
     #[test]
     fn quick_requests_of_one_moment_run_together_and_others_alone() {
-        let (mut order, now) = (Order::default(), Instant::now());
+        let (mut order, now) = (Order::new(usize::MAX), Instant::now());
         let later = now + std::time::Duration::from_millis(1);
         for (text, is_quick, framed_at) in [
             ("a", true, now),
@@ -469,7 +514,7 @@ mod tests {
             ([&short, &short, &short], [2, 1].as_slice()),
             ([&short, &long, &short], &[1, 1, 1]),
         ] {
-            let (mut order, now) = (Order::default(), Instant::now());
+            let (mut order, now) = (Order::new(usize::MAX), Instant::now());
             for line in lines {
                 open(&mut order, line, true, now);
             }
@@ -481,7 +526,7 @@ mod tests {
 
     #[test]
     fn a_run_is_split_where_slots_are_scarce() {
-        let (mut order, now) = (Order::default(), Instant::now());
+        let (mut order, now) = (Order::new(usize::MAX), Instant::now());
         for text in ["a", "bb", ""] {
             open(&mut order, text, true, now);
         }
@@ -489,18 +534,18 @@ mod tests {
         order.check_invariants(&lines());
         assert_eq!(submitted(&mut order, 5), Some((2, 2, "bb\n\n".to_owned())));
         assert_eq!(submitted(&mut order, 5), None);
-        order.fill(span(2, 2), b"2\n3\n".to_vec());
-        order.fill(span(1, 1), b"1\n".to_vec());
+        order.fill(span(2, 2), b"2\n3\n".to_vec(), now);
+        order.fill(span(1, 1), b"1\n".to_vec(), now);
         let numbers = leaving(&mut order).into_iter().map(|(n, _)| n);
         assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[test]
     fn every_request_of_a_refused_run_is_answered() {
-        let (mut order, now) = (Order::default(), Instant::now());
+        let (mut order, now) = (Order::new(usize::MAX), Instant::now());
         open(&mut order, "a", true, now);
         open(&mut order, "b", true, now);
-        let refused = order.refuse(&lines(), now);
+        let refused = order.refuse(&lines());
         assert_eq!(refused, Some((span(1, 2), Ok(()))));
         assert_eq!(
             leaving(&mut order),
@@ -509,18 +554,36 @@ mod tests {
     }
 
     #[test]
+    fn requests_past_max_parallel_are_held_back_and_wait_from_their_release_on() {
+        let (mut order, now) = (Order::new(1), Instant::now());
+        let later = now + std::time::Duration::from_millis(1);
+        open(&mut order, "a", false, now);
+        open(&mut order, "b", false, now);
+        assert_eq!((order.waiting(), order.waiting_since()), (2, Some(now)));
+        let first = submit(&mut order, 9, now).expect("it waits").span;
+        assert_eq!((order.waiting(), order.without_slot()), (0, 1));
+        assert_eq!(
+            (order.waiting_since(), submit(&mut order, 9, now)),
+            (None, None)
+        );
+        order.fill(first, b"1\n".to_vec(), later);
+        assert_eq!((order.waiting(), order.waiting_since()), (1, Some(later)));
+        assert!(submit(&mut order, 9, later).is_some());
+    }
+
+    #[test]
     fn nothing_behind_a_last_response_leaves() {
-        let (mut order, now) = (Order::default(), Instant::now());
+        let (mut order, now) = (Order::new(usize::MAX), Instant::now());
         for text in ["a", "b", "c", "d"] {
             open(&mut order, text, false, now);
         }
         let runs = [(); 3].map(|()| submit(&mut order, 1, now).expect("it waits").span);
-        assert_eq!(order.fill(runs[2], b"3\n".to_vec()), Some(now));
+        assert_eq!(order.fill(runs[2], b"3\n".to_vec(), now), Some(now));
         assert_eq!(order.end_after(runs[1]), 1, "the fourth waited");
-        assert_eq!(order.fill(runs[1], b"2\n".to_vec()), Some(now));
+        assert_eq!(order.fill(runs[1], b"2\n".to_vec(), now), Some(now));
         order.check_invariants(&lines());
         assert_eq!((order.len(), order.has_submitted()), (2, true));
-        assert_eq!(order.fill(runs[0], b"1\n".to_vec()), Some(now));
+        assert_eq!(order.fill(runs[0], b"1\n".to_vec(), now), Some(now));
         assert_eq!(leaving(&mut order).len(), 2);
         assert!(order.is_empty() && !order.has_submitted() && order.kept_bytes() == 0);
     }
@@ -533,7 +596,7 @@ mod tests {
             steps in prop::collection::vec((0..7u8, 1..5usize, any::<prop::sample::Index>()), 1..200),
             finish in any::<u64>(),
         ) {
-            let (mut order, mut now) = (Order::default(), Instant::now());
+            let (mut order, mut now) = (Order::new(usize::MAX), Instant::now());
             let (mut opened, mut running, mut got) = (0u64, Vec::new(), Vec::new());
             let mut expected = Vec::new();
             let mut release = |order: &mut Order| {
@@ -562,14 +625,14 @@ mod tests {
                         }
                     }
                     5 => {
-                        for n in order.refuse(&lines(), now).iter().flat_map(|(span, _)| span.sequences()) {
+                        for n in order.refuse(&lines()).iter().flat_map(|(span, _)| span.sequences()) {
                             expected[n.0 as usize - 1].1 = b"ERR server busy".to_vec();
                         }
                     }
                     _ if running.is_empty() => {}
                     _ => {
                         let (span, lines) = running.swap_remove(pick.index(running.len()));
-                        order.fill(span, lines);
+                        order.fill(span, lines, now);
                     }
                 }
                 release(&mut order);
@@ -577,7 +640,7 @@ mod tests {
             running.extend(std::iter::from_fn(|| submit(&mut order, 9, now)).map(|run| (run.span, run.frames)));
             running.sort_by_key(|(span, _)| (span.first.0 ^ finish).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             for (span, lines) in running {
-                order.fill(span, lines);
+                order.fill(span, lines, now);
                 release(&mut order);
             }
             prop_assert_eq!(got, expected);
