@@ -6,6 +6,7 @@
 //! only for as long as it runs.
 
 use std::io;
+use std::sync::Arc;
 
 /// Answers requests. One handler serves all workers at once.
 ///
@@ -65,6 +66,17 @@ where
 {
     fn handle(&self, request: &[u8], response: &mut Response<'_>) {
         self(request, response);
+    }
+}
+
+/// A handler that several servers share.
+impl<H: Handler> Handler for Arc<H> {
+    fn handle(&self, request: &[u8], response: &mut Response<'_>) {
+        H::handle(self, request, response);
+    }
+
+    fn is_quick(&self, request: &[u8]) -> bool {
+        H::is_quick(self, request)
     }
 }
 

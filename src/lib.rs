@@ -55,6 +55,7 @@
 
 pub mod codec;
 pub mod config;
+mod connections;
 pub mod engine;
 mod handler;
 mod log;
@@ -63,6 +64,7 @@ mod panics;
 pub mod pool;
 pub mod reactor;
 mod server;
+mod service;
 pub mod stats;
 pub mod task;
 
@@ -71,4 +73,6 @@ pub use engine::Unfinished;
 pub use handler::{Handler, Response};
 pub use reactor::{StopReason, Stopper};
 pub use server::{Server, Summary};
+pub use service::{Request, Service};
 pub use stats::QueueStats;
+pub use task::ConnectionId;

@@ -4,16 +4,17 @@
 //!
 //! Rule: the thread that calls [`Server::run`] is the reactor.
 
-use crate::codec::{Codec, Lines};
+use crate::codec::{Codec, Guarded, Lines};
 use crate::config::Config;
-use crate::handler::Handler;
-use crate::log::{debug, warn};
+use crate::connections::Connections;
+use crate::log::{debug, error, warn};
 use crate::net::{Bound, MioNet};
 use crate::panics::catch;
-use crate::pool::{Pool, ResponseQueue, WorkQueue};
-use crate::reactor::{Reactor, StopReason, Stopper};
+use crate::pool::{Crew, Pool, ResponseQueue, WorkQueue};
+use crate::reactor::{Protocol, Reactor, Sessions, StopReason, Stopper};
+use crate::service::Service;
 use crate::stats::{QueueStats, Stats};
-use crate::task::Task;
+use crate::task::{ConnectionId, Task};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -63,6 +64,38 @@ impl fmt::Debug for Server {
     }
 }
 
+/// Tells a service, and the workers, of connections.
+struct ServiceSessions<S> {
+    service: Arc<S>,
+    connections: Arc<Connections>,
+}
+
+impl<S: Service> Sessions for ServiceSessions<S> {
+    fn opened(&self, id: ConnectionId, peer: SocketAddr) -> bool {
+        let is_welcome = catch(|| self.service.opened(id, peer));
+        let is_welcome = is_welcome.unwrap_or_else(|panic| {
+            error!(conn = %id, panic, "the service panicked at a connection");
+            false
+        });
+        if is_welcome {
+            self.connections.open(id, peer);
+        }
+        is_welcome
+    }
+
+    fn closed(&self, id: ConnectionId) {
+        if self.connections.close(id)
+            && let Err(panic) = catch(|| self.service.closed(id))
+        {
+            error!(conn = %id, panic, "the service panicked at the end of a connection");
+        }
+    }
+
+    fn ended(&self) {
+        self.connections.end();
+    }
+}
+
 /// What a server did in its life.
 #[derive(Debug, Clone)]
 pub struct Summary {
@@ -85,14 +118,14 @@ impl Server {
     /// A number of `config` out of range, an address that cannot be listened on (the message names
     /// it), or want of threads or descriptors (the message says for what). An address of a name
     /// that this machine does not have is only warned of, if there is another one.
-    pub fn bind<H: Handler>(
+    pub fn bind<S: Service>(
         host: &str,
         port: u16,
         config: Config,
-        handler: H,
+        service: S,
     ) -> io::Result<Server> {
         let codec = Lines::new(config.max_line);
-        Server::bind_with_codec(host, port, config, codec, handler)
+        Server::bind_with_codec(host, port, config, codec, service)
     }
 
     /// The same for another protocol than that of lines.
@@ -102,12 +135,12 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::bind`].
-    pub fn bind_with_codec<H: Handler>(
+    pub fn bind_with_codec<S: Service>(
         host: &str,
         port: u16,
         config: Config,
         codec: impl Codec,
-        handler: H,
+        service: S,
     ) -> io::Result<Server> {
         config
             .check()
@@ -115,29 +148,31 @@ impl Server {
         let bound = Bound::bind(host, port, config.socket_buffer)?;
         let addresses = bound.addresses();
         let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
-        let handler = Arc::new(handler);
-        let codec: Arc<dyn Codec> = Arc::new(codec);
-        let is_quick = {
-            let handler = Arc::clone(&handler);
-            Box::new(move |request: &[u8]| catch(|| handler.is_quick(request)).unwrap_or(false))
-        };
+        let (service, codec) = (Arc::new(service), Arc::new(codec) as Arc<dyn Codec>);
         let net = MioNet::new(config.stop_signals)?;
-        let completions = Arc::new(ResponseQueue::new(net.waker()?));
-        let pool = Pool::start(
-            config.workers,
-            config.batch_workers,
-            &handler,
-            &codec,
-            &queue,
-            &completions,
-        )?;
+        let crew = Crew {
+            service: Arc::clone(&service),
+            codec: Guarded::new(Arc::clone(&codec)),
+            queue: Arc::clone(&queue),
+            completions: Arc::new(ResponseQueue::new(net.waker()?)),
+            connections: Arc::default(),
+        };
+        let pool = Pool::start(config.workers, config.batch_workers, &crew)?;
+        let sessions = ServiceSessions {
+            service: Arc::clone(&service),
+            connections: Arc::clone(&crew.connections),
+        };
+        let is_quick = move |request: &[u8]| catch(|| service.is_quick(request)).unwrap_or(false);
         let mut reactor = Reactor::new(
             &config,
             net,
-            codec,
-            is_quick,
+            Protocol {
+                codec,
+                is_quick: Box::new(is_quick),
+                sessions: Box::new(sessions),
+            },
             Arc::clone(&queue),
-            completions,
+            crew.completions,
         );
         let listeners = reactor.net_mut().listen(bound)?;
         reactor.start_accepting(listeners);

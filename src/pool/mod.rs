@@ -15,7 +15,7 @@ mod worker;
 pub use parking::Parking;
 pub use response_queue::ResponseQueue;
 pub use work_queue::{PATIENCE, Popped, Pushed, Slotted, Taker, WorkQueue};
-pub use worker::Pool;
+pub use worker::{Crew, Pool};
 
 use crate::task::Task;
 

@@ -6,13 +6,16 @@
 
 use super::batch_scheduling::become_batch;
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
-use crate::codec::{Broken, Codec, Guarded, NotOneResponse, Outcome, Refusal};
-use crate::handler::{Handler, Response};
+use crate::codec::{Broken, Guarded, NotOneResponse, Outcome, Refusal};
+use crate::connections::Connections;
+use crate::handler::Response;
 use crate::log::{error, trace};
 use crate::panics::catch;
-use crate::task::{Completion, Outcomes, QUICK_LIMIT, Task};
+use crate::service::{Request, Service};
+use crate::task::{Completion, ConnectionId, Outcomes, QUICK_LIMIT, Task};
+use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 use tracing::{Level, enabled};
@@ -31,50 +34,62 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    /// Starts `workers` threads named `worker-0`, `worker-1`, …; `batch_workers` is that of
-    /// [`Config`](crate::Config).
+    /// Starts `workers` threads named `worker-0`, `worker-1`, …, and what each owns;
+    /// `batch_workers` is that of [`Config`](crate::Config).
     ///
     /// # Errors
-    /// When the system gives no more threads; those started by then have ended again.
-    pub fn start<H: Handler>(
+    /// When the system gives no more threads, or a worker cannot be started; the others have ended
+    /// again.
+    pub fn start<S: Service>(
         workers: usize,
         batch_workers: bool,
-        handler: &Arc<H>,
-        codec: &Arc<dyn Codec>,
-        queue: &Arc<WorkQueue<Task>>,
-        completions: &Arc<ResponseQueue<Completion>>,
+        crew: &Crew<S>,
     ) -> io::Result<Pool> {
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
-            queue: Arc::clone(queue),
+            queue: Arc::clone(&crew.queue),
         };
+        let cannot = |number: usize, kind, cause: &dyn fmt::Display| {
+            let error = format!("cannot start worker {} of {workers}: {cause}", number + 1);
+            io::Error::new(kind, error)
+        };
+        let (report, reports) = mpsc::channel();
         for number in 0..workers {
-            let (handler, codec) = (Arc::clone(handler), Arc::clone(codec));
-            let (tasks, completions) = (Arc::clone(queue), Arc::clone(completions));
+            let (crew, report) = (crew.clone(), report.clone());
             let work = move || {
-                let _guard = DeathGuard(&completions);
+                let _guard = DeathGuard(&crew.completions);
                 if batch_workers {
                     become_batch();
                 }
-                let worker = Worker {
+                let mut worker = Worker {
                     number,
-                    handler: &*handler,
-                    codec: Guarded::new(codec),
-                    taker: Taker::new(&tasks),
-                    completions: &completions,
+                    crew: &crew,
+                    taker: Taker::new(&crew.queue),
+                    state: None,
                 };
-                worker.work();
+                let started = worker.start();
+                let is_started = started.is_ok();
+                // Nobody listens if another one could not be started.
+                drop(report.send((number, started)));
+                drop(report);
+                if is_started {
+                    worker.work();
+                }
             };
-            match thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(work)
-            {
+            let name = format!("worker-{number}");
+            match thread::Builder::new().name(name).spawn(work) {
                 Ok(thread) => pool.threads.push(thread),
                 Err(cause) => {
                     pool.join();
-                    let error = format!("cannot start worker {} of {workers}: {cause}", number + 1);
-                    return Err(io::Error::new(cause.kind(), error));
+                    return Err(cannot(number, cause.kind(), &cause));
                 }
+            }
+        }
+        drop(report);
+        for (number, started) in reports {
+            if let Err(cause) = started {
+                pool.join();
+                return Err(cannot(number, io::ErrorKind::Other, &cause));
             }
         }
         Ok(pool)
@@ -108,37 +123,84 @@ impl Drop for DeathGuard<'_> {
     }
 }
 
-struct Worker<'a, H> {
-    number: usize,
-    handler: &'a H,
-    codec: Guarded,
-    taker: Taker<Task>,
-    completions: &'a ResponseQueue<Completion>,
+/// What all workers of a pool share.
+#[derive(Debug)]
+pub struct Crew<S> {
+    pub(crate) service: Arc<S>,
+    pub(crate) codec: Guarded,
+    /// Where tasks come from.
+    pub(crate) queue: Arc<WorkQueue<Task>>,
+    /// Where completions go.
+    pub(crate) completions: Arc<ResponseQueue<Completion>>,
+    pub(crate) connections: Arc<Connections>,
 }
 
-impl<H: Handler> Worker<'_, H> {
+impl<S> Clone for Crew<S> {
+    fn clone(&self) -> Crew<S> {
+        Crew {
+            service: Arc::clone(&self.service),
+            codec: self.codec.clone(),
+            queue: Arc::clone(&self.queue),
+            completions: Arc::clone(&self.completions),
+            connections: Arc::clone(&self.connections),
+        }
+    }
+}
+
+struct Worker<'a, S: Service> {
+    number: usize,
+    crew: &'a Crew<S>,
+    taker: Taker<Task>,
+    /// None before the start, and after a panic.
+    state: Option<S::Worker>,
+}
+
+impl<S: Service> Worker<'_, S> {
+    /// Makes what this worker owns.
+    fn start(&mut self) -> Result<(), String> {
+        let started = catch(|| self.crew.service.start(self.number));
+        let started = started.map_err(|panic| format!("it panicked: {panic}"))?;
+        self.state = Some(started.map_err(|cause| cause.to_string())?);
+        Ok(())
+    }
+
     fn work(mut self) {
         while let Some(Popped { task, made_room }) = self.taker.pop() {
             if made_room {
                 // The loop waits for these slots: tell it now, not when the task is done.
-                self.completions.announce();
+                self.crew.completions.announce();
             }
-            self.completions.push(self.complete(task));
-            self.completions.announce();
+            let completion = self.complete(task);
+            self.crew.completions.push(completion);
+            self.crew.completions.announce();
+        }
+        self.drop_state();
+    }
+
+    /// Drops what this worker owns; that may be somebody else's code, too.
+    fn drop_state(&mut self) {
+        let state = self.state.take();
+        if let Err(panic) = catch(|| drop(state)) {
+            error!(
+                worker = self.number,
+                panic, "what the worker owned panicked"
+            );
         }
     }
 
-    fn complete(&self, task: Task) -> Completion {
+    fn complete(&mut self, task: Task) -> Completion {
         let started_at = Instant::now();
         let Task { connection, run } = task;
+        let codec = &self.crew.codec;
         let mut responses = Responses {
             bytes: Vec::with_capacity(run.frames.len()),
             outcomes: Outcomes::default(),
             is_last: false,
         };
-        for (sequence, frame) in run.span.sequences().zip(self.codec.frames(&run.frames)) {
+        for (sequence, frame) in run.span.sequences().zip(codec.frames(&run.frames)) {
             trace!(conn = %connection, seq = %sequence, worker = self.number, "started");
-            if let Err(fault) = self.answer(frame, &mut responses) {
+            let context = (connection, run.framed_at);
+            if let Err(fault) = self.answer(frame, context, &mut responses) {
                 let Fault { what, panic } = fault;
                 error!(conn = %connection, seq = %sequence, worker = self.number, panic, "{what}");
             }
@@ -163,24 +225,27 @@ impl<H: Handler> Worker<'_, H> {
             is_last: responses.is_last,
             started_at,
             finished_at,
-            overrun: is_overrun.then(|| self.operation_name(&run.frames)),
+            overrun: is_overrun.then(|| operation_name(codec, &run.frames)),
         }
     }
 
     /// Appends the response to one request: the handler's, or after a fault that there was one.
     /// Where the codec is broken there is none, and the connection closes.
     fn answer(
-        &self,
+        &mut self,
         frame: Result<(&[u8], &[u8]), Broken>,
+        (connection, framed_at): (ConnectionId, Instant),
         responses: &mut Responses,
     ) -> Result<(), Fault> {
         let start = responses.bytes.len();
         let outcome = frame.and_then(|(frame, payload)| {
-            let outcome = self.handle(frame, payload, responses)?;
+            let connections = &self.crew.connections;
+            let request = Request::new(payload, connection, framed_at, connections);
+            let outcome = self.handle(frame, &request, responses)?;
             if outcome.is_err() {
                 responses.bytes.truncate(start);
                 let out = &mut responses.bytes;
-                self.codec.refuse(Refusal::Internal, frame, out)?;
+                self.crew.codec.refuse(Refusal::Internal, frame, out)?;
             }
             Ok(outcome)
         });
@@ -207,39 +272,49 @@ impl<H: Handler> Worker<'_, H> {
         Ok(())
     }
 
-    /// Runs the handler, and ends what it has written as one response.
+    /// Runs the service, and ends what it has written as one response.
     fn handle(
-        &self,
+        &mut self,
         frame: &[u8],
-        payload: &[u8],
+        request: &Request<'_>,
         responses: &mut Responses,
     ) -> Result<Result<Outcome, Fault>, Broken> {
+        if self.state.is_none()
+            && let Err(cause) = self.start()
+        {
+            return Ok(Err(Fault {
+                what: "the worker cannot be started again",
+                panic: Some(cause),
+            }));
+        }
+        let state = self.state.as_mut().expect("it was started just now");
         let start = responses.bytes.len();
-        self.codec.begin(frame, &mut responses.bytes)?;
+        self.crew.codec.begin(frame, &mut responses.bytes)?;
         let mut response = Response::new(&mut responses.bytes);
-        let handled = catch(|| self.handler.handle(payload, &mut response));
+        let handled = catch(|| self.crew.service.handle(state, request, &mut response));
         responses.is_last = response.is_last();
         if let Err(text) = handled {
+            self.drop_state();
             return Ok(Err(Fault {
                 what: "the handler panicked",
                 panic: Some(text),
             }));
         }
-        let outcome = self.codec.finish(frame, &mut responses.bytes, start)?;
+        let outcome = self.crew.codec.finish(frame, &mut responses.bytes, start)?;
         Ok(outcome.map_err(|NotOneResponse(what)| Fault { what, panic: None }))
     }
+}
 
-    /// What the first of some requests seems to ask for, fit for a line of the log: its first
-    /// word, escaped and shortened.
-    fn operation_name(&self, frames: &[u8]) -> Box<str> {
-        const SHOWN_BYTES: usize = 32;
-        let first = self.codec.frames(frames).next();
-        let (_, payload) = first.and_then(Result::ok).unwrap_or_default();
-        let word = payload.split(|byte| *byte == b' ').next();
-        let word = word.unwrap_or_default();
-        let shown = &word[..word.len().min(SHOWN_BYTES)];
-        shown.escape_ascii().to_string().into()
-    }
+/// What the first of some requests seems to ask for, fit for a line of the log: its first word,
+/// escaped and shortened.
+fn operation_name(codec: &Guarded, frames: &[u8]) -> Box<str> {
+    const SHOWN_BYTES: usize = 32;
+    let first = codec.frames(frames).next();
+    let (_, payload) = first.and_then(Result::ok).unwrap_or_default();
+    let word = payload.split(|byte| *byte == b' ').next();
+    let word = word.unwrap_or_default();
+    let shown = &word[..word.len().min(SHOWN_BYTES)];
+    shown.escape_ascii().to_string().into()
 }
 
 /// What becomes of the requests of one task.
@@ -271,8 +346,18 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn lines() -> Arc<dyn Codec> {
-        Arc::new(Lines::new(65_536))
+    fn crew<S: Service>(
+        service: S,
+        queue: &Arc<WorkQueue<Task>>,
+        completions: &Arc<ResponseQueue<Completion>>,
+    ) -> Crew<S> {
+        Crew {
+            service: Arc::new(service),
+            codec: Guarded::new(Arc::new(Lines::new(65_536))),
+            queue: Arc::clone(queue),
+            completions: Arc::clone(completions),
+            connections: Arc::default(),
+        }
     }
 
     /// A task of these requests, the first of which is `first`.
@@ -308,15 +393,14 @@ mod tests {
     }
 
     impl Bench {
-        fn new<H: Handler>(workers: usize, handler: H) -> Bench {
+        fn new<S: Service>(workers: usize, handler: S) -> Bench {
             let queue = Arc::new(WorkQueue::new(2000, QueueOrder::Fair));
             let (wake, wakes) = mpsc::channel();
             let completions = Arc::new(ResponseQueue::new(move || {
                 wake.send(()).expect("the test listens")
             }));
-            let handler = Arc::new(handler);
-            let pool = Pool::start(workers, false, &handler, &lines(), &queue, &completions)
-                .expect("a few threads");
+            let crew = crew(handler, &queue, &completions);
+            let pool = Pool::start(workers, false, &crew).expect("a few threads");
             Bench {
                 pool,
                 queue,
@@ -420,8 +504,8 @@ mod tests {
             assert!(*wakes > 1, "as arranged");
             reported.send(()).expect("the test listens");
         }));
-        let pool = Pool::start(1, false, &Arc::new(handler), &lines(), &queue, &responses)
-            .expect("a thread");
+        let pool = Pool::start(1, false, &crew(handler, &queue, &responses));
+        let pool = pool.expect("a thread");
         assert!(responses.park() && !responses.has_death());
         queue.push(Instant::now(), [task(0, 1, false, &["OK"])]);
         reports.recv_timeout(PATIENCE).expect("the loop is woken");

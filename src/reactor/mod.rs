@@ -25,6 +25,7 @@ use overload::Overload;
 use shutdown::Stage;
 pub use shutdown::{StopReason, Stopper};
 use sockets::Sockets;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,8 +40,36 @@ const SUBMIT_REQUESTS: usize = 32;
 /// What one read takes at most, from one buffer that all connections share.
 const READ_CHUNK_BYTES: usize = 65_536;
 
+/// Is told of connections.
+pub trait Sessions: Send {
+    /// A connection was accepted; `false` closes it.
+    fn opened(&self, id: ConnectionId, peer: SocketAddr) -> bool;
+
+    /// A connection has gone.
+    fn closed(&self, id: ConnectionId);
+
+    /// The server has ended, with whatever connections there are.
+    fn ended(&self);
+}
+
+/// What a server serves.
+pub struct Protocol {
+    /// How requests and responses are told apart.
+    pub codec: Arc<dyn Codec>,
+    /// Which requests may share a run.
+    pub is_quick: IsQuick,
+    /// What is told of connections.
+    pub sessions: Box<dyn Sessions>,
+}
+
+impl fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Protocol");
+        shown.field("codec", &self.codec).finish_non_exhaustive()
+    }
+}
+
 /// Sockets, poll and timers around an [`Engine`].
-#[derive(Debug)]
 pub struct Reactor<N: Net> {
     net: N,
     /// What the last poll said; empty between two ticks.
@@ -56,6 +85,7 @@ pub struct Reactor<N: Net> {
     sockets: Sockets<N::Stream>,
     buffer: Box<[u8]>,
     engine: Engine,
+    sessions: Box<dyn Sessions>,
     queue: Arc<WorkQueue<Task>>,
     /// Tasks on their way to the queue; empty between two submits.
     tasks: Vec<Task>,
@@ -69,17 +99,29 @@ pub struct Reactor<N: Net> {
     reports: Reports,
 }
 
+impl<N: Net> fmt::Debug for Reactor<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<N: Net> Reactor<N> {
     /// A reactor without connections.
     pub fn new(
         config: &Config,
         net: N,
-        codec: Arc<dyn Codec>,
-        is_quick: IsQuick,
+        protocol: Protocol,
         queue: Arc<WorkQueue<Task>>,
         completions: Arc<ResponseQueue<Completion>>,
     ) -> Reactor<N> {
         let now = net.now();
+        let Protocol {
+            codec,
+            is_quick,
+            sessions,
+        } = protocol;
         Reactor {
             net,
             events: Vec::new(),
@@ -92,6 +134,7 @@ impl<N: Net> Reactor<N> {
             sockets: Sockets::new(),
             buffer: vec![0; READ_CHUNK_BYTES].into(),
             engine: Engine::new(config.clone(), codec, is_quick),
+            sessions,
             queue,
             tasks: Vec::new(),
             room: config.queue,
@@ -138,6 +181,7 @@ impl<N: Net> Reactor<N> {
             let wait = self.park();
             self.tick(wait)?;
             if let Some(reason) = self.stop_reason() {
+                self.sessions.ended();
                 return Ok(reason);
             }
         }
@@ -260,11 +304,17 @@ impl<N: Net> Reactor<N> {
                 "the connection limit is reached; new connections are refused"
             );
         }
+        if !is_refused && !self.sessions.opened(id, peer) {
+            debug!(conn = %id, %peer, "turned away");
+            self.engine.remove(id, now, "turned away");
+            return self.net.close(stream);
+        }
         if let Err(cause) = self.net.register(&mut stream, id) {
             if self.unserved_warnings.allows(now) {
                 warn!(%peer, %cause, "connection not served");
             }
             self.engine.remove(id, now, "not registered");
+            self.sessions.closed(id);
             return self.net.close(stream);
         }
         debug!(conn = %id, %peer, "opened");

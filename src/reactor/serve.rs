@@ -92,6 +92,7 @@ impl<N: Net> Reactor<N> {
             self.net.close(stream);
         }
         let removed = self.engine.remove(id, now, why);
+        self.sessions.closed(id);
         if removed.is_some_and(|removed| removed.has_submitted) {
             let withdrawn = self.queue.discard(id.slot(), |task| task.connection == id);
             let requests = withdrawn.iter().map(|task| task.run.span.requests).sum();

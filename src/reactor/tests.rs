@@ -22,13 +22,30 @@ fn reactor(config: Config) -> (Reactor<MioNet>, SocketAddr) {
     let net = MioNet::new(config.stop_signals).expect("descriptors");
     let completions = Arc::new(ResponseQueue::new(net.waker().expect("descriptors")));
     let codec = Arc::new(Lines::new(config.max_line));
-    let is_quick = Box::new(|_: &[u8]| false);
-    let mut reactor = Reactor::new(&config, net, codec, is_quick, queue, completions);
+    let protocol = Protocol {
+        codec,
+        is_quick: Box::new(|_| false),
+        sessions: Box::new(Nobody),
+    };
+    let mut reactor = Reactor::new(&config, net, protocol, queue, completions);
     let bound = Bound::bind("127.0.0.1", 0, config.socket_buffer).expect("a free port");
     let address = bound.addresses()[0];
     let listeners = reactor.net_mut().listen(bound);
     reactor.start_accepting(listeners.expect("nobody else listens there"));
     (reactor, address)
+}
+
+/// Is told of connections, and does not care.
+struct Nobody;
+
+impl Sessions for Nobody {
+    fn opened(&self, _: ConnectionId, _: SocketAddr) -> bool {
+        true
+    }
+
+    fn closed(&self, _: ConnectionId) {}
+
+    fn ended(&self) {}
 }
 
 fn tick(reactor: &mut Reactor<MioNet>) {

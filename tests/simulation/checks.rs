@@ -11,6 +11,7 @@ use super::{Oracle, Run, TRACE_STEPS, Worker, World};
 use reactor_pool::engine::{Action, Engine, Kernel, Unfinished};
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,11 @@ impl Life {
         engine.check_invariants();
         world.check_connections(engine);
         world.check_numbers(engine);
+        let known = world.peers.iter().filter_map(|peer| peer.accepted.as_ref());
+        let served = known.filter(|(_, oracle)| !oracle.is_refused);
+        let served: BTreeSet<_> = served.map(|(id, _)| *id).collect();
+        let open = self.open.lock().expect("no panic");
+        assert_eq!(*open, served, "what is told of connections");
         if !is_tick_due && self.reactor.stop_reason().is_none() {
             let deadline = engine.next_deadline();
             world.check_asleep(next_due, deadline);

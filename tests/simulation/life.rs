@@ -10,17 +10,37 @@ use super::{Summary, Trace, World};
 use crate::answers;
 use reactor_pool::codec::Lines;
 use reactor_pool::net::Wait;
-use reactor_pool::reactor::{Reactor, StopReason};
+use reactor_pool::reactor::{Protocol, Reactor, Sessions, StopReason};
+use reactor_pool::task::ConnectionId;
 use std::cell::{RefCell, RefMut};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub(crate) struct Life {
     pub(super) reactor: Reactor<SimNet>,
     world: Rc<RefCell<World>>,
+    /// What the reactor has told of connections.
+    pub(super) open: Arc<Mutex<BTreeSet<ConnectionId>>>,
     /// How long the poll sleeps.
     wait: Wait,
+}
+
+/// Is told of connections.
+struct OpenConnections(Arc<Mutex<BTreeSet<ConnectionId>>>);
+
+impl Sessions for OpenConnections {
+    fn opened(&self, id: ConnectionId, _: SocketAddr) -> bool {
+        self.0.lock().expect("no panic").insert(id)
+    }
+
+    fn closed(&self, id: ConnectionId) {
+        self.0.lock().expect("no panic").remove(&id);
+    }
+
+    fn ended(&self) {}
 }
 
 impl Life {
@@ -33,12 +53,20 @@ impl Life {
         let world = Rc::new(RefCell::new(world));
         let codec = Arc::new(Lines::new(config.max_line));
         let net = SimNet(Rc::clone(&world));
-        let mut reactor = Reactor::new(&config, net, codec, is_quick, queue, completions);
+        let open = Arc::default();
+        let sessions = Box::new(OpenConnections(Arc::clone(&open)));
+        let protocol = Protocol {
+            codec,
+            is_quick,
+            sessions,
+        };
+        let mut reactor = Reactor::new(&config, net, protocol, queue, completions);
         reactor.start_accepting(1);
         let wait = reactor.park();
         Life {
             reactor,
             world,
+            open,
             wait,
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! Rule: bytes leave in the order in which they came, and the memory follows what is unsent.
 
-use super::order::{Leaving, give_back};
+use super::order::{Leaving, give_back, push_lean};
 use crate::task::Span;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -68,11 +68,14 @@ impl Outbox {
                 note.span.requests += span.requests;
                 note.end = end;
             }
-            _ => self.notes.push_back(Note {
-                span,
-                framed_at,
-                end,
-            }),
+            _ => {
+                let note = Note {
+                    span,
+                    framed_at,
+                    end,
+                };
+                push_lean(&mut self.notes, note);
+            }
         }
     }
 

@@ -1,0 +1,71 @@
+//! Which connections are open, for workers that ask.
+//!
+//! Knows ids and peers; no sockets and no requests.
+//!
+//! Rule: the event loop writes, workers read, and nobody holds the lock for longer than that.
+
+use crate::task::ConnectionId;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    open: Mutex<HashMap<ConnectionId, SocketAddr>>,
+    /// The server has ended, whoever is still connected. Written once, by the event loop.
+    has_ended: AtomicBool,
+}
+
+impl Connections {
+    pub(crate) fn open(&self, id: ConnectionId, peer: SocketAddr) {
+        self.lock().insert(id, peer);
+    }
+
+    /// Whether it was open.
+    pub(crate) fn close(&self, id: ConnectionId) -> bool {
+        self.lock().remove(&id).is_some()
+    }
+
+    /// None is open any more, as far as workers care.
+    pub(crate) fn end(&self) {
+        // Relaxed: nothing is read on account of it.
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// The address of the other side, while the connection is open.
+    pub(crate) fn peer(&self, id: ConnectionId) -> Option<SocketAddr> {
+        self.lock().get(&id).copied()
+    }
+
+    pub(crate) fn is_gone(&self, id: ConnectionId) -> bool {
+        self.has_ended.load(Ordering::Relaxed) || !self.lock().contains_key(&id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, SocketAddr>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_gone_once_it_is_closed_or_the_server_has_ended() {
+        let connections = Connections::default();
+        let [one, other] = [1, 2].map(|serial| ConnectionId::new(serial, 0));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        connections.open(one, peer);
+        assert_eq!(
+            (connections.peer(one), connections.peer(other)),
+            (Some(peer), None)
+        );
+        assert!(!connections.is_gone(one) && connections.is_gone(other));
+        assert!(connections.close(one) && !connections.close(one));
+        assert!(connections.is_gone(one));
+        connections.open(other, peer);
+        connections.end();
+        assert!(connections.is_gone(other) && connections.peer(other).is_some());
+    }
+}
