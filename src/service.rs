@@ -55,10 +55,10 @@ impl<'a> Request<'a> {
         self.framed_at.elapsed()
     }
 
-    /// Whether nobody waits for the response any more: the connection was reset, or closed for want of
-    /// progress, or the server has given up waiting at its stop. Long work asks now and then, and
-    /// ends early; what it then responds is dropped. A client that has only shut its sending side
-    /// still waits.
+    /// Whether nobody waits for the response any more: the connection was reset, or closed for
+    /// want of progress, or the server has given up waiting at its stop. Long work asks now and
+    /// then, and ends early; what it then responds is dropped. A client that has only shut its
+    /// sending side still waits.
     pub fn is_gone(&self) -> bool {
         self.connections.is_gone(self.connection)
     }
@@ -88,8 +88,8 @@ impl<'a> Request<'a> {
 /// }
 /// ```
 pub trait Service: Send + Sync + 'static {
-    /// What one worker owns, such as a database connection or a buffer. It is made, used and dropped
-    /// in the worker's thread, so it need be neither `Send` nor `Sync`.
+    /// What one worker owns, such as a database connection or a buffer. It is made, used and
+    /// dropped in the worker's thread, so it need be neither `Send` nor `Sync`.
     type Worker: 'static;
 
     /// Makes what the worker of that number owns, from 0. Called in its thread before
@@ -97,8 +97,8 @@ pub trait Service: Send + Sync + 'static {
     /// [`Service::handle`], before the next request.
     ///
     /// # Errors
-    /// Whatever keeps the worker from starting: the bind fails with it. After a panic, requests are
-    /// answered with an internal error until a start succeeds.
+    /// Whatever keeps the worker from starting: the bind fails with it. After a panic, requests
+    /// are answered with an internal error until a start succeeds.
     fn start(&self, worker: usize) -> Result<Self::Worker, Box<dyn Error + Send + Sync>>;
 
     /// Answers one request, as [`Handler::handle`] does.
@@ -110,14 +110,15 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
-    /// A connection was accepted; `false` closes it without a word. Called by the event loop, which
-    /// waits for it: take a decision, and return. A panic counts as `false`.
+    /// A connection was accepted; `false` closes it without a word. Called by the event loop,
+    /// which waits for it: take a decision, and return. A panic counts as `false`.
     fn opened(&self, connection: ConnectionId, peer: SocketAddr) -> bool {
         let _ = (connection, peer);
         true
     }
 
-    /// A connection that was opened has gone; requests of it may still run. Called by the event loop.
+    /// A connection that was opened has gone; requests of it may still run. Called by the event
+    /// loop.
     fn closed(&self, connection: ConnectionId) {
         let _ = connection;
     }
