@@ -79,6 +79,10 @@ impl Life {
         }
         assert!(self.world().peers.is_empty(), "it does not come to an end");
         assert!(self.reactor.engine().is_empty());
+        assert!(
+            !self.reactor.engine().has_submitted(),
+            "promise 9: a request still runs"
+        );
         assert_eq!(self.reactor.engine().stats().buffered.now, 0);
         self.check_stop_reason();
     }
