@@ -108,7 +108,9 @@ impl Net for SimNet {
     }
 
     fn note_tasks(&mut self, tasks: &[Task]) {
-        self.world().queue_tasks(tasks);
+        let mut world = self.world();
+        world.workers_go_on();
+        world.queue_tasks(tasks);
     }
 }
 
@@ -209,6 +211,13 @@ impl World {
             1 | 2 => self.worker_acts(),
             3 => self.set_clock(self.now + Duration::from_micros(300)),
             _ => {}
+        }
+    }
+
+    /// Between the moment at which the loop knows how many slots are free and that at which it fills them.
+    fn workers_go_on(&mut self) {
+        if !self.ending && self.random.percent(20) {
+            self.worker_acts();
         }
     }
 
