@@ -87,8 +87,11 @@ impl Net for SimNet {
         let mut world = self.world();
         let is_stop_pass = world.is_stop_pass();
         let socket = &mut world.peer(*stream).socket;
-        // The last pass believes this, and no edges.
-        socket.readable |= is_stop_pass && socket.unread() > 0;
+        if is_stop_pass {
+            // The last pass believes this, and no edges.
+            socket.readable |= socket.unread() > 0;
+            socket.left_to_stop = Some(socket.unread());
+        }
         socket.unread()
     }
 
@@ -140,16 +143,20 @@ impl World {
         self.note(|| "tick".to_owned());
         self.woken.store(false, Ordering::Relaxed);
         self.tick_at = None;
-        if std::mem::take(&mut self.listener_edge) {
-            self.listener_ready = true;
-            events.push(Event::Connect(0));
-        }
+        self.connects_before_tick = self.connects;
+        self.has_closed_at_stop = false;
         let withheld = if self.ending {
             0
         } else {
             self.settings.withheld
         };
+        if self.listener_edge && !self.random.percent(withheld) {
+            self.listener_edge = false;
+            self.listener_ready = true;
+            events.push(Event::Connect(0));
+        }
         for peer in &mut self.peers {
+            peer.socket.left_to_stop = None;
             let Some((id, _)) = peer.accepted else {
                 continue;
             };
@@ -340,6 +347,7 @@ impl World {
 
     fn close(&mut self, stream: Stream) {
         let budget_spent = self.is_budget_spent();
+        self.has_closed_at_stop |= self.is_stop_pass();
         let at = self
             .peers
             .iter()
@@ -371,10 +379,41 @@ impl World {
     fn stop(&mut self) {
         self.note(|| "stop".to_owned());
         let now = self.tick_at();
+        self.check_last_pass();
         self.stopping = true;
         self.looked_at.clear();
         self.peers.retain(|peer| peer.accepted.is_some());
         self.oracles_mut().for_each(|(_, oracle)| oracle.stop(now));
+    }
+
+    /// Promise 9: what had arrived when the tick began has been accepted, and has been read as far as
+    /// the bounds allow.
+    fn check_last_pass(&mut self) {
+        let is_paused = self
+            .accept_paused_until
+            .is_some_and(|until| until > self.tick_at());
+        let may_accept = !is_paused && self.may_accept() && !self.has_closed_at_stop;
+        let is_early = |peer: &&Peer| peer.client.number() <= self.connects_before_tick;
+        let early = self.peers.iter().filter(is_early);
+        let mut left = early.filter(|peer| peer.accepted.is_none());
+        assert!(
+            !may_accept || left.next().is_none(),
+            "promise 9: a connection had arrived, and is not accepted"
+        );
+        for peer in &mut self.peers {
+            let Some((id, oracle)) = &mut peer.accepted else {
+                continue;
+            };
+            let left = peer.socket.left_to_stop;
+            let left = left.unwrap_or_else(|| panic!("promise 9: {id:?} is not read once more"));
+            // Slots, and a budget that is free again, may come after its turn; so only who is owed
+            // nothing is sure to be read.
+            let action = oracle.next_action(peer.socket.readable, true);
+            assert!(
+                left == 0 || action != Action::Read,
+                "promise 9: {left} bytes of {id:?} had arrived, and are not read"
+            );
+        }
     }
 
     /// Slots are given, in this order.

@@ -34,6 +34,8 @@ pub(crate) struct Socket {
     pub(crate) writable: bool,
     short_reads_mislead: bool,
     pub(crate) failed: bool,
+    /// What the reactor has heard, before it stops, that there is to read, and has not read.
+    pub(crate) left_to_stop: Option<usize>,
 }
 
 pub(crate) enum Read {
@@ -61,6 +63,7 @@ impl Socket {
             writable: true,
             short_reads_mislead: false,
             failed: false,
+            left_to_stop: None,
         }
     }
 
@@ -169,6 +172,9 @@ impl Socket {
             };
         }
         let count = at_most.min(self.incoming.len());
+        if let Some(left) = &mut self.left_to_stop {
+            *left = left.saturating_sub(count);
+        }
         for (place, byte) in buffer.iter_mut().zip(self.incoming.drain(..count)) {
             *place = byte;
         }

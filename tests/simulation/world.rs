@@ -78,6 +78,7 @@ pub(crate) struct World {
     workers: Vec<Worker>,
     peers: Vec<Peer>,
     connects: u32,
+    connects_before_tick: u32,
     /// Connections of the backlog that the poll has not announced.
     listener_edge: bool,
     /// It has been announced, and not been found empty since.
@@ -92,6 +93,8 @@ pub(crate) struct World {
     looked_at: Vec<(net::Stream, usize)>,
     stop_asked: bool,
     stopping: bool,
+    /// The last pass has closed a connection, which may have left a place to one more.
+    has_closed_at_stop: bool,
     /// The clients behave, and readiness is not withheld any more.
     ending: bool,
     /// Of connections that have gone.
@@ -125,6 +128,7 @@ impl World {
             slots_given: 0,
             peers: Vec::new(),
             connects: 0,
+            connects_before_tick: 0,
             listener_edge: false,
             listener_ready: false,
             accept_paused_until: None,
@@ -134,6 +138,7 @@ impl World {
             looked_at: Vec::new(),
             stop_asked: false,
             stopping: false,
+            has_closed_at_stop: false,
             ending: false,
             gone: Counts::default(),
             steps: 0,
