@@ -63,12 +63,14 @@ impl Net for SimNet {
     fn receive(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
         let mut world = self.world();
         world.meanwhile();
+        world.may_be_interrupted()?;
         world.receive(*stream, buffer)
     }
 
     fn send(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
         let mut world = self.world();
         world.meanwhile();
+        world.may_be_interrupted()?;
         world.send(*stream, bytes)
     }
 
@@ -221,6 +223,14 @@ impl World {
         }
     }
 
+    /// A call that a signal interrupts is made again.
+    fn may_be_interrupted(&mut self) -> io::Result<()> {
+        match self.random.percent(1) {
+            true => Err(ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
+    }
+
     /// Between the moment at which the loop knows how many slots are free and that at which it fills them.
     fn workers_go_on(&mut self) {
         if !self.ending && self.random.percent(20) {
@@ -314,6 +324,10 @@ impl World {
         let peer = self.peer(stream);
         let (id, oracle) = peer.accepted.as_mut().expect("it was accepted");
         compare(*id, bytes, oracle.unsent());
+        assert!(
+            peer.socket.writable,
+            "{id:?} is written to, and is known to be full"
+        );
         let room = match peer.socket.write_room() {
             Err(()) => return Err(peer.lose()),
             Ok(0) => return Err(ErrorKind::WouldBlock.into()),
@@ -419,6 +433,10 @@ impl World {
     /// Slots are given, in this order.
     fn queue_tasks(&mut self, tasks: &[Task]) {
         let now = self.tick_at();
+        assert!(
+            !tasks.is_empty(),
+            "promise 4: there is a free slot, and nobody who waits has a turn"
+        );
         self.has_pushed = true;
         let pushed: Vec<_> = tasks.iter().map(Run::of).collect();
         for (turn, run) in pushed.iter().enumerate() {
