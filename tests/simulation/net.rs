@@ -159,11 +159,12 @@ impl World {
         }
         for peer in &mut self.peers {
             peer.socket.left_to_stop = None;
-            let Some((id, _)) = peer.accepted else {
+            let Some((id, oracle)) = &mut peer.accepted else {
                 continue;
             };
+            peer.must_be_read = oracle.must_be_read();
             if peer.socket.has_edges() && !self.random.percent(withheld) {
-                events.push(Event::Stream(id, peer.socket.tell_edges()));
+                events.push(Event::Stream(*id, peer.socket.tell_edges()));
             }
         }
     }
@@ -292,6 +293,7 @@ impl World {
             matches!(action, Action::Read | Action::Discard),
             "{id:?} is read, and should not be: {action:?} is right"
         );
+        oracle.is_read_due = false;
         let is_discarded = action == Action::Discard;
         let count = match peer.socket.read(buffer, at_most, is_discarded) {
             Read::Bytes(count) if is_discarded => {
@@ -472,7 +474,11 @@ impl World {
         }
         for peer in &mut self.peers {
             let unread = peer.socket.unread();
-            if let Some((_, oracle)) = &mut peer.accepted {
+            if let Some((id, oracle)) = &mut peer.accepted {
+                assert!(
+                    !(peer.must_be_read && oracle.must_be_read()),
+                    "promise 8: {id:?} is not read before it is called idle"
+                );
                 oracle.expire(unread, budget_spent, now);
             }
         }

@@ -104,6 +104,8 @@ pub(crate) struct Oracle {
     check_due: Option<Instant>,
     /// It is idle, unless so many bytes bring a request: they had come before that was judged.
     idle_unless: Option<usize>,
+    /// Nobody has tried to read it since that was judged.
+    pub(crate) is_read_due: bool,
     last_slot_at: Instant,
     /// Its end was read before the input was cut off.
     ended_by_client: bool,
@@ -147,6 +149,7 @@ impl Oracle {
             taken: 0,
             check_due: None,
             idle_unless: None,
+            is_read_due: false,
             last_slot_at: now,
             ended_by_client: false,
             cut_off: false,
@@ -361,12 +364,14 @@ impl Oracle {
         }
         let is_serving = self.phase == Phase::Serving;
         let is_idle = is_serving && self.idle_deadline().is_some_and(|by| by <= now);
+        self.is_read_due = false;
         if !is_idle {
             self.idle_unless = None;
         } else if self.may_bring_a_request(budget_spent) && self.idle_unless != Some(0) {
             // Promise 8: what has arrived is read before any deadline is judged.
             self.counts.read_before_idle += u64::from(unread > 0);
             self.idle_unless.get_or_insert(unread);
+            self.is_read_due = true;
         } else {
             self.counts.idle += 1;
             if self.unsent().is_empty() {
@@ -516,6 +521,12 @@ impl Oracle {
             return Action::Wait;
         }
         Action::Read
+    }
+
+    /// It is to be read before it is called idle, and nothing keeps it from being read.
+    pub(crate) fn must_be_read(&mut self) -> bool {
+        // A budget that is spent does not matter to who is owed nothing.
+        self.is_read_due && self.next_action(false, true) == Action::Read
     }
 
     /// When time has something to say at the latest.

@@ -37,6 +37,8 @@ struct Peer {
     accepted: Option<(ConnectionId, Oracle)>,
     /// The reactor has been told that the client has reset the connection.
     is_lost: bool,
+    /// It was to be read before it is called idle when the tick began.
+    must_be_read: bool,
 }
 
 /// What a run did.
@@ -195,6 +197,7 @@ impl World {
             socket,
             accepted: None,
             is_lost: false,
+            must_be_read: false,
         });
         self.listener_edge = true;
         self.steps += 1;
