@@ -214,13 +214,7 @@ impl World {
             is_full || self.waiting() == 0,
             "promise 4: a request waits beside a free slot"
         );
-        let parking = self.queue.parking();
-        let is_overdue = |(_, queued_at): &&(Run, Instant)| self.now - *queued_at > OVERDUE;
-        let overdue = self.queued.iter().filter(is_overdue).count();
-        assert!(
-            parking.parked() == 0 || overdue <= parking.woken(),
-            "promise 7: {overdue} tasks wait beside parked workers: {parking:?}"
-        );
+        self.check_overdue(self.now);
         let due = self.oracles().filter_map(Oracle::deadline).min();
         assert!(
             due.is_none() || armed.is_some_and(|armed| Some(armed) <= due),
@@ -238,6 +232,18 @@ impl World {
                 );
             }
         }
+    }
+
+    /// Promise 7: at that time no task has waited for too long beside a worker that sleeps.
+    pub(super) fn check_overdue(&self, at: Instant) {
+        let parking = self.queue.parking();
+        let is_overdue =
+            |(_, queued_at): &&(Run, Instant)| at.saturating_duration_since(*queued_at) > OVERDUE;
+        let overdue = self.queued.iter().filter(is_overdue).count();
+        assert!(
+            parking.parked() == 0 || overdue <= parking.woken(),
+            "promise 7: {overdue} tasks wait beside parked workers: {parking:?}"
+        );
     }
 
     fn begin_the_end(&mut self) {

@@ -469,6 +469,7 @@ impl World {
     /// A tick is over; the last that it did was to judge deadlines.
     pub(super) fn end_tick(&mut self) {
         let (now, budget_spent) = (self.tick_at(), self.is_budget_spent());
+        self.check_overdue(now);
         for (stream, unacknowledged) in std::mem::take(&mut self.looked_at) {
             self.peer(stream).accepted().1.looked(unacknowledged, now);
         }
