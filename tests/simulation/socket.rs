@@ -26,6 +26,8 @@ pub(crate) struct Socket {
     blocked: bool,
     /// What has changed and the poll has not said yet.
     edges: Readiness,
+    /// The client's system does not acknowledge the end of what the server sends.
+    pub(crate) is_end_ignored: bool,
     /// Urgent data has come: short reads mislead.
     pub(crate) is_urgent: bool,
 
@@ -58,6 +60,7 @@ impl Socket {
             server_shut: false,
             blocked: false,
             edges: Readiness::default(),
+            is_end_ignored: false,
             is_urgent: false,
             readable: false,
             writable: true,
@@ -145,10 +148,10 @@ impl Socket {
         self.incoming.len()
     }
 
-    /// The end of the stream is acknowledged with the last byte.
+    /// The end of the stream is acknowledged with the last byte, or never.
     pub(crate) fn unacknowledged(&self) -> usize {
         let outgoing = self.outgoing.len();
-        outgoing + usize::from(self.server_shut && outgoing > 0)
+        outgoing + usize::from(self.server_shut && (outgoing > 0 || self.is_end_ignored))
     }
 
     // The reactor's side.
