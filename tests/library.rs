@@ -5,12 +5,16 @@
 //!
 //! Rule: a handler can do no harm beyond its own answer, and every wait here has a deadline.
 
+#[path = "library/codecs.rs"]
+mod codecs;
 #[path = "library/harness.rs"]
 mod harness;
 #[path = "library/panics.rs"]
 mod panics;
 #[path = "library/quick.rs"]
 mod quick;
+#[path = "library/service.rs"]
+mod service;
 #[path = "library/signals.rs"]
 mod signals;
 

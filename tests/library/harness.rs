@@ -4,7 +4,8 @@
 //!
 //! Rule: every wait has a deadline.
 
-use reactor_pool::{Config, Handler, Response, Server, Stopper, Summary};
+use reactor_pool::codec::Codec;
+use reactor_pool::{Config, Handler, Response, Server, Service, Stopper, Summary};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, Once};
@@ -32,7 +33,24 @@ impl Running {
 
     /// As [`Running::start`], for what a closure cannot say.
     pub(crate) fn start_handler(config: Config, handler: impl Handler) -> Running {
-        let server = Server::bind("127.0.0.1", 0, config, handler).expect("a free port");
+        Running::start_service(config, handler)
+    }
+
+    pub(crate) fn start_service(config: Config, service: impl Service) -> Running {
+        Running::run(Server::bind("127.0.0.1", 0, config, service))
+    }
+
+    pub(crate) fn start_codec(
+        config: Config,
+        codec: impl Codec,
+        handler: impl Fn(&[u8], &mut Response<'_>) + Send + Sync + 'static,
+    ) -> Running {
+        let bound = Server::bind_with_codec("127.0.0.1", 0, config, codec, handler);
+        Running::run(bound)
+    }
+
+    fn run(bound: io::Result<Server>) -> Running {
+        let server = bound.expect("a free port");
         Running {
             address: server.local_addr(),
             stopper: server.stopper(),

@@ -59,9 +59,6 @@ impl Rules {
     }
 }
 
-/// What the log says of a connection whose codec has panicked, or said what cannot be right.
-const BROKEN: Event = Event::GiveUp("its codec is broken");
-
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
@@ -300,11 +297,12 @@ impl Connection {
         self.advance(rules, now, &mut Framed::default());
     }
 
-    /// Opens a place for a refusal.
+    /// Opens a place for a refusal. Where the codec has no words for it, it stays empty, and nothing
+    /// comes behind it.
     fn refuse(&mut self, why: Refusal, request: &[u8], rules: &Rules, now: Instant) {
         let mut response = Vec::new();
         if rules.codec.refuse(why, request, &mut response).is_err() {
-            self.change(BROKEN);
+            self.end_input();
         }
         self.order.open_answered(response, now);
     }
@@ -344,7 +342,7 @@ impl Connection {
         while !is_last && !self.is_output_full() && self.order.len() < config.max_inflight {
             let room = 2 * config.max_line - self.order.payload_bytes();
             let Ok(cut) = self.input.cut(&mut rest, room, codec) else {
-                self.change(BROKEN);
+                // What stands before the codec's mistake is answered.
                 is_last = true;
                 break;
             };
@@ -421,7 +419,7 @@ impl Connection {
         }
         if self.order.waiting() > 0 {
             self.progress.idle_unless = None;
-            let refused = self.refuse_overdue(rules, now);
+            let refused = self.refuse_overdue(rules, now, &mut framed);
             self.advance(rules, now, &mut framed);
             return (Expired::Refused(refused), framed);
         }
@@ -435,7 +433,7 @@ impl Connection {
     }
 
     /// Refuses the waiting requests whose time is over; says how many.
-    fn refuse_overdue(&mut self, rules: &Rules, now: Instant) -> usize {
+    fn refuse_overdue(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) -> usize {
         let mut refused = 0;
         while self
             .busy_deadline(&rules.config)
@@ -443,7 +441,8 @@ impl Connection {
             && let Some((span, outcome)) = self.order.refuse(&rules.codec)
         {
             if outcome.is_err() {
-                self.change(BROKEN);
+                framed.abandoned += self.order.end_after(span);
+                self.end_input();
             }
             refused += span.requests;
             trace_each(self.id, span, "refused: busy");
