@@ -14,6 +14,10 @@ use std::time::Instant;
 /// A run never grows past this; a single request may be longer.
 pub(in crate::engine) const RUN_BYTES: usize = 16_384;
 
+/// Room that a run gets when another request joins, so that it need not grow with each: more often
+/// than not others follow.
+const RUN_GROWTH_BYTES: usize = 256;
+
 /// All places that have been opened and not yet left to the outbox.
 #[derive(Debug)]
 pub(in crate::engine) struct Order {
@@ -161,6 +165,9 @@ impl Order {
             && let State::Waiting(frames) = &mut place.state
             && frames.len() + frame.len() <= RUN_BYTES
         {
+            if frames.capacity() - frames.len() < frame.len() {
+                frames.reserve(frame.len() + RUN_GROWTH_BYTES);
+            }
             frames.extend_from_slice(frame);
             place.span.requests += 1;
             place.payload_bytes += payload_bytes;
