@@ -10,7 +10,7 @@ use crate::check::failure::Sender;
 use crate::check::oracle;
 use crate::load::frame::{Frame, tagged_frame};
 use crate::load::plan::{Plan, Requests};
-use crate::load::template::{Exchange, Framing};
+use crate::load::template::{AnswerEnd, Exchange};
 use crate::load::workload::Workload;
 use crate::wire::{Limits, LineEnding};
 
@@ -134,11 +134,11 @@ impl Expectations {
         }
     }
 
-    /// How answers are told apart.
-    pub(crate) fn framing(&self) -> Framing {
+    /// Where answers end.
+    pub(crate) fn answer_end(&self) -> AnswerEnd {
         match &self.source {
-            Source::Protocol(_) => Framing::Lines,
-            Source::Template(exchange) => exchange.framing(),
+            Source::Protocol(_) => AnswerEnd::LineEnd,
+            Source::Template(exchange) => exchange.answer_end(),
         }
     }
 

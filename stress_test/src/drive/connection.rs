@@ -19,7 +19,7 @@ use crate::drive::client::lengths::Taken;
 use crate::drive::client::{Client, Next};
 use crate::drive::desk::{Desk, READ_BYTES};
 use crate::figures::latencies::Share;
-use crate::load::template::Framing;
+use crate::load::template::AnswerEnd;
 
 /// No new request is written out while so many bytes of earlier ones are unsent.
 const OUTBOX_BYTES: usize = 64 * 1024;
@@ -306,9 +306,9 @@ impl Connection {
                 Ok(count) => {
                     let now = Instant::now();
                     self.progress = now;
-                    match desk.expectations.framing() {
-                        Framing::Lines => self.take_lines(&buffer[..count], now, desk),
-                        Framing::Lengths => self.take_answers(&buffer[..count], now, desk),
+                    match desk.expectations.answer_end() {
+                        AnswerEnd::LineEnd => self.take_lines(&buffer[..count], now, desk),
+                        AnswerEnd::AsDue => self.take_answers(&buffer[..count], now, desk),
                     }
                     if count < READ_BYTES && !to_the_end {
                         break;

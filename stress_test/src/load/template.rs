@@ -27,16 +27,16 @@ pub(crate) struct Exchange {
     send: Template,
     /// Of answers that are lines, without the LF.
     expect: Template,
-    framing: Framing,
+    answer_end: AnswerEnd,
 }
 
-/// How one answer is told from the next.
+/// Where an answer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// Each ends with the next LF.
-    Lines,
-    /// Each has as many bytes as the one that is due.
-    Lengths,
+pub(crate) enum AnswerEnd {
+    /// Before the next LF.
+    LineEnd,
+    /// After as many bytes as the one that is due has.
+    AsDue,
 }
 
 impl Exchange {
@@ -47,21 +47,21 @@ impl Exchange {
             Template::parse(text).map_err(wrong)
         };
         let (send, mut expect) = (of("send", send)?, of("expect", expect)?);
-        let framing = if expect.cut_line_end() {
-            Framing::Lines
+        let answer_end = if expect.cut_line_end() {
+            AnswerEnd::LineEnd
         } else {
-            Framing::Lengths
+            AnswerEnd::AsDue
         };
         Ok(Self {
             send,
             expect,
-            framing,
+            answer_end,
         })
     }
 
-    /// How its answers are told apart.
-    pub(crate) fn framing(&self) -> Framing {
-        self.framing
+    /// Where its answers end.
+    pub(crate) fn answer_end(&self) -> AnswerEnd {
+        self.answer_end
     }
 
     /// What is sent.
@@ -368,17 +368,17 @@ mod tests {
 
     #[test]
     fn an_answer_with_one_lf_at_its_end_is_a_line() {
-        for (expect, framing, kept) in [
-            (r"OK {n}\n", Framing::Lines, "OK 7"),
-            (r"END\r\n", Framing::Lines, r"END\r"),
-            (r"\n", Framing::Lines, ""),
-            (r"$5\r\nhello\r\n", Framing::Lengths, r"$5\r\nhello\r\n"),
-            (r"\nx", Framing::Lengths, r"\nx"),
-            (r"\n{n}", Framing::Lengths, r"\n7"),
-            ("{n}", Framing::Lengths, "7"),
+        for (expect, answer_end, kept) in [
+            (r"OK {n}\n", AnswerEnd::LineEnd, "OK 7"),
+            (r"END\r\n", AnswerEnd::LineEnd, r"END\r"),
+            (r"\n", AnswerEnd::LineEnd, ""),
+            (r"$5\r\nhello\r\n", AnswerEnd::AsDue, r"$5\r\nhello\r\n"),
+            (r"\nx", AnswerEnd::AsDue, r"\nx"),
+            (r"\n{n}", AnswerEnd::AsDue, r"\n7"),
+            ("{n}", AnswerEnd::AsDue, "7"),
         ] {
             let exchange = Exchange::parse("x", expect).expect("a good template");
-            assert_eq!(exchange.framing(), framing, "{expect}");
+            assert_eq!(exchange.answer_end(), answer_end, "{expect}");
             let mut out = Vec::new();
             let (client, sequence) = (0, 7);
             let frame = Frame { client, sequence };
