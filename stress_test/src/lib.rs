@@ -13,7 +13,7 @@
 //! | `figures` | what it came to: the account of a run, and what follows | `check`, `load` |
 //! | `check` | what is right: the oracle, names of faults, a faulty server | `load` |
 //! | `load` | what is asked: the plan of a run, its requests and its timetable | |
-//! | `wire`, `random` | what oracle and load name in the same words; random numbers | |
+//! | `wire`, `random` | what the others name in the same words; random numbers | |
 //!
 //! The oracle may import `wire` only, so that it stays independent of what is asked, and nothing
 //! here imports the server's crate. Clients are pure state; their connections alone know sockets.
@@ -29,4 +29,4 @@ mod wire;
 
 pub use crate::check::faulty_server::{Fault, FaultyServer, STALL};
 pub use crate::command::main;
-pub use crate::wire::Limits;
+pub use crate::wire::{Framing, Limits};

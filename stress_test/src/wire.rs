@@ -1,39 +1,116 @@
-//! What both sides of the comparison name in the same words: the limits that a server was started
-//! with, how a line ends, a number in decimal.
+//! What both sides of the comparison name in the same words: what a server was started with that
+//! decides its answers, how a request ends, a length in front, a number in decimal.
 //!
 //! Knows no request and no answer.
 //!
 //! Rule: what is asked and what is right meet here and nowhere below.
 
-/// The limits of the server under test, which its error texts name.
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// What the server under test was started with that decides its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes of a request line, its ending not counted.
+    /// How its requests and responses are told apart.
+    pub framing: Framing,
+    /// The most bytes of a request, without its line ending or the length in front of it.
     pub max_line_bytes: usize,
     /// The longest SLEEP in milliseconds.
     pub max_sleep_ms: u32,
 }
 
-/// How a request line ends on the wire.
+/// How requests and responses are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// Each is a line.
+    #[default]
+    Lines,
+    /// Each has its length in front: four bytes, the most significant one first.
+    Length,
+}
+
+impl Framing {
+    /// How a request ends unless it is after a corner of its framing.
+    pub(crate) fn usual_ending(self) -> LineEnding {
+        match self {
+            Self::Lines => LineEnding::Lf,
+            Self::Length => LineEnding::None,
+        }
+    }
+
+    /// Where an answer ends.
+    pub(crate) fn answer_end(self) -> AnswerEnd {
+        match self {
+            Self::Lines => AnswerEnd::LineEnd,
+            Self::Length => AnswerEnd::Length,
+        }
+    }
+}
+
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lines => "lines",
+            Self::Length => "length",
+        })
+    }
+}
+
+/// Where an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AnswerEnd {
+    /// Before the next LF.
+    LineEnd,
+    /// Where the length in front of it says.
+    Length,
+    /// After as many bytes as the one that is due has.
+    AsDue,
+}
+
+/// How a request ends on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LineEnding {
     /// LF.
     Lf,
     /// CR LF.
     CrLf,
-    /// Nothing: the client shuts its sending side down inside the line.
+    /// None: its length stands in front of it.
+    None,
+    /// The client shuts its sending side down inside the request. If a length is to stand in front
+    /// of it, that length, or the beginning of one, is part of what is sent.
     Eof,
 }
 
 impl LineEnding {
-    /// The bytes that end the line.
-    pub(crate) fn bytes(self) -> &'static [u8] {
+    /// Makes the bytes from `start` on, a request or an answer, what is sent.
+    pub(crate) fn enclose(self, start: usize, bytes: &mut Vec<u8>) {
         match self {
-            Self::Lf => b"\n",
-            Self::CrLf => b"\r\n",
-            Self::Eof => b"",
+            Self::Lf => bytes.push(b'\n'),
+            Self::CrLf => bytes.extend_from_slice(b"\r\n"),
+            Self::None => {
+                let length = u32::try_from(bytes.len() - start);
+                insert_length(start, length.expect("no limit is above 16 MiB"), bytes);
+            }
+            Self::Eof => {}
         }
     }
+}
+
+/// A length in front has so many bytes.
+pub(crate) const LENGTH_BYTES: usize = size_of::<u32>();
+
+/// Puts `length` before the bytes from `start` on.
+pub(crate) fn insert_length(start: usize, length: u32, bytes: &mut Vec<u8>) {
+    bytes.splice(start..start, length.to_be_bytes());
+}
+
+/// The length that stands in front of `bytes`, and what follows it, unless it is incomplete.
+pub(crate) fn split_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    Some((u32::from_be_bytes(*length) as usize, rest))
 }
 
 /// Appends `number` in plain decimal.
@@ -49,4 +126,20 @@ pub(crate) fn append_decimal(text: &mut Vec<u8>, mut number: u64) {
         }
     }
     text.extend_from_slice(&digits[first..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_in_front_is_four_bytes_the_most_significant_first() {
+        let mut bytes = b"before".to_vec();
+        bytes.extend_from_slice(&[b'x'; 258]);
+        LineEnding::None.enclose(6, &mut bytes);
+        assert_eq!(&bytes[..12], b"before\0\0\x01\x02xx");
+        assert_eq!(split_length(&bytes[6..]), Some((258, &[b'x'; 258][..])));
+        assert_eq!(split_length(b"\0\0\0"), None);
+        assert_eq!(split_length(b"\0\0\0\0"), Some((0, &b""[..])));
+    }
 }

@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "check", "drive", "figures", "load", "output", "random", "wire",
         ],
     ),
-    ("drive", &["check", "figures", "load", "random"]),
+    ("drive", &["check", "figures", "load", "random", "wire"]),
     ("figures", &["check", "load", "wire"]),
     ("lib", &["check", "command", "wire"]),
     ("load", &["random", "wire"]),

@@ -10,9 +10,9 @@ use crate::check::failure::Sender;
 use crate::check::oracle;
 use crate::load::frame::{Frame, tagged_frame};
 use crate::load::plan::{Plan, Requests};
-use crate::load::template::{AnswerEnd, Exchange};
+use crate::load::template::Exchange;
 use crate::load::workload::Workload;
-use crate::wire::{Limits, LineEnding};
+use crate::wire::{AnswerEnd, Limits, LineEnding};
 
 /// An untagged answer (a digest) is looked for among so many of the last frames of each client.
 const SEARCHED_FRAMES: u32 = 256;
@@ -51,7 +51,7 @@ struct Protocol {
     of_hogs: Workload,
     clients: u32,
     limits: Limits,
-    /// Scratch: the request line that was written last.
+    /// Scratch: the request that was written last.
     request: Vec<u8>,
 }
 
@@ -123,8 +123,9 @@ impl Expectations {
         match &self.source {
             Source::Protocol(protocol) => {
                 let workload = protocol.workload(frame.client);
+                let start = outbox.len();
                 let ending = workload.append_request(frame, outbox);
-                outbox.extend_from_slice(ending.bytes());
+                ending.enclose(start, outbox);
                 ending == LineEnding::Eof
             }
             Source::Template(exchange) => {
@@ -137,7 +138,7 @@ impl Expectations {
     /// Where answers end.
     pub(crate) fn answer_end(&self) -> AnswerEnd {
         match &self.source {
-            Source::Protocol(_) => AnswerEnd::LineEnd,
+            Source::Protocol(protocol) => protocol.limits.framing.answer_end(),
             Source::Template(exchange) => exchange.answer_end(),
         }
     }
@@ -151,7 +152,7 @@ impl Expectations {
         }
     }
 
-    /// The right answer to `frame`, without the LF that ends a line.
+    /// The right answer to `frame`, without the LF that ends it or the length in front of it.
     pub(crate) fn answer(&mut self, frame: Frame) -> &[u8] {
         self.answer.clear();
         match &mut self.source {
@@ -213,6 +214,7 @@ mod tests {
     use super::*;
     use crate::load::plan::tests::plan;
     use crate::load::plan::{Load, Mix};
+    use crate::wire::Framing;
 
     fn sent(mix: Mix, frames: u32) -> Expectations {
         let mut expectations = Expectations::new(&plan(mix));
@@ -271,19 +273,22 @@ mod tests {
         assert_eq!(expectations.sender(3), Sender::Hog(0));
     }
 
-    #[test]
-    fn every_error_of_the_protocol_is_provoked_and_no_line_holds_a_line_end() {
+    /// How often each text of an answer to the last 100 requests of 20 clients occurs; each request
+    /// is shown to `look` with its number and its ending.
+    fn provoked(
+        framing: Framing,
+        mut look: impl FnMut(u32, &[u8], LineEnding),
+    ) -> HashMap<&'static str, u32> {
         let mut plan = plan(Mix::Errors);
         plan.load = Load::Frames(2000);
+        plan.limits.framing = framing;
         let workload = Workload::of_clients(&plan, Mix::Errors);
-        let mut counts: HashMap<&str, u32> = HashMap::new();
+        let mut counts = HashMap::new();
         for client in 0..20 {
             for sequence in 1900..2000 {
                 let mut line = Vec::new();
                 let ending = workload.append_request(Frame { client, sequence }, &mut line);
-                assert!(!line.contains(&b'\n'));
-                assert!(ending != LineEnding::Lf || !line.ends_with(b"\r"));
-                assert!(ending != LineEnding::Eof || (sequence == 1999 && !line.is_empty()));
+                look(sequence, &line, ending);
                 let mut answer = Vec::new();
                 oracle::append_answer(plan.limits, &line, ending, &mut answer);
                 let texts = [
@@ -291,16 +296,49 @@ mod tests {
                     "ERR empty request",
                     "ERR unknown op ",
                     "ERR SLEEP needs an integer from 0 to 10000",
-                    "ERR line too long (limit 1000 bytes)",
+                    TOO_LONG,
                     "ERR incomplete line",
                 ];
-                let text = texts
-                    .iter()
-                    .find(|text| answer.starts_with(text.as_bytes()));
+                let mut texts = texts.into_iter();
+                let text = texts.find(|text| answer.starts_with(text.as_bytes()));
                 *counts.entry(text.expect("a known text")).or_default() += 1;
             }
         }
+        counts
+    }
+
+    const TOO_LONG: &str = "ERR line too long (limit 1000 bytes)";
+
+    #[test]
+    fn every_error_of_the_protocol_is_provoked_and_no_line_holds_a_line_end() {
+        let counts = provoked(Framing::Lines, |sequence, line, ending| {
+            assert!(!line.contains(&b'\n') && ending != LineEnding::None);
+            assert!(ending != LineEnding::Lf || !line.ends_with(b"\r"));
+            assert!(ending != LineEnding::Eof || (sequence == 1999 && !line.is_empty()));
+        });
         assert_eq!(counts.len(), 6, "{counts:?}");
         assert!(counts.values().all(|&count| count >= 5), "{counts:?}");
+    }
+
+    #[test]
+    fn with_lengths_every_error_is_provoked_and_what_closes_the_connection_comes_last() {
+        let (mut with_line_ends, mut longest) = (0, 0);
+        let counts = provoked(Framing::Length, |sequence, request, ending| {
+            if ending == LineEnding::Eof {
+                assert!(sequence == 1999 && !request.is_empty());
+                return;
+            }
+            assert_eq!(ending, LineEnding::None);
+            with_line_ends += u32::from(request.contains(&b'\n') && request.contains(&b'\r'));
+            longest = longest.max(request.len());
+        });
+        assert_eq!(counts.len(), 6, "{counts:?}");
+        let closing = ["ERR incomplete line", TOO_LONG];
+        for (text, count) in counts {
+            let is_last = closing.contains(&text);
+            assert!(is_last || count >= 50, "{text}: {count}");
+        }
+        assert!(with_line_ends > 50, "{with_line_ends}");
+        assert_eq!(longest, 1000, "the longest that is no error is asked for");
     }
 }

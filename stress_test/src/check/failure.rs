@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Altered,
     /// No answer.
     Missing,
-    /// A line, or half a line, that nothing asked for.
+    /// An answer, or half an answer, that nothing asked for.
     Unexpected,
     /// Refused as busy more often than there are retries.
     Busy,

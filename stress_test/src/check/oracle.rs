@@ -1,13 +1,13 @@
-//! What a right server answers to a request line, written from docs/protocol.md.
+//! What a right server answers to a request, written from docs/protocol.md.
 //!
 //! Shares no code with the server and knows nothing of what is being sent or why: bytes in, the
 //! one right answer out. Only `ERR server busy`, which depends on load, is not its business.
 //!
-//! Rule: it errs on no side; whatever line it is given, it knows the answer to the byte.
+//! Rule: it errs on no side; whatever request it is given, it knows the answer to the byte.
 
 use sha2::{Digest, Sha256};
 
-use crate::wire::{Limits, LineEnding, append_decimal};
+use crate::wire::{Framing, Limits, LineEnding, append_decimal, split_length};
 
 /// The answer to a request that found no queue slot in time.
 pub(crate) const BUSY: &[u8] = b"ERR server busy";
@@ -17,10 +17,12 @@ pub(crate) const TOO_MANY_CONNECTIONS: &[u8] = b"ERR too many connections";
 /// Of an unknown operation, the answer names so many bytes at most.
 const SHOWN_NAME_BYTES: usize = 32;
 
-/// Appends the right answer to `line`, without the LF that ends it on the wire.
+/// Appends the right answer to `line`, without the LF that ends it on the wire or the length in
+/// front of it there.
 ///
 /// `line` holds no ending. With [`LineEnding::Lf`] it must not end in CR, as that CR would be part
-/// of the ending.
+/// of the ending. With [`LineEnding::Eof`] it is never whole, and holds what came of the length in
+/// front of it, where there is to be one.
 pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: LineEnding, answer: &mut Vec<u8>) {
     debug_assert!(ending != LineEnding::Lf || !line.ends_with(b"\r"));
     if is_too_long(limits, line, ending) {
@@ -52,13 +54,21 @@ pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: LineEnding, ans
     }
 }
 
-/// Whether the limit is passed before the line ends. At the end of the stream a CR after exactly
-/// the most bytes has passed no limit: the server is still waiting for the LF.
+/// Whether the limit is passed before the request ends. At the end of the stream that is known of
+/// a length as soon as all of it is there; and a CR after exactly the most bytes of a line has
+/// passed no limit: the server is still waiting for the LF.
 fn is_too_long(limits: Limits, line: &[u8], ending: LineEnding) -> bool {
     let limit = limits.max_line_bytes;
-    let waits_for_lf =
-        ending == LineEnding::Eof && line.len() == limit + 1 && line.ends_with(b"\r");
-    line.len() > limit && !waits_for_lf
+    match (ending, limits.framing) {
+        (LineEnding::Eof, Framing::Length) => {
+            split_length(line).is_some_and(|(length, _)| length > limit)
+        }
+        (LineEnding::Eof, Framing::Lines) => {
+            let waits_for_lf = line.len() == limit + 1 && line.ends_with(b"\r");
+            line.len() > limit && !waits_for_lf
+        }
+        _ => line.len() > limit,
+    }
 }
 
 fn append_sleep(limits: Limits, argument: &[u8], answer: &mut Vec<u8>) {
@@ -114,6 +124,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits {
+        framing: Framing::Lines,
         max_line_bytes: 64,
         max_sleep_ms: 10_000,
     };
@@ -222,5 +233,49 @@ mod tests {
         assert_eq!(answer_with(&waiting, LineEnding::Eof), incomplete);
         let too_long = b"ERR line too long (limit 64 bytes)";
         assert_eq!(answer_with(&[b'x'; 65], LineEnding::Eof), too_long);
+    }
+
+    #[test]
+    fn a_stream_that_ends_behind_a_length_is_told_so_once() {
+        let framing = Framing::Length;
+        let limits = Limits { framing, ..LIMITS };
+        let all = [&64u32.to_be_bytes()[..], &[b'x'; 63]].concat();
+        let too_long = [&65u32.to_be_bytes()[..], &[b'x'; 65]].concat();
+        for (bytes, expected) in [
+            (&b"\0"[..], "ERR incomplete line"),
+            (b"\xff\xff\xff", "ERR incomplete line"),
+            (b"\0\0\0\x05", "ERR incomplete line"),
+            (b"\0\0\0\x05ECHO", "ERR incomplete line"),
+            (&all, "ERR incomplete line"),
+            (b"\0\0\0A", "ERR line too long (limit 64 bytes)"),
+            (b"\xff\xff\xff\xff\n", "ERR line too long (limit 64 bytes)"),
+            (&too_long, "ERR line too long (limit 64 bytes)"),
+        ] {
+            let mut answer = Vec::new();
+            append_answer(limits, bytes, LineEnding::Eof, &mut answer);
+            let answer = answer.escape_ascii().to_string();
+            assert_eq!(answer, expected, "for {:?}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn with_a_length_in_front_line_ends_are_bytes_like_others() {
+        let framing = Framing::Length;
+        let limits = Limits { framing, ..LIMITS };
+        let longest = [&b"ECHO "[..], &[b'\n'; 59]].concat();
+        let echoed = [&b"OK "[..], &[b'\n'; 59]].concat();
+        for (line, expected) in [
+            (&b""[..], &b"ERR empty request"[..]),
+            (b"ECHO a\nECHO b\r\n", b"OK a\nECHO b\r\n"),
+            (b"ECHO x\r", b"OK x\r"),
+            (b"ECHO\n", b"ERR unknown op ECHO?"),
+            (b"SLEEP 5\n", b"ERR SLEEP needs an integer from 0 to 10000"),
+            (&longest, &echoed),
+            (&[b'\n'; 65], b"ERR line too long (limit 64 bytes)"),
+        ] {
+            let mut answer = Vec::new();
+            append_answer(limits, line, LineEnding::None, &mut answer);
+            assert_eq!(answer, expected, "for {:?}", line.escape_ascii());
+        }
     }
 }

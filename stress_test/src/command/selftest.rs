@@ -22,7 +22,7 @@ use crate::figures::results::RunResult;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
 use crate::load::template::Exchange;
 use crate::output::progress::Progress;
-use crate::wire::Limits;
+use crate::wire::{Framing, Limits};
 
 /// The clients of a check.
 const CLIENTS: u32 = 4;
@@ -92,7 +92,7 @@ const CHECKS: [Check; 21] = [
         .finds(FRAMES - 5, Kind::Missing),
     Check::new("the server falls silent", Fault::FallSilent).finds(FRAMES - 5, Kind::Missing),
     Check::new("a line that nobody asked for", Fault::Extra).finds(1, Kind::Unexpected),
-    Check::new("half a line after the last answer", Fault::HalfLineAtEnd)
+    Check::new("half an answer after the last one", Fault::HalfLineAtEnd)
         .finds(1, Kind::Unexpected),
     Check::new("a connection is refused", Fault::TooMany).finds(FRAMES, Kind::Refused),
     Check::new("a connection is not closed", Fault::StayOpen).finds(1, Kind::Unclosed),
@@ -157,6 +157,7 @@ fn plan() -> Plan {
         payload: Span { min: 20, max: 40 },
         sleep_ms: Span { min: 0, max: 0 },
         limits: Limits {
+            framing: Framing::Lines,
             max_line_bytes: 2000,
             max_sleep_ms: 10_000,
         },

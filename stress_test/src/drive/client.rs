@@ -1,5 +1,5 @@
 //! One client as pure state: what it may send next, what it waits for, and whether each line that
-//! comes is right.
+//! comes is right. A line is one answer, whatever told it from the next one on the wire.
 //!
 //! Lines and `now` go in, frames to send and entries in the ledger come out. Knows no socket and
 //! not how a frame looks.
@@ -214,7 +214,7 @@ impl Client {
         sent_all && self.under_way() == 0
     }
 
-    /// One line has come, without its LF.
+    /// One line has come, without its LF or the length in front of it.
     #[inline]
     pub(crate) fn on_line(&mut self, line: &[u8], now: Instant, desk: &mut Desk) -> Next {
         self.hear(now);
@@ -413,7 +413,7 @@ impl Client {
         Next::Abandon
     }
 
-    /// The connection has ended because of `cause`, with `rest` after the last whole line.
+    /// The connection has ended because of `cause`, with `rest` after the last whole answer.
     pub(crate) fn on_end(&mut self, cause: &str, rest: &[u8], now: Instant, ledger: &mut Ledger) {
         let missing = self.outstanding();
         if missing > 0 {
@@ -423,13 +423,16 @@ impl Client {
                 text = format!("{cause} after {} of {frames} answers", self.verified);
             }
             if !rest.is_empty() {
-                text = format!("{text} and half a line, {}", quoted(rest));
+                text = format!("{text} and half an answer, {}", quoted(rest));
             }
             let place = format!("{} frame {first}", self.sender);
             ledger.failures.add(Kind::Missing, missing, place, &text);
             self.forget_outstanding(now, ledger);
         } else if !rest.is_empty() {
-            let text = format!("got half a line, {}, when no answer was due", quoted(rest));
+            let text = format!(
+                "got half an answer, {}, when no answer was due",
+                quoted(rest)
+            );
             self.on_extra(Kind::Unexpected, &text, ledger);
         }
         self.settle_doubts(now, ledger);

@@ -1,15 +1,16 @@
-//! The lines of the `errors` mix: every error that a request line can provoke, and every form of a
+//! The requests of the `errors` mix: every error that a request can provoke, and every form of a
 //! right request that a careless server gets wrong, about half of each.
 //!
 //! Knows no right answers; it only reaches for the corners.
 //!
-//! Rule: a line that ends in CR is sent with CR LF, or that CR would belong to its ending.
+//! Rule: a line that ends in CR is sent with CR LF, or that CR would belong to its ending. A
+//! request after which the server closes the connection is the last one.
 
 use fastrand::Rng;
 
 use crate::load::frame::{Frame, append_tag};
 use crate::load::payload::Payloads;
-use crate::wire::{LineEnding, append_decimal};
+use crate::wire::{Framing, LENGTH_BYTES, LineEnding, append_decimal, insert_length};
 
 const CORNERS: &[fn(&mut Line<'_>)] = &[
     |_empty_line| {},
@@ -21,7 +22,7 @@ const CORNERS: &[fn(&mut Line<'_>)] = &[
     sleep_out_of_range,
     sleep_without_an_integer,
     sleep_in_blanks_and_zeros,
-    line_too_long,
+    corner_of_the_framing,
     line_of_the_limit,
     op_in_any_case,
     payload_of_any_bytes,
@@ -29,8 +30,8 @@ const CORNERS: &[fn(&mut Line<'_>)] = &[
     no_argument,
 ];
 
-/// Appends one line and returns its ending. Of most clients the last one is a line that the end of
-/// the stream cuts off.
+/// Appends one request and returns its ending. Of most clients the last one is a request that the
+/// end of the stream cuts off.
 pub(crate) fn append(
     payloads: &Payloads,
     frame: Frame,
@@ -53,14 +54,10 @@ pub(crate) fn append(
     } else {
         CORNERS[line.random.usize(..CORNERS.len())](&mut line);
     }
-    if line.bytes[line.start..].ends_with(b"\r") || line.random.bool() {
-        LineEnding::CrLf
-    } else {
-        LineEnding::Lf
-    }
+    line.ending()
 }
 
-/// A line in the making, and what it is made of.
+/// A request in the making, and what it is made of.
 struct Line<'a> {
     payloads: &'a Payloads,
     frame: Frame,
@@ -92,11 +89,13 @@ impl Line<'_> {
         self.payloads.append_filler(length, self.random, self.bytes);
     }
 
-    /// Appends any bytes but LF, which no line can hold.
+    /// Appends any bytes but, in a line, LF, which no line can hold.
     fn push_any_bytes(&mut self, length: usize) {
+        let is_line = self.framing() == Framing::Lines;
         for _ in 0..length {
             let byte = self.random.u8(..);
-            self.bytes.push(if byte == b'\n' { 0xff } else { byte });
+            let is_line_end = is_line && byte == b'\n';
+            self.bytes.push(if is_line_end { 0xff } else { byte });
         }
     }
 
@@ -108,13 +107,35 @@ impl Line<'_> {
         self.push_filler(self.start + length - self.bytes.len());
     }
 
+    /// The ending of a request that is whole.
+    fn ending(&mut self) -> LineEnding {
+        if self.framing() == Framing::Length {
+            LineEnding::None
+        } else if self.bytes[self.start..].ends_with(b"\r") || self.random.bool() {
+            LineEnding::CrLf
+        } else {
+            LineEnding::Lf
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        self.payloads.limits().framing
+    }
+
     fn limit(&self) -> usize {
         self.payloads.limits().max_line_bytes
     }
 }
 
-/// Whether the line is to be cut off, and then appends it.
+/// Whether the request is to be cut off, and then appends it.
 fn append_cut_off(line: &mut Line<'_>) -> bool {
+    match line.framing() {
+        Framing::Lines => append_line_cut_off(line),
+        Framing::Length => append_length_and_less(line),
+    }
+}
+
+fn append_line_cut_off(line: &mut Line<'_>) -> bool {
     match line.random.u8(..5) {
         0 => return false,
         1 => right_echo(line),
@@ -126,6 +147,47 @@ fn append_cut_off(line: &mut Line<'_>) -> bool {
         _ => line_too_long(line),
     }
     true
+}
+
+/// The same with a length in front: it is incomplete, or more than what follows, or too much.
+fn append_length_and_less(line: &mut Line<'_>) -> bool {
+    match line.random.u8(..5) {
+        0 => return false,
+        1 => {
+            let length = line.random.usize(1..LENGTH_BYTES);
+            line.push_any_bytes(length);
+        }
+        2 => {
+            let length = line.random.usize(1..=line.limit());
+            insert_length(line.start, length as u32, line.bytes);
+        }
+        3 => {
+            let length = line.random.usize(1..=line.limit());
+            line.fill_up_to(length - 1);
+            insert_length(line.start, length as u32, line.bytes);
+        }
+        _ => length_too_much(line),
+    }
+    true
+}
+
+/// A length over the limit, and behind it nothing, something, or all of it.
+fn length_too_much(line: &mut Line<'_>) {
+    let limit = line.limit();
+    let over = line.random.usize(1..=limit);
+    let length = match line.random.u8(..4) {
+        0 => limit + 1,
+        1 => limit + over,
+        2 => {
+            line.fill_up_to(limit + over);
+            limit + over
+        }
+        _ => {
+            right_echo(line);
+            u32::MAX as usize
+        }
+    };
+    insert_length(line.start, length as u32, line.bytes);
 }
 
 fn right_echo(line: &mut Line<'_>) {
@@ -212,6 +274,35 @@ fn sleep_in_blanks_and_zeros(line: &mut Line<'_>) {
         b" 2",
         b"\t1 \t",
         b"4  ",
+    ]);
+}
+
+/// What one framing has and the other has not. With a length in front, a request that is too long
+/// ends the connection, so it has to be the last one.
+fn corner_of_the_framing(line: &mut Line<'_>) {
+    match line.framing() {
+        Framing::Lines => line_too_long(line),
+        Framing::Length => line_ends_within(line),
+    }
+}
+
+/// Of each the server sees one request, whatever a reader of lines would make of it.
+fn line_ends_within(line: &mut Line<'_>) {
+    line.push_one_of(&[
+        b"\n",
+        b"\r\n",
+        b"ECHO\n",
+        b"ECHO\nx",
+        b"ECHO \n",
+        b"ECHO \r\n",
+        b"ECHO a\nECHO b\n",
+        b"HASH \n",
+        b"HASH a\r\nHASH b\r\n",
+        b"SLEEP 5\n",
+        b"SLEEP 5\r\n",
+        b"SLEEP \n5",
+        b"nope\n",
+        b"\nECHO x",
     ]);
 }
 

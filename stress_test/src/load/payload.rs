@@ -10,7 +10,7 @@ use fastrand::Rng;
 use crate::load::frame::{Frame, append_tag};
 use crate::load::plan::Span;
 use crate::random;
-use crate::wire::Limits;
+use crate::wire::{Framing, Limits};
 
 /// Where the filler of a payload may begin in the table of filler.
 const FILLER_STARTS: usize = 1 << 16;
@@ -21,6 +21,11 @@ const PRINTABLE: Span = Span {
     min: 0x21,
     max: 0x7e,
 };
+/// Every byte; a line cannot hold all of them.
+const ANY: Span = Span {
+    min: 0,
+    max: u8::MAX as u32,
+};
 
 /// The arguments of ECHO and HASH.
 #[derive(Debug)]
@@ -28,7 +33,8 @@ pub(crate) struct Payloads {
     span: Span,
     limits: Limits,
     first_characters: Rotation,
-    /// Printable characters; every payload takes a stretch of it.
+    /// Printable characters, or bytes of all kinds where the framing allows them; every payload
+    /// takes a stretch of it.
     filler: Vec<u8>,
 }
 
@@ -40,12 +46,16 @@ impl Payloads {
             .max(span.max as usize)
             .max(SHORTEST_REST);
         let length = FILLER_STARTS + longest;
+        let characters = match limits.framing {
+            Framing::Lines => PRINTABLE,
+            Framing::Length => ANY,
+        };
         let mut random = random::of(seed, u32::MAX, u32::MAX);
-        let filler = (0..length).map(|_| PRINTABLE.pick(&mut random) as u8);
+        let filler = (0..length).map(|_| characters.pick(&mut random) as u8);
         Self {
             span,
             limits,
-            first_characters: Rotation::new(seed, PRINTABLE),
+            first_characters: Rotation::new(seed, characters),
             filler: filler.collect(),
         }
     }
@@ -70,7 +80,7 @@ impl Payloads {
         self.append_filler(length - (line.len() - start), random, line);
     }
 
-    /// Appends `length` printable characters, at most twice the longest line or 128.
+    /// Appends `length` characters of filler, at most twice the longest line or 128.
     pub(crate) fn append_filler(&self, length: usize, random: &mut Rng, line: &mut Vec<u8>) {
         debug_assert!(length <= self.filler.len() - FILLER_STARTS);
         let start = random.usize(..FILLER_STARTS);

@@ -172,7 +172,7 @@ pub(crate) struct Plan {
     pub(crate) payload: Span,
     /// Milliseconds that a SLEEP asks for.
     pub(crate) sleep_ms: Span,
-    /// The limits of the server under test.
+    /// What the server under test was started with.
     pub(crate) limits: Limits,
     /// Where every choice of the run comes from; the same seed gives the same requests.
     pub(crate) seed: u64,
@@ -187,6 +187,7 @@ pub(crate) struct Plan {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::wire::Framing;
 
     /// A small plan; tests change what they are about.
     pub(crate) fn plan(mix: Mix) -> Plan {
@@ -201,6 +202,7 @@ pub(crate) mod tests {
             payload: Span { min: 1, max: 100 },
             sleep_ms: Span { min: 1, max: 10 },
             limits: Limits {
+                framing: Framing::Lines,
                 max_line_bytes: 1000,
                 max_sleep_ms: 10_000,
             },

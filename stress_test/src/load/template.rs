@@ -8,7 +8,7 @@
 use std::fmt;
 
 use crate::load::frame::Frame;
-use crate::wire::append_decimal;
+use crate::wire::{AnswerEnd, append_decimal};
 
 /// A number has so many digits at most, where a template says how many.
 const MOST_DIGITS: usize = 1000;
@@ -28,15 +28,6 @@ pub(crate) struct Exchange {
     /// Of answers that are lines, without the LF.
     expect: Template,
     answer_end: AnswerEnd,
-}
-
-/// Where an answer ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AnswerEnd {
-    /// Before the next LF.
-    LineEnd,
-    /// After as many bytes as the one that is due has.
-    AsDue,
 }
 
 impl Exchange {

@@ -54,7 +54,7 @@ impl Workload {
         self.mix == Mix::Errors && self.last_sequence.is_some()
     }
 
-    /// Appends the request line of `frame` without its ending, and returns that ending.
+    /// Appends the request of `frame` without its ending, and returns that ending.
     pub(crate) fn append_request(&self, frame: Frame, line: &mut Vec<u8>) -> LineEnding {
         let mut random = random::of(self.seed, frame.client, frame.sequence);
         match self.mix {
@@ -68,7 +68,7 @@ impl Workload {
                 return hostile::append(&self.payloads, frame, is_last, &mut random, line);
             }
         }
-        LineEnding::Lf
+        self.payloads.limits().framing.usual_ending()
     }
 
     fn append_payload(&self, op: &[u8], frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
@@ -88,6 +88,7 @@ mod tests {
     use crate::load::frame::tagged_frame;
     use crate::load::plan::Span;
     use crate::load::plan::tests::plan;
+    use crate::wire::Framing;
     use std::collections::HashSet;
 
     fn line(workload: &Workload, client: u32, sequence: u32) -> Vec<u8> {
@@ -133,6 +134,21 @@ mod tests {
             lengths.insert(payload.len());
         }
         assert_eq!(lengths, HashSet::from([12, 13, 14, 15]));
+    }
+
+    #[test]
+    fn payloads_hold_bytes_of_all_kinds_unless_they_are_in_lines() {
+        for (framing, least, most) in [(Framing::Lines, 90, 94), (Framing::Length, 250, 256)] {
+            let mut plan = plan(Mix::Echo);
+            plan.limits.framing = framing;
+            let workload = Workload::of_clients(&plan, Mix::Echo);
+            let lines = (0..200).map(|sequence| line(&workload, 1, sequence));
+            let payloads = lines.map(|line| line["ECHO ".len()..].to_vec());
+            let bytes: HashSet<u8> = payloads.flatten().collect();
+            assert!((least..=most).contains(&bytes.len()), "{}", bytes.len());
+            let has_line_ends = bytes.contains(&b'\n') && bytes.contains(&b'\r');
+            assert_eq!(has_line_ends, framing == Framing::Length);
+        }
     }
 
     #[test]
@@ -188,19 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn tiny_limits_still_give_lines() {
-        let mut plan = plan(Mix::Errors);
-        plan.limits.max_line_bytes = 16;
-        plan.payload.max = 11;
-        let workload = Workload::of_clients(&plan, Mix::Errors);
-        for sequence in 0..100 {
-            workload.append_request(
-                Frame {
-                    client: 0,
-                    sequence,
-                },
-                &mut Vec::new(),
-            );
+    fn tiny_limits_still_give_requests() {
+        for framing in [Framing::Lines, Framing::Length] {
+            let mut plan = plan(Mix::Errors);
+            plan.limits.framing = framing;
+            plan.limits.max_line_bytes = 16;
+            plan.payload.max = 11;
+            let workload = Workload::of_clients(&plan, Mix::Errors);
+            for client in 0..20 {
+                for sequence in 0..100 {
+                    line(&workload, client, sequence);
+                }
+            }
         }
     }
 }

@@ -192,7 +192,7 @@ fn a_cut_connection_says_how_many_answers_came() {
 #[test]
 fn half_an_answer_is_shown() {
     let report = run_fault(Fault::CutInside, &["--max-inflight", "1"]);
-    report.assert_fails(45, "after 5 of 50 answers and half a line, \"OK c");
+    report.assert_fails(45, "after 5 of 50 answers and half an answer, \"OK c");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn half_a_line_after_the_last_answer_is_named() {
     let report = run_fault(Fault::HalfLineAtEnd, &[]);
     report.assert_fails(
         1,
-        " after 50 frames: unexpected: got half a line, \"OK half a li\"",
+        " after 50 frames: unexpected: got half an answer, \"OK half a li\"",
     );
 }
 

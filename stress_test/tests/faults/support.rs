@@ -9,12 +9,13 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stress_test::{Fault, FaultyServer, Limits};
+use stress_test::{Fault, FaultyServer, Framing, Limits};
 
 /// Far more than any run here takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 /// The double's, small so that lines over the limit are cheap.
 const LIMITS: Limits = Limits {
+    framing: Framing::Lines,
     max_line_bytes: 2000,
     max_sleep_ms: 10_000,
 };

@@ -14,7 +14,7 @@ use super::values::{seconds, span, whole};
 use crate::load::plan::{Load, Mix, Plan, Requests, Span};
 use crate::load::template::Exchange;
 use crate::random;
-use crate::wire::Limits;
+use crate::wire::{Framing, Limits};
 
 /// `ECHO ` and `HASH ` stand before a payload.
 const OP_BYTES: u32 = 5;
@@ -75,7 +75,7 @@ pub(crate) struct RequestArguments {
     /// number of the client, n in braces for that of its request, both from 0; {c:4} and {n:8} are
     /// the same in 4 and 8 digits. {{ and }} are braces, \n \r \t \0 \\ and \xHH bytes
     #[arg(long, env = "STRESS_TEST_SEND", value_name = "TEMPLATE", requires = "expect",
-        allow_hyphen_values = true, conflicts_with_all = ["mix", "payload", "sleep_ms"])]
+        allow_hyphen_values = true, conflicts_with_all = ["mix", "payload", "sleep_ms", "framing"])]
     pub(crate) send: Option<String>,
 
     /// The right answer to --send, to the byte, spelled in the same way; with numbers in it,
@@ -106,10 +106,22 @@ impl RequestArguments {
     }
 }
 
+/// How the server speaks.
+#[derive(Debug, Args)]
+pub(crate) struct FramingArguments {
+    /// The server's --framing: each request and response is a line, or has its length in front, 4
+    /// bytes with the most significant one first. Then payloads are bytes of all kinds
+    #[arg(long, env = "STRESS_TEST_FRAMING", default_value = "lines")]
+    pub(crate) framing: Framing,
+}
+
 /// What each client does.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArguments {
+    #[command(flatten)]
+    pub(crate) framing: FramingArguments,
+
     /// Requests that a client keeps under way at a time (pipelining), 1 to 100000; one that waits
     /// for its retry counts as under way
     #[arg(long, env = "STRESS_TEST_MAX_INFLIGHT", default_value = "1",
@@ -204,6 +216,7 @@ impl LoadArguments {
             payload: self.payload,
             sleep_ms: self.sleep_ms,
             limits: Limits {
+                framing: self.framing.framing,
                 max_line_bytes: self.max_line as usize,
                 max_sleep_ms: self.max_sleep,
             },
@@ -228,6 +241,11 @@ impl LoadArguments {
             ("--max-sleep", Some(self.max_sleep)),
         ];
         let mut arguments = Vec::new();
+        // A server that knows no framing but lines knows no flag for it.
+        if self.framing.framing != Framing::Lines {
+            arguments.push(OsString::from("--framing"));
+            arguments.push(OsString::from(self.framing.framing.to_string()));
+        }
         for (flag, value) in flags {
             if let Some(value) = value {
                 arguments.push(OsString::from(flag));

@@ -1,4 +1,5 @@
-//! Answers that no line end delimits: each has as many bytes as the request's own answer has.
+//! Answers that neither line ends nor lengths in front tell apart: each has as many bytes as the
+//! request's own answer has.
 //!
 //! Finds out where an answer ends, and hands it to the client as a line; judges nothing that is
 //! known, and knows no socket.

@@ -268,7 +268,7 @@ fn the_end_of_the_connection_loses_all_that_is_outstanding() {
     assert!(bench.client.is_done());
     assert_eq!(bench.desk.ledger.failures.total(), 99);
     let text =
-        "client 1 frame 1: missing: closed after 1 of 100 answers and half a line, \"OK c1\"";
+        "client 1 frame 1: missing: closed after 1 of 100 answers and half an answer, \"OK c1\"";
     assert_eq!(bench.desk.ledger.failures.first(), [text]);
 }
 
