@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::check::oracle;
-use crate::wire::{Limits, LineEnding};
+use crate::wire::{Framing, LENGTH_BYTES, Limits, LineEnding, split_length};
 
 /// The answer (counted from 0 on each connection) at which faults of one answer happen.
 pub(crate) const FAULTY_ANSWER: usize = 5;
@@ -42,11 +42,11 @@ pub enum Fault {
     Cut,
     /// The connection is closed in the middle of an answer.
     CutInside,
-    /// A line that nobody asked for comes before an answer.
+    /// An answer that nobody asked for comes before another one.
     Extra,
     /// The last answer is sent again after the end of the client's stream.
     ExtraAtEnd,
-    /// Half a line follows the last answer.
+    /// Half an answer follows the last one.
     HalfLineAtEnd,
     /// From an answer on, nothing is said any more.
     FallSilent,
@@ -155,7 +155,7 @@ struct Connection {
     /// For [`Fault::Swap`]: the answer that the next one overtakes.
     held: Option<Vec<u8>>,
     last: Vec<u8>,
-    /// For [`Fault::BusyFirst`]: the lines that have been refused.
+    /// For [`Fault::BusyFirst`]: the requests that have been refused.
     seen: HashSet<Vec<u8>>,
 }
 
@@ -165,8 +165,8 @@ impl Connection {
         self.stream
             .set_read_timeout(Some(Duration::from_millis(50)))?;
         if self.has(Fault::TooMany) {
-            let line = [oracle::TOO_MANY_CONNECTIONS, b"\n"].concat();
-            self.stream.write_all(&line)?;
+            let answer = self.enclosed(oracle::TOO_MANY_CONNECTIONS);
+            self.stream.write_all(&answer)?;
             return self.stream.shutdown(Shutdown::Both);
         }
         let mut unread = Vec::new();
@@ -179,7 +179,10 @@ impl Connection {
                 Err(error) if is_timeout(&error) => {}
                 Err(error) => return Err(error),
             }
-            self.answer_lines(&mut unread, &mut is_skipping)?;
+            match self.shared.limits.framing {
+                Framing::Lines => self.answer_lines(&mut unread, &mut is_skipping)?,
+                Framing::Length => self.answer_framed(&mut unread, &mut is_skipping)?,
+            }
         }
         Ok(())
     }
@@ -212,6 +215,29 @@ impl Connection {
         Ok(())
     }
 
+    /// The same with lengths in front. While `is_skipping`, there is no more to answer: what
+    /// follows a request that is too long cannot be told from one.
+    fn answer_framed(&mut self, unread: &mut Vec<u8>, is_skipping: &mut bool) -> io::Result<()> {
+        let mut start = 0;
+        while !*is_skipping && let Some((length, rest)) = split_length(&unread[start..]) {
+            if length > self.shared.limits.max_line_bytes {
+                *is_skipping = true;
+                self.answer(&unread[start..], LineEnding::Eof)?;
+                self.stream.shutdown(Shutdown::Write)?;
+            } else if let Some(request) = rest.get(..length) {
+                self.answer(request, LineEnding::None)?;
+                start += LENGTH_BYTES + length;
+            } else {
+                break;
+            }
+        }
+        unread.drain(..start);
+        if *is_skipping {
+            unread.clear();
+        }
+        Ok(())
+    }
+
     fn answer(&mut self, line: &[u8], ending: LineEnding) -> io::Result<()> {
         let mut answer = Vec::new();
         oracle::append_answer(self.shared.limits, line, ending, &mut answer);
@@ -223,7 +249,7 @@ impl Connection {
         if refuses {
             answer = oracle::BUSY.to_vec();
         }
-        answer.push(b'\n');
+        let answer = self.enclosed(&answer);
         self.shared.answered.fetch_add(1, Ordering::Relaxed);
         let number = self.answers;
         self.answers += 1;
@@ -251,7 +277,11 @@ impl Connection {
             Fault::Stall if is_faulty => thread::sleep(STALL),
             Fault::Repeat if is_faulty => self.stream.write_all(&answer)?,
             Fault::Alter if is_faulty => {
-                let last = answer.len() - 2;
+                let behind = match self.shared.limits.framing {
+                    Framing::Lines => b"\n".len(),
+                    Framing::Length => 0,
+                };
+                let last = answer.len() - behind - 1;
                 answer[last] ^= 1;
             }
             Fault::Cut if is_faulty => return self.stream.shutdown(Shutdown::Both),
@@ -259,7 +289,10 @@ impl Connection {
                 self.stream.write_all(&answer[..answer.len() / 2])?;
                 return self.stream.shutdown(Shutdown::Both);
             }
-            Fault::Extra if is_faulty => self.stream.write_all(b"OK nobody asked for this\n")?,
+            Fault::Extra if is_faulty => {
+                let extra = self.enclosed(b"OK nobody asked for this");
+                self.stream.write_all(&extra)?;
+            }
             _ => {}
         }
         self.stream.write_all(&answer)?;
@@ -294,12 +327,21 @@ impl Connection {
             self.stream.write_all(&self.last)?;
         }
         if self.has(Fault::HalfLineAtEnd) {
-            self.stream.write_all(b"OK half a li")?;
+            let whole = self.enclosed(b"OK half a line");
+            self.stream.write_all(&whole[..whole.len() - 3])?;
         }
         while self.has(Fault::StayOpen) && !self.shared.stopped.load(Ordering::Acquire) {
             thread::sleep(Duration::from_millis(10));
         }
         self.stream.shutdown(Shutdown::Both)
+    }
+
+    /// `answer` as it is sent.
+    fn enclosed(&self, answer: &[u8]) -> Vec<u8> {
+        let mut bytes = answer.to_vec();
+        let ending = self.shared.limits.framing.usual_ending();
+        ending.enclose(0, &mut bytes);
+        bytes
     }
 
     fn has(&self, fault: Fault) -> bool {

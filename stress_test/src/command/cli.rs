@@ -15,7 +15,9 @@ use clap::{Args, Parser, Subcommand};
 
 use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
-pub(crate) use self::shared::{LoadArguments, OutputArguments, RequestArguments, TargetArguments};
+pub(crate) use self::shared::{
+    FramingArguments, LoadArguments, OutputArguments, RequestArguments, TargetArguments,
+};
 use self::values::{file, rate, seconds, whole};
 pub(crate) use self::values::{is_asked_for, one_line};
 use crate::figures::threshold::Threshold;
@@ -74,7 +76,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Shows that each check fires: runs against a built-in server with one fault at a time
-    Selftest,
+    Selftest(FramingArguments),
     /// Measures every combination of pool sizes, workloads, clients and queues: starts the server
     /// anew for each, in several rounds of shuffled order
     Sweep(Box<SweepArguments>),

@@ -42,7 +42,7 @@ fn command() -> Result<u8, Error> {
         Err(error) => return Err(Error::Usage(cli::one_line(&error))),
     };
     match &cli.command {
-        Some(Command::Selftest) => selftest::selftest(),
+        Some(Command::Selftest(arguments)) => selftest::selftest(arguments.framing),
         Some(Command::Sweep(arguments)) => sweep::sweep(arguments),
         Some(Command::Ramp(arguments)) => ramp::ramp(arguments),
         Some(Command::Report(arguments)) => report::report(arguments),

@@ -77,7 +77,7 @@ const CHECKS: [Check; 21] = [
     Check::new("no fault", Fault::None),
     Check::new("two answers change places", Fault::Swap).finds(1, Kind::Swapped),
     Check::new("the same, of --send and --expect", Fault::Swap)
-        .with(|plan| plan.requests = Requests::Template(template()))
+        .with(of_templates)
         .finds(1, Kind::Swapped),
     Check::new("two clients get each other's answer", Fault::Cross).finds(2, Kind::Foreign),
     Check::new("an answer comes twice", Fault::Repeat).finds(1, Kind::Repeated),
@@ -88,10 +88,10 @@ const CHECKS: [Check; 21] = [
         .with(one_at_a_time)
         .finds(1, Kind::Missing),
     Check::new("the connection is cut", Fault::Cut).finds(FRAMES - 5, Kind::Missing),
-    Check::new("it is cut in the middle of a line", Fault::CutInside)
+    Check::new("it is cut in the middle of an answer", Fault::CutInside)
         .finds(FRAMES - 5, Kind::Missing),
     Check::new("the server falls silent", Fault::FallSilent).finds(FRAMES - 5, Kind::Missing),
-    Check::new("a line that nobody asked for", Fault::Extra).finds(1, Kind::Unexpected),
+    Check::new("an answer that nobody asked for", Fault::Extra).finds(1, Kind::Unexpected),
     Check::new("half an answer after the last one", Fault::HalfLineAtEnd)
         .finds(1, Kind::Unexpected),
     Check::new("a connection is refused", Fault::TooMany).finds(FRAMES, Kind::Refused),
@@ -145,7 +145,13 @@ fn open_loop(plan: &mut Plan) {
     });
 }
 
-fn plan() -> Plan {
+/// They are lines, whatever the protocol is.
+fn of_templates(plan: &mut Plan) {
+    plan.requests = Requests::Template(template());
+    plan.limits.framing = Framing::Lines;
+}
+
+fn plan(framing: Framing) -> Plan {
     Plan {
         clients: CLIENTS,
         load: Load::Frames(FRAMES),
@@ -157,7 +163,7 @@ fn plan() -> Plan {
         payload: Span { min: 20, max: 40 },
         sleep_ms: Span { min: 0, max: 0 },
         limits: Limits {
-            framing: Framing::Lines,
+            framing,
             max_line_bytes: 2000,
             max_sleep_ms: 10_000,
         },
@@ -173,12 +179,12 @@ fn template() -> Exchange {
     parsed.expect("both templates are well formed")
 }
 
-/// Runs every check, and returns the exit code.
-pub(crate) fn selftest() -> Result<u8, Error> {
+/// Runs every check in `framing`, and returns the exit code.
+pub(crate) fn selftest(framing: Framing) -> Result<u8, Error> {
     let mut signals = catch_signals()?;
     let mut blind = 0;
     for check in &CHECKS {
-        let Some(result) = run_check(check, &mut signals)? else {
+        let Some(result) = run_check(check, framing, &mut signals)? else {
             return Ok(exit::INTERRUPTED);
         };
         let is_found = is_found(check, &result);
@@ -199,8 +205,12 @@ pub(crate) fn selftest() -> Result<u8, Error> {
 }
 
 /// The figures of one check, unless it was interrupted.
-fn run_check(check: &Check, signals: &mut Signals) -> Result<Option<RunResult>, Error> {
-    let mut plan = plan();
+fn run_check(
+    check: &Check,
+    framing: Framing,
+    signals: &mut Signals,
+) -> Result<Option<RunResult>, Error> {
+    let mut plan = plan(framing);
     (check.change)(&mut plan);
     let server = FaultyServer::start(check.fault, plan.limits)
         .context("cannot start the built-in server")?;

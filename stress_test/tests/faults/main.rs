@@ -7,6 +7,7 @@
 
 mod answers;
 mod command;
+mod framing;
 mod measuring;
 mod schema;
 mod series;

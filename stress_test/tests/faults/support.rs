@@ -119,7 +119,12 @@ pub(crate) fn run(command: Command) -> Report {
 }
 
 pub(crate) fn server(fault: Fault) -> FaultyServer {
-    FaultyServer::start(fault, LIMITS).expect("127.0.0.1 has a free port")
+    server_of(fault, Framing::Lines)
+}
+
+pub(crate) fn server_of(fault: Fault, framing: Framing) -> FaultyServer {
+    let limits = Limits { framing, ..LIMITS };
+    FaultyServer::start(fault, limits).expect("127.0.0.1 has a free port")
 }
 
 pub(crate) fn against(server: &FaultyServer, flags: &[&str]) -> Command {
