@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::load::plan::{Load, Plan, Requests};
+use crate::wire::Framing;
 
 /// What a load is named that is no mix.
 const TEMPLATE: &str = "template";
@@ -31,6 +32,10 @@ pub(crate) struct LoadFigures {
     pub(crate) max_inflight: usize,
     /// What was asked for.
     pub(crate) mix: String,
+    /// How requests and responses were told apart, where there was a mix. Files of earlier
+    /// releases do not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) framing: Option<Framing>,
     /// Characters of a payload.
     pub(crate) payload: String,
     /// Milliseconds of a SLEEP.
@@ -72,6 +77,7 @@ impl LoadFigures {
             warmup_s: plan.warmup.as_secs_f64(),
             max_inflight: plan.max_inflight,
             mix,
+            framing: exchange.is_none().then_some(plan.limits.framing),
             payload: plan.payload.to_string(),
             sleep_ms: plan.sleep_ms.to_string(),
             send: exchange.map(|exchange| exchange.send().to_string()),
@@ -99,12 +105,16 @@ impl LoadFigures {
 
     /// What was asked for, and how much of it.
     pub(crate) fn in_words(&self) -> String {
-        match (&self.send, &self.expect) {
-            (Some(send), Some(expect)) => format!("send '{send}' expect '{expect}'"),
-            _ => format!(
-                "mix {}, payload {}, sleep {} ms",
-                self.mix, self.payload, self.sleep_ms
-            ),
+        if let (Some(send), Some(expect)) = (&self.send, &self.expect) {
+            return format!("send '{send}' expect '{expect}'");
         }
+        let mut text = format!(
+            "mix {}, payload {}, sleep {} ms",
+            self.mix, self.payload, self.sleep_ms
+        );
+        if let Some(framing) = self.framing {
+            text += &format!(", framing {framing}");
+        }
+        text
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::results::{RunResult, SCHEMA, Verdict};
 use crate::load::plan::{Mix, Plan};
+use crate::wire::Framing;
 
 /// One sweep, in the format of docs/stress_test.schema.json.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +31,10 @@ pub(crate) struct SweepResult {
     pub(crate) warmup_s: f64,
     /// Requests of one client under way at most.
     pub(crate) max_inflight: usize,
+    /// How requests and responses were told apart. Files of earlier releases do not say it; there
+    /// were only lines.
+    #[serde(default)]
+    pub(crate) framing: Framing,
     /// Characters of a payload.
     pub(crate) payload: String,
     /// Milliseconds of a SLEEP.
@@ -224,6 +229,7 @@ impl SweepResult {
             duration_s: plan.load.duration().unwrap_or_default().as_secs_f64(),
             warmup_s: plan.warmup.as_secs_f64(),
             max_inflight: plan.max_inflight,
+            framing: plan.limits.framing,
             payload: plan.payload.to_string(),
             sleep_ms: plan.sleep_ms.to_string(),
             seed: plan.seed,

@@ -36,13 +36,14 @@ fn write_table(out: &mut impl Write, result: &SweepResult) -> io::Result<()> {
     writeln!(
         out,
         "sweep       {} rounds of {} s, the first {} s not measured; {} in flight each, payload {}, \
-         sleep {} ms, {} cores",
+         sleep {} ms, framing {}, {} cores",
         result.rounds,
         result.duration_s,
         result.warmup_s,
         result.max_inflight,
         result.payload,
         result.sleep_ms,
+        result.framing,
         result.cores
     )?;
     writeln!(

@@ -6,9 +6,11 @@
 
 use std::fs;
 
+use serde_json::Value;
 use stress_test::{Fault, FaultyServer, Framing};
 
 use crate::command::folder_with_server;
+use crate::measuring::{assert_valid, run_json};
 use crate::support::{Report, against, program, run, server, server_of, stress_test};
 
 const LENGTH: [&str; 2] = ["--framing", "length"];
@@ -125,6 +127,25 @@ fn a_server_of_lengths_that_is_asked_in_lines_is_a_failure() {
     let text = "after 0 of 50 answers and half an answer, \
                 \"\\x00\\x00\\x00$ERR line too long (limit 2000 bytes)\"";
     report.assert_fails(200, text);
+}
+
+#[test]
+fn report_and_json_name_the_framing() {
+    for framing in [Framing::Lines, Framing::Length] {
+        let name = framing.to_string();
+        let flags = ["--framing", name.as_str(), "--frames", "5"];
+        let (report, json) = run_json(&server_of(Fault::None, framing), &flags);
+        let shown = format!(", sleep 1..10 ms, framing {name}\n");
+        assert!(report.stdout.contains(&shown), "{report}");
+        assert_valid(&json);
+        assert_eq!(json["load"]["framing"], name);
+    }
+    let template = ["--send", r"ECHO {n}\n", "--expect", r"OK {n}\n"];
+    let (_, json) = run_json(&server(Fault::None), &template);
+    assert_eq!(json["load"].get("framing"), None);
+    let (_, mut json) = run_json(&server(Fault::None), &["--frames", "5"]);
+    json["load"]["framing"] = Value::from("tea");
+    assert!(!crate::schema::errors(&json).is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::schema;
 use crate::support::{Report, against, run, server, stress_test};
 
 /// Runs with `flags` and `--json`, and returns the report with what is in the file.
-fn run_json(server: &FaultyServer, flags: &[&str]) -> (Report, Value) {
+pub(crate) fn run_json(server: &FaultyServer, flags: &[&str]) -> (Report, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("run.json");
     let name = file.to_str().expect("the folder has a plain name");

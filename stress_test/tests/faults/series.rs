@@ -8,11 +8,11 @@ use std::fs;
 use std::time::Instant;
 
 use serde_json::Value;
-use stress_test::{Fault, FaultyServer};
+use stress_test::{Fault, FaultyServer, Framing};
 
 use crate::command::{folder_with_server, interrupt};
 use crate::measuring::assert_valid;
-use crate::support::{Report, program, run, run_while, server, stress_test};
+use crate::support::{Report, program, run, run_while, server, server_of, stress_test};
 
 /// A folder in which `server` says that it is `double`, and notes its arguments.
 fn folder_with(double: &FaultyServer) -> tempfile::TempDir {
@@ -68,6 +68,7 @@ fn a_sweep_measures_every_combination_in_every_round() {
         "{report}"
     );
     assert_valid(&json);
+    assert_eq!(json["framing"], "lines");
     let cells = json["cells"].as_array().expect("a list");
     assert_eq!(cells.len(), 4);
     for cell in cells {
@@ -95,6 +96,25 @@ fn a_sweep_measures_every_combination_in_every_round() {
         (4, 4),
         "{arguments}"
     );
+}
+
+#[test]
+fn a_sweep_and_a_ramp_may_have_lengths_in_front() {
+    let double = server_of(Fault::None, Framing::Length);
+    let folder = folder_with(&double);
+    let flags = ["--framing", "length", "--workers", "1", "--mix", "errors"];
+    let (report, json) = sweep(&folder, &[&flags[..], &["--rounds", "1"]].concat());
+    assert_eq!(report.code, Some(0), "{report}");
+    assert!(report.stdout.contains(", framing length, "), "{report}");
+    assert_valid(&json);
+    assert_eq!(json["framing"], "length");
+    let arguments = fs::read_to_string(folder.path().join("arguments")).expect("the script ran");
+    assert!(arguments.contains(" --framing length "), "{arguments}");
+    let flags = ["--framing", "length", "--start", "20", "--max-rate", "20"];
+    let (report, json) = ramp(&double, &[&flags[..], &["--slo", "busy<1%"]].concat());
+    assert_eq!(report.code, Some(0), "{report}");
+    assert_valid(&json);
+    assert_eq!(json["load"]["framing"], "length");
 }
 
 #[test]
@@ -175,6 +195,17 @@ fn a_report_is_one_page_of_runs_and_sweeps_that_needs_nothing_else() {
     for text in ["<script", "http", "NaN", "inf ", "src="] {
         assert!(!page.contains(text), "{text}");
     }
+    // What an earlier release wrote names no framing.
+    for name in ["run.json", "sweep.json"] {
+        let path = folder.path().join(name);
+        let text = fs::read_to_string(&path).expect("it was written");
+        let lines = text.lines().filter(|line| !line.contains("\"framing\": "));
+        let earlier: Vec<&str> = lines.collect();
+        assert_eq!(earlier.len() + 1, text.lines().count(), "{text}");
+        fs::write(&path, earlier.join("\n")).expect("the folder is ours");
+    }
+    let report = in_folder(&["report", "run.json", "sweep.json", "-o", "page.html"]);
+    assert_eq!(report.code, Some(0), "{report}");
     let report = in_folder(&["report", "arguments"]);
     report.assert_complains(1, &["arguments", "not a result of stress_test"]);
     let report = in_folder(&["report", "nothing.json"]);

@@ -20,8 +20,8 @@ pub(crate) fn section(name: &str, sweep: &SweepResult) -> String {
         sweep.rounds, sweep.duration_s, sweep.warmup_s
     );
     let load = format!(
-        "closed loop, {} in flight each, payload {}, sleep {} ms",
-        sweep.max_inflight, sweep.payload, sweep.sleep_ms
+        "closed loop, {} in flight each, payload {}, sleep {} ms, framing {}",
+        sweep.max_inflight, sweep.payload, sweep.sleep_ms, sweep.framing
     );
     let machine = format!("{} cores for server and generator", sweep.cores);
     html += &list(&[
