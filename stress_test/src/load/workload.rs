@@ -211,8 +211,8 @@ mod tests {
             plan.limits.max_line_bytes = 16;
             plan.payload.max = 11;
             let workload = Workload::of_clients(&plan, Mix::Errors);
-            for client in 0..20 {
-                for sequence in 0..100 {
+            for client in 0..500 {
+                for sequence in 90..100 {
                     line(&workload, client, sequence);
                 }
             }
