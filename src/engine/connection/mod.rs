@@ -338,8 +338,10 @@ impl Connection {
         let taken = self.input.take(chunk, codec);
         let mut rest = taken.bytes();
         let opened_before = self.order.opened();
+        // Responses only join the output after this.
+        let is_output_full = self.is_output_full();
         let (mut is_blocked, mut is_last) = (true, false);
-        while !is_last && !self.is_output_full() && self.order.len() < config.max_inflight {
+        while !is_last && !is_output_full && self.order.len() < config.max_inflight {
             let room = 2 * config.max_line - self.order.payload_bytes();
             let Ok(cut) = self.input.cut(&mut rest, room, codec) else {
                 // What stands before the codec's mistake is answered.
