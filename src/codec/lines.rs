@@ -84,11 +84,12 @@ impl Codec for Lines {
     }
 }
 
-/// Where the first LF is. Most lines are short, and end before `memchr` has begun: looking at eight
-/// bytes at a time buys a twentieth of the throughput of deep pipelines.
+/// Where the first LF is. Most lines are short, and end before `memchr` has begun: looking at
+/// eight bytes at a time buys a twentieth of the throughput of deep pipelines.
 ///
-/// A byte of `word` is zero where there is an LF, and the lowest such byte has its highest bit set in
-/// `found` (Mycroft's test: Anderson, "Bit Twiddling Hacks", "Determine if a word has a zero byte").
+/// A byte of `word` is zero where there is an LF, and the lowest such byte has its highest bit set
+/// in `found` (Mycroft's test: Anderson, "Bit Twiddling Hacks", "Determine if a word has a zero
+/// byte").
 fn find_lf(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
     let (words, rest) = bytes[..bytes.len().min(24)].as_chunks::<8>();

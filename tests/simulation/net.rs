@@ -232,7 +232,8 @@ impl World {
         }
     }
 
-    /// Between the moment at which the loop knows how many slots are free and that at which it fills them.
+    /// Between the moment at which the loop knows how many slots are free and that at which it
+    /// fills them.
     fn workers_go_on(&mut self) {
         if !self.ending && self.random.percent(20) {
             self.worker_acts();
@@ -402,8 +403,8 @@ impl World {
         self.oracles_mut().for_each(|(_, oracle)| oracle.stop(now));
     }
 
-    /// Promise 9: what had arrived when the tick began has been accepted, and has been read as far as
-    /// the bounds allow.
+    /// Promise 9: what had arrived when the tick began has been accepted, and has been read as far
+    /// as the bounds allow.
     fn check_last_pass(&mut self) {
         let is_paused = self
             .accept_paused_until

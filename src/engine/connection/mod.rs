@@ -297,8 +297,8 @@ impl Connection {
         self.advance(rules, now, &mut Framed::default());
     }
 
-    /// Opens a place for a refusal. Where the codec has no words for it, it stays empty, and nothing
-    /// comes behind it.
+    /// Opens a place for a refusal. Where the codec has no words for it, it stays empty, and
+    /// nothing comes behind it.
     fn refuse(&mut self, why: Refusal, request: &[u8], rules: &Rules, now: Instant) {
         let mut response = Vec::new();
         if rules.codec.refuse(why, request, &mut response).is_err() {

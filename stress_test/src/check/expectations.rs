@@ -273,8 +273,8 @@ mod tests {
         assert_eq!(expectations.sender(3), Sender::Hog(0));
     }
 
-    /// How often each text of an answer to the last 100 requests of 20 clients occurs; each request
-    /// is shown to `look` with its number and its ending.
+    /// How often each text of an answer to the last 100 requests of 20 clients occurs; each
+    /// request is shown to `look` with its number and its ending.
     fn provoked(
         framing: Framing,
         mut look: impl FnMut(u32, &[u8], LineEnding),

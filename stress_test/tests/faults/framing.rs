@@ -2,7 +2,8 @@
 //!
 //! Knows the double in both framings.
 //!
-//! Rule: what differs between the framings is asserted here; what does not, where lines are tested.
+//! Rule: what differs between the framings is asserted here; what does not, where lines are
+//! tested.
 
 use std::fs;
 
