@@ -9,6 +9,9 @@
 mod codecs;
 #[path = "library/harness.rs"]
 mod harness;
+#[cfg(feature = "http")]
+#[path = "library/http.rs"]
+mod http;
 #[path = "library/panics.rs"]
 mod panics;
 #[path = "library/quick.rs"]

@@ -49,7 +49,11 @@ const fn impure(
 const MODULES: [Module; 17] = [
     // The formula of the worst case asks for the number of cores.
     impure("src/config.rs", &[], &[]),
-    pure("src/codec", &["log", "panics"], &["memchr"]),
+    pure(
+        "src/codec",
+        &["handler", "log", "panics"],
+        &["httparse", "memchr"],
+    ),
     pure("src/task.rs", &[], &[]),
     pure("src/panics.rs", &[], &[]),
     pure("src/log.rs", &["panics"], &["tracing"]),

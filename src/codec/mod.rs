@@ -6,10 +6,14 @@
 //! requests; what it has to say itself is a [`Refusal`], and the codec finds the words.
 
 mod guarded;
+#[cfg(feature = "http")]
+pub mod http1;
 mod length_delimited;
 mod lines;
 
 pub(crate) use guarded::{Broken, Guarded};
+#[cfg(feature = "http")]
+pub use http1::Http1;
 pub use length_delimited::{ByteOrder, LengthDelimited};
 pub use lines::Lines;
 use std::fmt;

@@ -1,0 +1,662 @@
+//! HTTP/1.1 requests and responses (RFC 9112), as far as a service behind a proxy or a `curl`
+//! needs.
+//!
+//! Knows no routes: a handler gets the whole request, and [`Request::parse`] takes it apart.
+//!
+//! Rule: what two readers could understand differently is refused, and its connection closes.
+
+use super::{Codec, Frame, NotOneResponse, Outcome, Refusal, Then};
+use crate::handler::Response;
+use httparse::{EMPTY_HEADER, Status};
+use std::borrow::Cow;
+
+/// More headers than any client of ours sends.
+const MAX_HEADERS: usize = 64;
+/// The longest request line and headers by default.
+const MAX_HEAD_BYTES: usize = 16_384;
+
+/// Requests with a Content-Length, in chunks, or without a body; connections are kept as the
+/// client asks for, and pipelined requests are answered in order. What a handler writes has to be
+/// a whole response: see [`respond`].
+#[derive(Debug, Clone, Copy)]
+pub struct Http1 {
+    max_head: usize,
+    max_body: usize,
+}
+
+impl Http1 {
+    /// Bodies of at most `max_body` bytes; heads of at most 16 KiB.
+    pub fn new(max_body: usize) -> Http1 {
+        Http1 {
+            max_head: MAX_HEAD_BYTES,
+            max_body,
+        }
+    }
+
+    /// The longest request line and headers, in bytes.
+    #[must_use]
+    pub fn max_head(self, bytes: usize) -> Http1 {
+        Http1 {
+            max_head: bytes,
+            ..self
+        }
+    }
+
+    /// What the framing of chunks may add to a body.
+    fn max_chunked(&self) -> usize {
+        self.max_body + self.max_head
+    }
+}
+
+/// Why bytes are no whole request.
+enum Fault {
+    Incomplete,
+    TooLong,
+    Malformed,
+}
+
+/// The first line and the headers of a request.
+struct Head<'a> {
+    method: &'a str,
+    target: &'a str,
+    headers: Vec<(&'a str, &'a [u8])>,
+    bytes: usize,
+    body: Body,
+    is_last: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Length(usize),
+    Chunked,
+}
+
+impl<'a> Head<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Head<'a>, Fault> {
+        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let head = match request.parse(bytes) {
+            Ok(Status::Complete(length)) => &bytes[..length],
+            Ok(Status::Partial) => return Err(Fault::Incomplete),
+            Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooLong),
+            Err(_) => return Err(Fault::Malformed),
+        };
+        if has_lone_lf(head) {
+            return Err(Fault::Malformed);
+        }
+        let (Some(method), Some(target), Some(minor)) =
+            (request.method, request.path, request.version)
+        else {
+            return Err(Fault::Malformed);
+        };
+        let headers: Vec<_> = request
+            .headers
+            .iter()
+            .map(|header| (header.name, header.value))
+            .collect();
+        let has = |name: &str, token: &[u8]| {
+            let values = all(&headers, name).flat_map(|value| value.split(|byte| *byte == b','));
+            values
+                .map(<[u8]>::trim_ascii)
+                .any(|value| value.eq_ignore_ascii_case(token))
+        };
+        let is_last = match minor {
+            0 => !has("connection", b"keep-alive"),
+            _ => has("connection", b"close"),
+        };
+        if minor > 0 && all(&headers, "host").count() != 1 {
+            return Err(Fault::Malformed);
+        }
+        let body = body_of(&headers, minor)?;
+        Ok(Head {
+            method,
+            target,
+            headers,
+            bytes: head.len(),
+            body,
+            is_last,
+        })
+    }
+}
+
+/// An LF without its CR ends a line for some readers, and for others it does not.
+fn has_lone_lf(head: &[u8]) -> bool {
+    let mut before = None;
+    head.iter().any(|byte| {
+        let is_lone = *byte == b'\n' && before != Some(b'\r');
+        before = Some(*byte);
+        is_lone
+    })
+}
+
+/// The values of all headers of that name.
+fn all<'h, 'a>(
+    headers: &'h [(&'a str, &'a [u8])],
+    name: &'h str,
+) -> impl Iterator<Item = &'a [u8]> + 'h {
+    let own = headers
+        .iter()
+        .filter(move |(own, _)| own.eq_ignore_ascii_case(name));
+    own.map(|(_, value)| *value)
+}
+
+/// How the body is framed (RFC 9112, section 6.3). Two framings, or two lengths, are how requests
+/// are smuggled past a proxy.
+fn body_of(headers: &[(&str, &[u8])], minor: u8) -> Result<Body, Fault> {
+    let mut codings = all(headers, "transfer-encoding");
+    let mut lengths = all(headers, "content-length");
+    match (codings.next(), lengths.next()) {
+        (None, None) => Ok(Body::Length(0)),
+        (None, Some(length)) if lengths.next().is_none() => {
+            let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+            let number = std::str::from_utf8(length).ok().filter(|_| is_number);
+            // What no number can hold is above every limit.
+            let number = number.ok_or(Fault::Malformed)?.parse();
+            Ok(Body::Length(number.map_err(|_| Fault::TooLong)?))
+        }
+        (Some(coding), None) if minor > 0 && codings.next().is_none() => {
+            match coding.eq_ignore_ascii_case(b"chunked") {
+                true => Ok(Body::Chunked),
+                false => Err(Fault::Malformed),
+            }
+        }
+        _ => Err(Fault::Malformed),
+    }
+}
+
+/// Passes each chunk of a body in chunks to `take`; says how long the whole is.
+fn chunks(bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<usize, Fault> {
+    let mut at = 0;
+    loop {
+        if bytes.get(at).is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+            return Err(Fault::Malformed);
+        }
+        let (head, size) = match httparse::parse_chunk_size(&bytes[at..]) {
+            Ok(Status::Complete(chunk)) => chunk,
+            Ok(Status::Partial) => return Err(Fault::Incomplete),
+            Err(_) => return Err(Fault::Malformed),
+        };
+        at += head;
+        if size == 0 {
+            break;
+        }
+        let size = usize::try_from(size).map_err(|_| Fault::TooLong)?;
+        let end = at.checked_add(size).ok_or(Fault::TooLong)?;
+        if end > bytes.len() {
+            // It may be longer than any limit; whoever waits for it counts what is there.
+            return Err(Fault::Incomplete);
+        }
+        take(&bytes[at..end]);
+        at = line_end(bytes, end)?;
+    }
+    // Trailers are allowed and not looked at.
+    loop {
+        let rest = &bytes[at..];
+        if rest.starts_with(b"\r") || rest.is_empty() {
+            return line_end(bytes, at);
+        }
+        let lf = rest.iter().position(|byte| *byte == b'\n');
+        let end = at + lf.ok_or(Fault::Incomplete)?;
+        at = line_end(bytes, end - 1)?;
+    }
+}
+
+/// Where the line ends that has to end at `at`.
+fn line_end(bytes: &[u8], at: usize) -> Result<usize, Fault> {
+    match bytes.get(at..(at + 2).min(bytes.len())) {
+        Some(b"\r\n") => Ok(at + 2),
+        Some(b"" | b"\r") => Err(Fault::Incomplete),
+        _ => Err(Fault::Malformed),
+    }
+}
+
+impl Http1 {
+    /// The head of the request at the front of `bytes`, and the length of the whole.
+    fn cut<'a>(&self, bytes: &'a [u8]) -> Result<(Head<'a>, usize), Fault> {
+        let head = match Head::parse(bytes) {
+            Err(Fault::Incomplete) if bytes.len() > self.max_head => return Err(Fault::TooLong),
+            head => head?,
+        };
+        if head.bytes > self.max_head {
+            return Err(Fault::TooLong);
+        }
+        let rest = &bytes[head.bytes..];
+        let body = match head.body {
+            Body::Length(length) if length > self.max_body => return Err(Fault::TooLong),
+            Body::Length(length) if length > rest.len() => return Err(Fault::Incomplete),
+            Body::Length(length) => length,
+            Body::Chunked => {
+                let mut length = 0;
+                match chunks(rest, |chunk| length += chunk.len()) {
+                    _ if length > self.max_body => return Err(Fault::TooLong),
+                    Err(Fault::Incomplete) if rest.len() > self.max_chunked() => {
+                        return Err(Fault::TooLong);
+                    }
+                    body => body?,
+                }
+            }
+        };
+        let whole = head.bytes + body;
+        Ok((head, whole))
+    }
+}
+
+impl Codec for Http1 {
+    fn max_incomplete_bytes(&self) -> usize {
+        self.max_head + self.max_chunked()
+    }
+
+    fn frame(&self, bytes: &[u8], _seen: usize) -> Frame {
+        if bytes.is_empty() {
+            return Frame::Incomplete;
+        }
+        let why = match self.cut(bytes) {
+            Ok((head, whole)) => {
+                return Frame::Request {
+                    payload: 0..whole,
+                    bytes: whole,
+                    is_last: head.is_last,
+                };
+            }
+            Err(Fault::Incomplete) => return Frame::Incomplete,
+            Err(Fault::TooLong) => Refusal::TooLong,
+            Err(Fault::Malformed) => Refusal::Malformed,
+        };
+        Frame::Malformed {
+            why,
+            bytes: bytes.len(),
+            then: Then::Close,
+        }
+    }
+
+    fn finish(
+        &self,
+        request: &[u8],
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<Outcome, NotOneResponse> {
+        const NOT_ONE: NotOneResponse =
+            NotOneResponse("the handler wrote no HTTP response, or more than one");
+        let head = Head::parse(request).map_err(|_| NOT_ONE)?;
+        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+        let mut response = httparse::Response::new(&mut headers);
+        let Ok(Status::Complete(end)) = response.parse(&out[start..]) else {
+            return Err(NOT_ONE);
+        };
+        let headers = response.headers.iter();
+        let lengths = headers.filter(|header| header.name.eq_ignore_ascii_case("content-length"));
+        let length = lengths.map(|header| header.value).next();
+        let written = out.len() - start - end;
+        if length != Some(written.to_string().as_bytes()) {
+            return Err(NOT_ONE);
+        }
+        let code = response.code.unwrap_or_default();
+        if head.method == "HEAD" {
+            out.truncate(start + end);
+        }
+        if head.is_last {
+            // Before the empty line that ends the head.
+            let at = start + end - 2;
+            out.splice(at..at, *b"connection: close\r\n");
+        }
+        Ok(match code {
+            0..400 => Outcome::Ok,
+            _ => Outcome::Error,
+        })
+    }
+
+    fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {
+        let head = Head::parse(request).ok();
+        let (status, closes) = match why {
+            Refusal::Busy => (503, false),
+            Refusal::TooManyConnections => (503, true),
+            Refusal::Internal => (500, false),
+            Refusal::IdleTimeout => (408, true),
+            Refusal::Malformed | Refusal::Incomplete => (400, true),
+            Refusal::TooLong if head.is_some() => (413, true),
+            Refusal::TooLong => (431, true),
+        };
+        let closes = closes || head.as_ref().is_none_or(|head| head.is_last);
+        let body = format!("{}\n", reason(status));
+        append_head(out, status, "text/plain", body.len());
+        let end = out.len() - 2;
+        if closes {
+            out.splice(end..end, *b"connection: close\r\n");
+        } else if status == 503 {
+            out.splice(end..end, *b"retry-after: 1\r\n");
+        }
+        if head.is_none_or(|head| head.method != "HEAD") {
+            out.extend_from_slice(body.as_bytes());
+        }
+    }
+}
+
+fn append_head(out: &mut Vec<u8>, status: u16, content_type: &str, length: usize) {
+    let head = format!(
+        "HTTP/1.1 {status} {}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n",
+        reason(status)
+    );
+    out.extend_from_slice(head.as_bytes());
+}
+
+/// Writes a whole response: what a handler of this protocol has to write, once. For HEAD it writes
+/// the body, too: the codec leaves it out.
+pub fn respond(response: &mut Response<'_>, status: u16, content_type: &str, body: &[u8]) {
+    let mut head = Vec::new();
+    append_head(&mut head, status, content_type, body.len());
+    response.push(&head);
+    response.push(body);
+}
+
+/// The words of RFC 9110, section 15, for the codes that services use most.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        _ => "Unknown",
+    }
+}
+
+/// A request taken apart.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// `GET`, `POST` and so on, as the client wrote it.
+    pub method: &'a str,
+    /// The path and the query, as the client wrote them.
+    pub target: &'a str,
+    /// The headers in their order.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+    /// The body, without the framing of chunks.
+    pub body: Cow<'a, [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// Takes apart what a handler gets; none only if that is no request that [`Http1`] has found.
+    pub fn parse(bytes: &'a [u8]) -> Option<Request<'a>> {
+        let head = Head::parse(bytes).ok()?;
+        let rest = &bytes[head.bytes..];
+        let body = match head.body {
+            Body::Length(length) => Cow::Borrowed(rest.get(..length)?),
+            Body::Chunked => {
+                let mut body = Vec::new();
+                chunks(rest, |chunk| body.extend_from_slice(chunk)).ok()?;
+                Cow::Owned(body)
+            }
+        };
+        Some(Request {
+            method: head.method,
+            target: head.target,
+            headers: head.headers,
+            body,
+        })
+    }
+
+    /// The value of the first header of that name, in upper or lower case.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        all(&self.headers, name).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HOST: &str = "host: a\r\n";
+
+    fn frame(text: &str) -> Frame {
+        Http1::new(100).max_head(200).frame(text.as_bytes(), 0)
+    }
+
+    fn request(bytes: usize, is_last: bool) -> Frame {
+        Frame::Request {
+            payload: 0..bytes,
+            bytes,
+            is_last,
+        }
+    }
+
+    fn refused(text: &str) -> Option<Refusal> {
+        match frame(text) {
+            Frame::Malformed { why, then, .. } => {
+                assert_eq!(then, Then::Close);
+                Some(why)
+            }
+            Frame::Request { .. } | Frame::Incomplete => None,
+        }
+    }
+
+    #[test]
+    fn a_request_ends_with_its_body() {
+        for (head, body) in [
+            ("GET /a?b HTTP/1.1\r\n", ""),
+            ("POST / HTTP/1.1\r\ncontent-length: 3\r\n", "abc"),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n",
+                "0\r\n\r\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n",
+                "2;x=y\r\nab\r\n1\r\n\n\r\n0\r\nt: v\r\n\r\n",
+            ),
+        ] {
+            let whole = format!("{head}{HOST}\r\n{body}");
+            for end in 0..whole.len() {
+                assert_eq!(
+                    frame(&whole[..end]),
+                    Frame::Incomplete,
+                    "{:?}",
+                    &whole[..end]
+                );
+            }
+            let expected = request(whole.len(), false);
+            assert_eq!(frame(&format!("{whole}GET")), expected, "{whole:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_kept_as_the_client_asks() {
+        for (version, header, is_last) in [
+            ("1.1", "", false),
+            ("1.1", "Connection: Close\r\n", true),
+            ("1.1", "connection: te, close\r\n", true),
+            ("1.0", "", true),
+            ("1.0", "connection: keep-alive\r\n", false),
+        ] {
+            let text = format!("GET / HTTP/{version}\r\n{HOST}{header}\r\n");
+            assert_eq!(frame(&text), request(text.len(), is_last), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_two_readers_could_understand_differently_is_refused() {
+        for headers in [
+            "content-length: 1\r\ntransfer-encoding: chunked\r\n",
+            "content-length: 1\r\ncontent-length: 1\r\n",
+            "content-length: 1, 1\r\n",
+            "content-length: +1\r\n",
+            "content-length: \r\n",
+            "content-length: 0x1\r\n",
+            "transfer-encoding: gzip, chunked\r\n",
+            "transfer-encoding: identity\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+            "a: b\r\n c\r\n",
+            "a: b\rc\r\n",
+            "a: \0\r\n",
+            "a : b\r\n",
+            "host: b\r\n",
+            "a: b\n",
+        ] {
+            let text = format!("POST / HTTP/1.1\r\n{HOST}{headers}\r\n");
+            assert_eq!(refused(&text), Some(Refusal::Malformed), "{text:?}");
+        }
+        for text in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n",
+            "hello\n",
+            "GET / HTTP/2.0\r\n\r\n",
+        ] {
+            assert_eq!(refused(text), Some(Refusal::Malformed), "{text:?}");
+        }
+        let chunked = format!("POST / HTTP/1.1\r\n{HOST}transfer-encoding: chunked\r\n\r\n");
+        for body in ["x\r\n", "1\r\nab", "-1\r\n", "\r\n", "0\r\na: b\n\r\n"] {
+            let text = format!("{chunked}{body}");
+            assert_eq!(refused(&text), Some(Refusal::Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_passes_a_limit_is_refused_before_it_has_come() {
+        let post = format!("POST / HTTP/1.1\r\n{HOST}");
+        for text in [
+            format!("{post}content-length: 101\r\n\r\n"),
+            format!("{post}content-length: 99999999999999999999999\r\n\r\n"),
+            format!(
+                "{post}transfer-encoding: chunked\r\n\r\n65\r\n{}",
+                "x".repeat(103)
+            ),
+            format!(
+                "{post}transfer-encoding: chunked\r\n\r\n9;{}",
+                "x".repeat(301)
+            ),
+            format!("{post}x: {}", "x".repeat(200)),
+            format!("{post}{}\r\n", "a: b\r\n".repeat(65)),
+        ] {
+            assert_eq!(refused(&text), Some(Refusal::TooLong), "{text:?}");
+        }
+        let text = format!("{post}content-length: 100\r\n\r\n");
+        assert_eq!(frame(&text), Frame::Incomplete);
+    }
+
+    /// What is sent for what a handler wrote.
+    fn finished(
+        request: &str,
+        status: u16,
+        body: &str,
+    ) -> (Result<Outcome, NotOneResponse>, String) {
+        let mut out = b"before".to_vec();
+        respond(
+            &mut Response::new(&mut out),
+            status,
+            "text/plain",
+            body.as_bytes(),
+        );
+        let outcome = Http1::new(9).finish(request.as_bytes(), &mut out, "before".len());
+        let text = String::from_utf8(out).expect("ASCII");
+        (outcome, text["before".len()..].to_owned())
+    }
+
+    #[test]
+    fn a_response_says_whether_the_connection_closes_and_has_no_body_for_head() {
+        let (get, head) = (
+            format!("GET / HTTP/1.1\r\n{HOST}\r\n"),
+            format!("HEAD / HTTP/1.1\r\n{HOST}\r\n"),
+        );
+        let fields = "content-type: text/plain\r\ncontent-length: 2\r\n";
+        let (outcome, text) = finished(&get, 200, "hi");
+        assert_eq!(text, format!("HTTP/1.1 200 OK\r\n{fields}\r\nhi"));
+        assert_eq!(outcome, Ok(Outcome::Ok));
+        let (outcome, text) = finished(&head, 404, "no");
+        assert_eq!(text, format!("HTTP/1.1 404 Not Found\r\n{fields}\r\n"));
+        assert_eq!(outcome, Ok(Outcome::Error));
+        let (_, text) = finished("GET / HTTP/1.0\r\n\r\n", 200, "hi");
+        assert_eq!(
+            text,
+            format!("HTTP/1.1 200 OK\r\n{fields}connection: close\r\n\r\nhi")
+        );
+    }
+
+    #[test]
+    fn what_is_no_whole_response_is_refused() {
+        let get = format!("GET / HTTP/1.1\r\n{HOST}\r\n");
+        for wrong in [
+            "",
+            "OK",
+            "HTTP/1.1 200 OK\r\n\r\nno length",
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\ntoo much",
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ntoo few",
+        ] {
+            let mut out = wrong.as_bytes().to_vec();
+            let outcome = Http1::new(9).finish(get.as_bytes(), &mut out, 0);
+            assert!(outcome.is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_have_their_status_and_say_whether_the_connection_closes() {
+        let get = format!("GET / HTTP/1.1\r\n{HOST}\r\n");
+        for (why, request, status, closes) in [
+            (Refusal::Busy, get.as_str(), "503 ", false),
+            (Refusal::Internal, get.as_str(), "500 ", false),
+            (Refusal::TooManyConnections, "", "503 ", true),
+            (Refusal::IdleTimeout, "", "408 ", true),
+            (Refusal::Malformed, "x", "400 ", true),
+            (Refusal::Incomplete, "GET", "400 ", true),
+            (Refusal::TooLong, get.as_str(), "413 ", true),
+            (Refusal::TooLong, "GET", "431 ", true),
+        ] {
+            let mut out = Vec::new();
+            Http1::new(9).refuse(why, request.as_bytes(), &mut out);
+            let text = String::from_utf8(out).expect("ASCII");
+            assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
+            assert_eq!(text.contains("connection: close\r\n"), closes, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_taken_apart() {
+        let text = format!(
+            "POST /a?b=c HTTP/1.1\r\n{HOST}X-Y: z\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"
+        );
+        let request = Request::parse(text.as_bytes()).expect("it is one");
+        assert_eq!((request.method, request.target), ("POST", "/a?b=c"));
+        assert_eq!(
+            (request.header("x-y"), request.header("x")),
+            (Some(&b"z"[..]), None)
+        );
+        assert_eq!(&*request.body, b"abc");
+    }
+
+    proptest! {
+        /// Neither panics nor says what cannot be right, whatever the bytes.
+        #[test]
+        fn any_bytes_are_a_request_a_part_of_one_or_refused(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "GET / HTTP/1.1\r\n", "POST / HTTP/1.0\r\n", "host: a\r\n", "content-length: 3\r\n",
+                "transfer-encoding: chunked\r\n", "\r\n", "\n", "\r", "3\r\nabc\r\n", "0\r\n", "abc", "\0", ":", "ffffffffffffffff\r\n",
+            ]), 0..12),
+        ) {
+            let bytes = pieces.concat();
+            let codec = Http1::new(20).max_head(60);
+            match codec.frame(bytes.as_bytes(), 0) {
+                Frame::Request { bytes: whole, .. } => {
+                    prop_assert!(whole > 0 && whole <= bytes.len());
+                    let parsed = Request::parse(&bytes.as_bytes()[..whole]);
+                    prop_assert!(parsed.is_some_and(|request| request.body.len() <= 20));
+                }
+                Frame::Incomplete => prop_assert!(bytes.len() <= codec.max_incomplete_bytes()),
+                Frame::Malformed { bytes: length, .. } => prop_assert_eq!(length, bytes.len()),
+            }
+        }
+    }
+}
