@@ -5,7 +5,7 @@
 //! Rule: no panic of a codec passes, and no answer that would make the server read past its bytes,
 //! stand still, or keep more than the codec's own bound.
 
-use super::{Codec, Frame, NotOneResponse, Outcome, Refusal};
+use super::{Codec, Frame, Refusal};
 use crate::log::error;
 use crate::panics::catch;
 use std::sync::Arc;
@@ -17,6 +17,13 @@ pub(crate) struct Guarded(Arc<dyn Codec>);
 /// The codec has panicked, or said what cannot be right: its connection closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Broken;
+
+/// A whole request, and the part of it that the handler gets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole<'a> {
+    pub(crate) whole: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
 
 impl Guarded {
     pub(crate) fn new(codec: Arc<dyn Codec>) -> Guarded {
@@ -58,17 +65,19 @@ impl Guarded {
         }
     }
 
-    pub(crate) fn begin(&self, request: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.call(|| self.0.begin(request, out))
+    /// The codec itself, for calls inside a catch of the caller's.
+    pub(crate) fn raw(&self) -> &dyn Codec {
+        &*self.0
     }
 
-    pub(crate) fn finish(
-        &self,
-        request: &[u8],
-        out: &mut Vec<u8>,
-        start: usize,
-    ) -> Result<Result<Outcome, NotOneResponse>, Broken> {
-        self.call(|| self.0.finish(request, out, start))
+    /// The first of the whole requests in `run`, and those behind it. A panic passes.
+    pub(crate) fn split_first<'a>(&self, run: &'a [u8]) -> Result<(Whole<'a>, &'a [u8]), Broken> {
+        let Frame::Request { payload, bytes, .. } = self.0.frame(run, 0) else {
+            return Err(Broken);
+        };
+        let (whole, rest) = run.split_at_checked(bytes).ok_or(Broken)?;
+        let payload = whole.get(payload).ok_or(Broken)?;
+        Ok((Whole { whole, payload }, rest))
     }
 
     pub(crate) fn refuse(

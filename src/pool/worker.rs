@@ -13,6 +13,7 @@ use crate::log::{error, trace};
 use crate::panics::catch;
 use crate::service::{Request, Service};
 use crate::task::{Completion, ConnectionId, Outcomes, QUICK_LIMIT, Task};
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -197,11 +198,14 @@ impl<S: Service> Worker<'_, S> {
             outcomes: Outcomes::default(),
             is_last: false,
         };
-        for (sequence, frame) in run.span.sequences().zip(codec.frames(&run.frames)) {
-            trace!(conn = %connection, seq = %sequence, worker = self.number, "started");
-            let context = (connection, run.framed_at);
-            if let Err(fault) = self.answer(frame, context, &mut responses) {
-                let Fault { what, panic } = fault;
+        let is_traced = enabled!(Level::TRACE);
+        let mut rest = &run.frames[..];
+        for sequence in run.span.sequences() {
+            if is_traced {
+                trace!(conn = %connection, seq = %sequence, worker = self.number, "started");
+            }
+            let answered = self.answer(&mut rest, (connection, run.framed_at), &mut responses);
+            if let Err(Fault { what, panic }) = answered {
                 error!(conn = %connection, seq = %sequence, worker = self.number, panic, "{what}");
             }
             if responses.is_last {
@@ -209,7 +213,7 @@ impl<S: Service> Worker<'_, S> {
             }
         }
         let finished_at = Instant::now();
-        if enabled!(Level::TRACE) {
+        if is_traced {
             for sequence in run.span.sequences() {
                 trace!(conn = %connection, seq = %sequence, worker = self.number,
                     working_us = micros(started_at, finished_at), "finished");
@@ -229,81 +233,78 @@ impl<S: Service> Worker<'_, S> {
         }
     }
 
-    /// Appends the response to one request: the handler's, or after a fault that there was one.
-    /// Where the codec is broken there is none, and the connection closes.
+    /// Answers the first request of `rest`, which leaves it: with the service's response, or after
+    /// a fault with one that says so. Where the codec is broken there is none, and the connection
+    /// closes.
     fn answer(
         &mut self,
-        frame: Result<(&[u8], &[u8]), Broken>,
+        rest: &mut &[u8],
         (connection, framed_at): (ConnectionId, Instant),
         responses: &mut Responses,
     ) -> Result<(), Fault> {
-        let start = responses.bytes.len();
-        let outcome = frame.and_then(|(frame, payload)| {
-            let connections = &self.crew.connections;
-            let request = Request::new(payload, connection, framed_at, connections);
-            let outcome = self.handle(frame, &request, responses)?;
-            if outcome.is_err() {
-                responses.bytes.truncate(start);
-                let out = &mut responses.bytes;
-                self.crew.codec.refuse(Refusal::Internal, frame, out)?;
-            }
-            Ok(outcome)
-        });
+        let cannot_start = match self.state {
+            Some(_) => None,
+            None => self.start().err(),
+        };
+        let Crew {
+            service,
+            codec,
+            connections,
+            ..
+        } = self.crew;
         let Responses {
             bytes,
             outcomes,
             is_last,
         } = responses;
-        match outcome {
-            Ok(Ok(Outcome::Ok)) => outcomes.ok += 1,
-            Ok(Ok(Outcome::Error)) => outcomes.error += 1,
-            Ok(Err(fault)) => {
-                outcomes.internal += 1;
-                return Err(fault);
+        let (start, is_in_service) = (bytes.len(), Cell::new(false));
+        let mut request = &b""[..];
+        // One catch for the codec and the service: what it was in says whose panic it is.
+        let answered = catch(|| {
+            let frame;
+            (frame, *rest) = codec.split_first(rest)?;
+            request = frame.whole;
+            let Some(state) = &mut self.state else {
+                return Ok(Err(NotOneResponse("the worker cannot be started again")));
+            };
+            codec.raw().begin(request, bytes);
+            let mut response = Response::new(bytes);
+            is_in_service.set(true);
+            let seen = Request::new(frame.payload, connection, framed_at, connections);
+            service.handle(state, &seen, &mut response);
+            is_in_service.set(false);
+            *is_last = response.is_last();
+            Ok(codec.raw().finish(request, bytes, start))
+        });
+        let (what, panic) = match answered {
+            Ok(Ok(Ok(Outcome::Ok))) => {
+                outcomes.ok += 1;
+                return Ok(());
             }
-            Err(Broken) => {
-                bytes.truncate(start);
-                outcomes.internal += 1;
-                *is_last = true;
-                let what = "the connection closes, for its codec is broken";
-                return Err(Fault { what, panic: None });
+            Ok(Ok(Ok(Outcome::Error))) => {
+                outcomes.error += 1;
+                return Ok(());
             }
+            Ok(Ok(Err(NotOneResponse(what)))) => (what, cannot_start),
+            Err(panic) if is_in_service.get() => ("the handler panicked", Some(panic)),
+            Ok(Err(Broken)) => (BROKEN, None),
+            Err(panic) => (BROKEN, Some(panic)),
+        };
+        outcomes.internal += 1;
+        bytes.truncate(start);
+        if what == BROKEN || codec.refuse(Refusal::Internal, request, bytes).is_err() {
+            bytes.truncate(start);
+            *is_last = true;
         }
-        Ok(())
-    }
-
-    /// Runs the service, and ends what it has written as one response.
-    fn handle(
-        &mut self,
-        frame: &[u8],
-        request: &Request<'_>,
-        responses: &mut Responses,
-    ) -> Result<Result<Outcome, Fault>, Broken> {
-        if self.state.is_none()
-            && let Err(cause) = self.start()
-        {
-            return Ok(Err(Fault {
-                what: "the worker cannot be started again",
-                panic: Some(cause),
-            }));
-        }
-        let state = self.state.as_mut().expect("it was started just now");
-        let start = responses.bytes.len();
-        self.crew.codec.begin(frame, &mut responses.bytes)?;
-        let mut response = Response::new(&mut responses.bytes);
-        let handled = catch(|| self.crew.service.handle(state, request, &mut response));
-        responses.is_last = response.is_last();
-        if let Err(text) = handled {
+        if is_in_service.get() {
             self.drop_state();
-            return Ok(Err(Fault {
-                what: "the handler panicked",
-                panic: Some(text),
-            }));
         }
-        let outcome = self.crew.codec.finish(frame, &mut responses.bytes, start)?;
-        Ok(outcome.map_err(|NotOneResponse(what)| Fault { what, panic: None }))
+        Err(Fault { what, panic })
     }
 }
+
+/// A fault of the codec.
+const BROKEN: &str = "the connection closes, for its codec is broken";
 
 /// What the first of some requests seems to ask for, fit for a line of the log: its first word,
 /// escaped and shortened.

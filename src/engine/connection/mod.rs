@@ -19,7 +19,7 @@ use crate::codec::{Guarded, Refusal};
 use crate::config::Config;
 use crate::task::{ConnectionId, Sequence, Span};
 use input::{Cut, Input};
-use order::Order;
+use order::{Order, RUN_BYTES};
 use outbox::Outbox;
 use phase::Closing;
 pub(super) use phase::{Event, Phase};
@@ -93,6 +93,70 @@ struct Progress {
     /// It is idle, unless the bytes that had come by then bring a request: this many are to be
     /// read.
     idle_unless: Option<usize>,
+}
+
+/// Quick requests that stand side by side in the bytes that are being cut, and will travel as one
+/// run, or join one: one copy for all of them buys a tenth of the throughput of deep pipelines.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Where they begin, and how long they are.
+    start: usize,
+    bytes: usize,
+    requests: usize,
+    payload_bytes: usize,
+    /// They join the last run.
+    joins: bool,
+    /// What there is room for.
+    max_requests: usize,
+    max_bytes: usize,
+}
+
+impl Batch {
+    /// A batch with one request, which stands at `start`.
+    fn begin(
+        start: usize,
+        frame: &[u8],
+        payload: &[u8],
+        order: &Order,
+        max_run: usize,
+        now: Instant,
+    ) -> Batch {
+        let (requests, bytes) = order.room_to_join(max_run, now);
+        let joins = requests > 0 && frame.len() <= bytes;
+        Batch {
+            start,
+            bytes: frame.len(),
+            requests: 1,
+            payload_bytes: payload.len(),
+            joins,
+            max_requests: if joins { requests } else { max_run },
+            max_bytes: if joins { bytes } else { RUN_BYTES },
+        }
+    }
+
+    /// Takes the next request, if there is room; an empty batch takes none.
+    fn takes(&mut self, frame: &[u8], payload: &[u8]) -> bool {
+        let has_room = self.requests > 0
+            && self.requests < self.max_requests
+            && self.bytes + frame.len() <= self.max_bytes;
+        if has_room {
+            self.bytes += frame.len();
+            self.requests += 1;
+            self.payload_bytes += payload.len();
+        }
+        has_room
+    }
+
+    /// Gives its requests their place; it is empty then.
+    fn open(&mut self, bytes: &[u8], order: &mut Order, now: Instant) {
+        let batch = std::mem::take(self);
+        let frames = &bytes[batch.start..batch.start + batch.bytes];
+        match batch.requests {
+            0 => {}
+            requests if batch.joins => order.join(frames, requests, batch.payload_bytes),
+            requests => order.open(frames, requests, batch.payload_bytes, true, now),
+        }
+    }
 }
 
 /// What became of bytes that were cut.
@@ -336,16 +400,19 @@ impl Connection {
     fn frame(&mut self, chunk: &[u8], rules: &Rules, now: Instant, framed: &mut Framed) -> bool {
         let (config, codec) = (&rules.config, &rules.codec);
         let taken = self.input.take(chunk, codec);
-        let mut rest = taken.bytes();
+        let bytes = taken.bytes();
+        let (mut rest, mut batch) = (bytes, Batch::default());
         let opened_before = self.order.opened();
         // Responses only join the output after this.
         let is_output_full = self.is_output_full();
         let (mut is_blocked, mut is_last) = (true, false);
-        while !is_last && !is_output_full && self.order.len() < config.max_inflight {
+        while !is_last && !is_output_full && self.order.len() + batch.requests < config.max_inflight
+        {
             // One request alone may be as large as the codec allows.
-            let room = match self.order.is_empty() {
+            let room = match self.order.is_empty() && batch.requests == 0 {
                 true => usize::MAX,
-                false => (2 * config.max_line).saturating_sub(self.order.payload_bytes()),
+                false => (2 * config.max_line)
+                    .saturating_sub(self.order.payload_bytes() + batch.payload_bytes),
             };
             let Ok(cut) = self.input.cut(&mut rest, room, codec) else {
                 // What stands before the codec's mistake is answered.
@@ -358,18 +425,25 @@ impl Connection {
                     payload,
                     is_last: ends,
                 } => {
-                    let is_quick = rules.is_quick(payload);
-                    let (bytes, max_run) = (payload.len(), config.max_run);
-                    self.order.open(frame, bytes, is_quick, max_run, now);
                     framed.requests += 1;
                     is_last = ends;
+                    if !rules.is_quick(payload) {
+                        batch.open(bytes, &mut self.order, now);
+                        self.order.open(frame, 1, payload.len(), false, now);
+                    } else if !batch.takes(frame, payload) {
+                        batch.open(bytes, &mut self.order, now);
+                        let start = bytes.len() - rest.len() - frame.len();
+                        let (order, max_run) = (&self.order, config.max_run);
+                        batch = Batch::begin(start, frame, payload, order, max_run, now);
+                    }
                 }
                 Cut::Refused {
                     why,
-                    bytes,
+                    bytes: malformed,
                     is_last: ends,
                 } => {
-                    self.refuse(why, bytes, rules, now);
+                    batch.open(bytes, &mut self.order, now);
+                    self.refuse(why, malformed, rules, now);
                     match why {
                         Refusal::Incomplete => framed.incomplete += 1,
                         _ => framed.too_long += 1,
@@ -383,12 +457,18 @@ impl Connection {
                 Cut::NoRoom => break,
             }
         }
+        batch.open(bytes, &mut self.order, now);
         let left = rest.len();
         self.input.keep(taken, left, is_blocked, codec);
         if is_last {
             self.end_input();
         }
         let opened = self.order.opened() - opened_before;
+        self.trace_framed(opened_before, opened);
+        opened > 0
+    }
+
+    fn trace_framed(&self, opened_before: u64, opened: u64) {
         if opened > 0 {
             let span = Span {
                 first: Sequence(opened_before + 1),
@@ -396,7 +476,6 @@ impl Connection {
             };
             trace_each(self.id, span, "framed");
         }
-        opened > 0
     }
 
     // What time does to it.
@@ -581,7 +660,6 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::order::RUN_BYTES;
     use super::*;
     use crate::codec::Lines;
     use crate::engine::admission::Admission;

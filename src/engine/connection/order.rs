@@ -145,43 +145,62 @@ impl Order {
         self.runs_submitted > 0
     }
 
-    /// Opens a place for a request that now waits for a slot. A quick one joins the run before it,
-    /// if that then has at most `max_run` requests, all quick and framed at the same time.
+    /// How many requests, and how many bytes, may join the last run, if they are quick and were
+    /// framed at that time.
+    pub(super) fn room_to_join(&self, max_run: usize, framed_at: Instant) -> (usize, usize) {
+        match self.places.back() {
+            Some(Place {
+                span,
+                state: State::Waiting(frames),
+                is_quick: true,
+                framed_at: at,
+                ..
+            }) if *at == framed_at => (
+                max_run.saturating_sub(span.requests),
+                RUN_BYTES.saturating_sub(frames.len()),
+            ),
+            _ => (0, 0),
+        }
+    }
+
+    /// Requests that now wait for a slot join the last run; they have to be within
+    /// [`Order::room_to_join`].
+    pub(super) fn join(&mut self, frames: &[u8], requests: usize, payload_bytes: usize) {
+        let last = self.places.back_mut().expect("there is a run with room");
+        let State::Waiting(run) = &mut last.state else {
+            unreachable!("a run with room waits")
+        };
+        if run.capacity() - run.len() < frames.len() {
+            run.reserve(frames.len() + RUN_GROWTH_BYTES);
+        }
+        run.extend_from_slice(frames);
+        last.span.requests += requests;
+        last.payload_bytes += payload_bytes;
+        self.requests += requests;
+        self.waiting += requests;
+        self.payload_bytes += payload_bytes;
+    }
+
+    /// Opens a place for a run of requests that now wait for slots. Several are quick, at most as
+    /// many as a run may have.
     pub(super) fn open(
         &mut self,
-        frame: &[u8],
+        frames: &[u8],
+        requests: usize,
         payload_bytes: usize,
         is_quick: bool,
-        max_run: usize,
         framed_at: Instant,
     ) {
-        self.waiting += 1;
+        self.waiting += requests;
         self.payload_bytes += payload_bytes;
-        if is_quick
-            && let Some(place) = self.places.back_mut()
-            && place.is_quick
-            && place.framed_at == framed_at
-            && place.span.requests < max_run
-            && let State::Waiting(frames) = &mut place.state
-            && frames.len() + frame.len() <= RUN_BYTES
-        {
-            if frames.capacity() - frames.len() < frame.len() {
-                frames.reserve(frame.len() + RUN_GROWTH_BYTES);
-            }
-            frames.extend_from_slice(frame);
-            place.span.requests += 1;
-            place.payload_bytes += payload_bytes;
-            self.requests += 1;
-            return;
-        }
         self.push(Place {
             span: Span {
                 first: Sequence(self.opened() + 1),
-                requests: 1,
+                requests,
             },
             payload_bytes,
             framed_at,
-            state: State::Waiting(frame.to_vec()),
+            state: State::Waiting(frames.to_vec()),
             is_quick,
         });
     }
@@ -452,7 +471,12 @@ mod tests {
     /// Opens a place for a line; says its number.
     fn open(order: &mut Order, text: &str, is_quick: bool, now: Instant) -> Sequence {
         let frame = format!("{text}\n");
-        order.open(frame.as_bytes(), text.len(), is_quick, MAX_RUN, now);
+        let (requests, bytes) = order.room_to_join(MAX_RUN, now);
+        if is_quick && requests > 0 && frame.len() <= bytes {
+            order.join(frame.as_bytes(), 1, text.len());
+        } else {
+            order.open(frame.as_bytes(), 1, text.len(), is_quick, now);
+        }
         Sequence(order.opened())
     }
 
