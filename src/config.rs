@@ -6,6 +6,7 @@
 //! Rule: what has passed [`Config::check`] is in range, so nobody behind it checks again.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// A number that a person may set, with the range in which the server keeps its promises.
@@ -43,16 +44,6 @@ impl Limit {
 
     fn contains(&self, value: u64) -> bool {
         (self.min..=self.max).contains(&value)
-    }
-
-    fn check(&self, value: u128) -> Result<(), ConfigError> {
-        match u64::try_from(value) {
-            Ok(value) if self.contains(value) => Ok(()),
-            _ => Err(ConfigError {
-                limit: *self,
-                value,
-            }),
-        }
     }
 }
 
@@ -192,6 +183,7 @@ pub const SOCKET_BUFFER: Limit = Limit {
 /// ignored when the program started) stop it, a second one ends it at once, and SIGUSR1 writes its
 /// counters to the log. It does so before anybody can connect, and unblocks them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StopSignals {
     /// None: the program calls [`Stopper::stop`](crate::Stopper::stop).
     None,
@@ -205,6 +197,7 @@ pub enum StopSignals {
 
 /// In which order workers take queued requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QueueOrder {
     /// Connections in turn, one request each (round robin).
     Fair,
@@ -212,44 +205,99 @@ pub enum QueueOrder {
     Fifo,
 }
 
-/// What a server may use, and how long it waits. [`Config::default`] is what the flags default to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// Worker threads; see [`WORKERS`].
-    pub workers: usize,
-    /// Slots of the work queue; see [`QUEUE`].
-    pub queue: usize,
-    /// In which order workers take queued requests.
-    pub queue_order: QueueOrder,
-    /// Longest wait for a queue slot; see [`BUSY_TIMEOUT`].
-    pub busy_timeout: Duration,
-    /// Longest request line in bytes; see [`MAX_LINE`].
-    pub max_line: usize,
-    /// Requests of one connection in flight; see [`MAX_INFLIGHT`].
-    pub max_inflight: usize,
-    /// Requests of one connection that are queued or run at a time; see [`MAX_PARALLEL`]. With 1
-    /// their effects come in the order of the requests; they are still read ahead. Quick requests
-    /// that travel together count as one, for they run one after the other anyway.
-    pub max_parallel: usize,
-    /// Quick requests of one connection that travel together; see [`MAX_RUN`].
-    pub max_run: usize,
-    /// Connections served at a time; see [`MAX_CONNECTIONS`].
-    pub max_connections: usize,
-    /// Bytes buffered for all connections; see [`MAX_BUFFERED`].
-    pub max_buffered: usize,
-    /// Time without progress before a connection is closed, zero for never; see [`IDLE_TIMEOUT`].
-    pub idle_timeout: Duration,
-    /// Longest wait for framed requests at the stop; see [`DRAIN_TIMEOUT`].
-    pub drain_timeout: Duration,
-    /// Time between two reports of the counters, zero for none; see [`STATS_INTERVAL`].
-    pub stats_interval: Duration,
-    /// Bytes that the kernel may hold of one connection in each direction; see [`SOCKET_BUFFER`].
-    pub socket_buffer: usize,
-    /// Workers run as batch jobs (`SCHED_BATCH`, Linux only): a worker that is woken does not
-    /// interrupt the event loop. Off by default; the `server` command switches it on.
-    pub batch_workers: bool,
-    /// Which signals the server takes over: none by default.
-    pub stop_signals: StopSignals,
+impl QueueOrder {
+    /// `fair` or `fifo`: what the flag takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            QueueOrder::Fair => "fair",
+            QueueOrder::Fifo => "fifo",
+        }
+    }
+}
+
+/// The struct as it is written, and a setter for each field, which has the field's documentation.
+macro_rules! with_setters {
+    (
+        $(#[$of_struct:meta])*
+        pub struct $name:ident {
+            $($(#[$of_field:meta])* pub $field:ident: $type:ty,)*
+        }
+    ) => {
+        $(#[$of_struct])*
+        pub struct $name {
+            $($(#[$of_field])* pub $field: $type,)*
+        }
+
+        impl $name {
+            $(
+                $(#[$of_field])*
+                #[must_use]
+                pub fn $field(mut self, $field: $type) -> $name {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+with_setters! {
+    /// What a server may use, and how long it waits. [`Config::default`] is what the flags default
+    /// to.
+    ///
+    /// Each field has a setter of its name:
+    ///
+    /// ```
+    /// use reactor_pool::Config;
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::default()
+    ///     .workers(8)
+    ///     .queue(100)
+    ///     .busy_timeout(Duration::from_millis(200));
+    /// assert_eq!(config.workers, 8);
+    /// ```
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Config {
+        /// Worker threads; see [`WORKERS`].
+        pub workers: usize,
+        /// Slots of the work queue; see [`QUEUE`].
+        pub queue: usize,
+        /// In which order workers take queued requests.
+        pub queue_order: QueueOrder,
+        /// Longest wait for a queue slot; see [`BUSY_TIMEOUT`].
+        pub busy_timeout: Duration,
+        /// Longest request line in bytes; see [`MAX_LINE`].
+        pub max_line: usize,
+        /// Requests of one connection in flight; see [`MAX_INFLIGHT`].
+        pub max_inflight: usize,
+        /// Requests of one connection that are queued or run at a time; see [`MAX_PARALLEL`]. With
+        /// 1 their effects come in the order of the requests; they are still read ahead. Quick
+        /// requests that travel together count as one, for they run one after the other anyway.
+        pub max_parallel: usize,
+        /// Quick requests of one connection that travel together; see [`MAX_RUN`].
+        pub max_run: usize,
+        /// Connections served at a time; see [`MAX_CONNECTIONS`].
+        pub max_connections: usize,
+        /// Bytes buffered for all connections; see [`MAX_BUFFERED`].
+        pub max_buffered: usize,
+        /// Time without progress before a connection is closed, zero for never; see
+        /// [`IDLE_TIMEOUT`].
+        pub idle_timeout: Duration,
+        /// Longest wait for framed requests at the stop; see [`DRAIN_TIMEOUT`].
+        pub drain_timeout: Duration,
+        /// Time between two reports of the counters, zero for none; see [`STATS_INTERVAL`].
+        pub stats_interval: Duration,
+        /// Bytes that the kernel may hold of one connection in each direction; see
+        /// [`SOCKET_BUFFER`].
+        pub socket_buffer: usize,
+        /// Workers run as batch jobs (`SCHED_BATCH`, Linux only): a worker that is woken does not
+        /// interrupt the event loop. Off by default; the `server` command switches it on.
+        pub batch_workers: bool,
+        /// Which signals the server takes over: none by default.
+        pub stop_signals: StopSignals,
+    }
 }
 
 impl Default for Config {
@@ -281,19 +329,42 @@ impl Config {
     /// # Errors
     /// The first one that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        WORKERS.check(self.workers as u128)?;
-        QUEUE.check(self.queue as u128)?;
-        BUSY_TIMEOUT.check(self.busy_timeout.as_millis())?;
-        MAX_LINE.check(self.max_line as u128)?;
-        MAX_INFLIGHT.check(self.max_inflight as u128)?;
-        MAX_PARALLEL.check(self.max_parallel as u128)?;
-        MAX_RUN.check(self.max_run as u128)?;
-        MAX_CONNECTIONS.check(self.max_connections as u128)?;
-        MAX_BUFFERED.check(self.max_buffered as u128)?;
-        IDLE_TIMEOUT.check(u128::from(self.idle_timeout.as_secs()))?;
-        DRAIN_TIMEOUT.check(u128::from(self.drain_timeout.as_secs()))?;
-        STATS_INTERVAL.check(u128::from(self.stats_interval.as_secs()))?;
-        SOCKET_BUFFER.check(self.socket_buffer as u128)
+        let count = |number: usize| number as u128;
+        let millis = |time: Duration| time.as_millis();
+        let seconds = |time: Duration| u128::from(time.as_secs());
+        let numbers = [
+            ("workers", WORKERS, count(self.workers)),
+            ("queue", QUEUE, count(self.queue)),
+            ("busy_timeout", BUSY_TIMEOUT, millis(self.busy_timeout)),
+            ("max_line", MAX_LINE, count(self.max_line)),
+            ("max_inflight", MAX_INFLIGHT, count(self.max_inflight)),
+            ("max_parallel", MAX_PARALLEL, count(self.max_parallel)),
+            ("max_run", MAX_RUN, count(self.max_run)),
+            (
+                "max_connections",
+                MAX_CONNECTIONS,
+                count(self.max_connections),
+            ),
+            ("max_buffered", MAX_BUFFERED, count(self.max_buffered)),
+            ("idle_timeout", IDLE_TIMEOUT, seconds(self.idle_timeout)),
+            ("drain_timeout", DRAIN_TIMEOUT, seconds(self.drain_timeout)),
+            (
+                "stats_interval",
+                STATS_INTERVAL,
+                seconds(self.stats_interval),
+            ),
+            ("socket_buffer", SOCKET_BUFFER, count(self.socket_buffer)),
+        ];
+        for (field, limit, value) in numbers {
+            if !u64::try_from(value).is_ok_and(|value| limit.contains(value)) {
+                return Err(ConfigError {
+                    field,
+                    limit,
+                    value,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -303,6 +374,7 @@ const MIB: u64 = 1 << 20;
 /// The most memory that a server can come to need, in bytes; docs/operations.md derives each part.
 /// A handler's own memory comes on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WorstCase {
     /// What all connections together hold.
     pub connections: u64,
@@ -356,23 +428,42 @@ impl Config {
 /// A number of [`Config`] out of its range.
 #[derive(Debug, Clone)]
 pub struct ConfigError {
+    field: &'static str,
     limit: Limit,
     value: u128,
 }
 
+impl ConfigError {
+    /// The name of the field, such as `max_line`.
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What the field holds, in its [unit](ConfigError::unit). Of a time that may be more than the
+    /// range can name.
+    pub fn value(&self) -> u128 {
+        self.value
+    }
+
+    /// What it may hold, in its [unit](ConfigError::unit).
+    pub fn allowed(&self) -> RangeInclusive<u64> {
+        self.limit.min..=self.limit.max
+    }
+
+    /// What the numbers count: `threads`, `requests`, `connections`, `bytes`, `ms` or `s`.
+    pub fn unit(&self) -> &'static str {
+        self.limit.unit
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Limit {
-            flag,
-            min,
-            max,
-            unit,
-            ..
-        } = self.limit;
+        let ConfigError { field, value, .. } = self;
+        let (unit, allowed) = (self.unit(), self.allowed());
+        let (min, max) = allowed.into_inner();
         write!(
             f,
-            "{flag} is {} {unit}: allowed are whole numbers from {min} to {max}",
-            self.value
+            "{field} is {value} {unit}: allowed are whole numbers from {min} to {max}"
         )
     }
 }
@@ -392,16 +483,12 @@ mod tests {
 
     #[test]
     fn a_value_out_of_range_is_named_with_its_range() {
-        let config = Config {
-            queue: 1001,
-            ..Config::default()
-        };
-        let message = config
-            .check()
-            .expect_err("1001 slots are too many")
-            .to_string();
+        let error = Config::default().queue(1001).check();
+        let error = error.expect_err("1001 slots are too many");
+        assert_eq!((error.field(), error.value()), ("queue", 1001));
+        assert_eq!((error.allowed(), error.unit()), (1..=1000, "requests"));
         assert_eq!(
-            message,
+            error.to_string(),
             "queue is 1001 requests: allowed are whole numbers from 1 to 1000"
         );
     }

@@ -38,11 +38,9 @@
 //! ```no_run
 //! use reactor_pool::{Config, Response, Server, StopSignals};
 //!
-//! let config = Config {
-//!     workers: 8,
-//!     stop_signals: StopSignals::WhileRunning,
-//!     ..Config::default()
-//! };
+//! let config = Config::default()
+//!     .workers(8)
+//!     .stop_signals(StopSignals::WhileRunning);
 //! let shout = |request: &[u8], response: &mut Response<'_>| {
 //!     response.push(b"OK ");
 //!     response.push(&request.to_ascii_uppercase());

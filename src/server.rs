@@ -98,6 +98,7 @@ impl<S: Service> Sessions for ServiceSessions<S> {
 
 /// What a server did in its life.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Summary {
     /// How it ended.
     pub stop_reason: StopReason,

@@ -12,6 +12,7 @@ use tracing::Value;
 
 /// A number that goes up and down, with the highest it has been.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gauge {
     /// The number now.
     pub now: u64,
@@ -43,6 +44,7 @@ impl Gauge {
 
 /// What the queue has been through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueStats {
     /// Requests in it now, and the most that there have been.
     pub queued: Gauge,
@@ -98,6 +100,7 @@ fn nanos(from: Instant, to: Instant) -> u64 {
 
 /// Everything that the loop counts.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Stats {
     /// Connections that are open, those included that are only told why they are closed.
     pub connections: Gauge,

@@ -87,11 +87,7 @@ fn clients_that_never_read_stay_below_the_documented_memory() {
         let before = server.resident_bytes();
         let mut floods: Vec<Flood> = (0..50).map(|_| Flood::open(&server, &pattern)).collect();
         pour_all(&mut floods);
-        let config = Config {
-            max_line: 1000,
-            max_inflight: 8,
-            ..Config::default()
-        };
+        let config = Config::default().max_line(1000).max_inflight(8);
         let bound = 50 * config.worst_case_connection() as usize;
         let who = format!("lines of {} bytes", pattern.len());
         assert_bounded(&server, before, bound, &who);
@@ -107,10 +103,7 @@ fn clients_that_never_read_fill_no_more_of_the_kernel_than_is_documented() {
         .map(|_| Flood::open(&server, &pattern))
         .collect();
     pour_all(&mut floods);
-    let config = Config {
-        max_connections: CLIENTS,
-        ..Config::default()
-    };
+    let config = Config::default().max_connections(CLIENTS);
     let (held, bound) = (
         server.bytes_in_kernel(),
         config.worst_case_memory().kernel as usize,
@@ -226,13 +219,11 @@ fn the_budget_of_all_bounds_memory_and_goes_on_by_itself() {
             });
         }
     });
-    let config = Config {
-        max_connections: CONNECTIONS,
-        max_line: MAX_LINE,
-        max_inflight: MAX_INFLIGHT,
-        max_buffered: BUDGET,
-        ..Config::default()
-    };
+    let config = Config::default()
+        .max_connections(CONNECTIONS)
+        .max_line(MAX_LINE)
+        .max_inflight(MAX_INFLIGHT)
+        .max_buffered(BUDGET);
     let bound = config.worst_case_memory().connections as usize;
     let grown = server.peak_resident_bytes().saturating_sub(before);
     assert!(

@@ -64,14 +64,12 @@ fn answers_are_made_whatever_the_log_does() {
             default(panic);
         }
     }));
-    let config = Config {
-        workers: 2,
-        queue: 4,
-        busy_timeout: Duration::ZERO,
-        max_connections: 3,
-        stats_interval: Duration::from_millis(10),
-        ..Config::default()
-    };
+    let config = Config::default()
+        .workers(2)
+        .queue(4)
+        .busy_timeout(Duration::ZERO)
+        .max_connections(3)
+        .stats_interval(Duration::from_millis(10));
     let server = Running::start_handler(config, Faulty);
     let mut clients = [server.connect(), server.connect()];
     for _ in 0..200 {

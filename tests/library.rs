@@ -126,10 +126,7 @@ fn a_huge_answer_reaches_a_slow_reader_whole_while_others_are_served() {
 #[test]
 fn a_stopper_lets_what_was_framed_be_answered() {
     let (started, starts) = mpsc::channel();
-    let config = Config {
-        workers: 2,
-        ..Config::default()
-    };
+    let config = Config::default().workers(2);
     let server = Running::start(config, move |request: &[u8], response: &mut _| {
         started.send(()).expect("the test listens");
         thread::sleep(Duration::from_millis(20));
@@ -201,11 +198,7 @@ fn a_stop_that_cannot_wait_says_what_it_abandoned() {
     let (started, starts) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let may_go_on = Mutex::new(may_go_on);
-    let config = Config {
-        workers: 1,
-        drain_timeout: Duration::ZERO,
-        ..Config::default()
-    };
+    let config = Config::default().workers(1).drain_timeout(Duration::ZERO);
     let server = Running::start(config, move |_: &[u8], _: &mut _| {
         // The later ones may run when the test has gone.
         started.send(()).ok();
@@ -228,11 +221,9 @@ fn a_stop_that_is_asked_for_again_and_again_does_not_start_the_drain_timeout_ane
     let (started, starts) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let may_go_on = Mutex::new(may_go_on);
-    let config = Config {
-        workers: 1,
-        drain_timeout: Duration::from_millis(500),
-        ..Config::default()
-    };
+    let config = Config::default()
+        .workers(1)
+        .drain_timeout(Duration::from_millis(500));
     let server = Running::start(config, move |_: &[u8], response: &mut _| {
         started.send(()).expect("the test listens");
         // Far longer than the drain timeout.
@@ -289,60 +280,36 @@ fn a_number_out_of_range_is_an_error_that_names_it_with_its_range() {
     let base = Config::default;
     let cases = [
         (
-            Config {
-                workers: 0,
-                ..base()
-            },
+            base().workers(0),
             "workers is 0 threads: allowed are whole numbers from 1 to 1024",
         ),
         (
-            Config {
-                queue: 1001,
-                ..base()
-            },
+            base().queue(1001),
             "queue is 1001 requests: allowed are whole numbers from 1 to 1000",
         ),
         (
-            Config {
-                max_line: 0,
-                ..base()
-            },
-            "max-line is 0 bytes: allowed are whole numbers from 1 to 16777216",
+            base().max_line(0),
+            "max_line is 0 bytes: allowed are whole numbers from 1 to 16777216",
         ),
         (
-            Config {
-                max_inflight: 65_537,
-                ..base()
-            },
-            "max-inflight is 65537 requests: allowed are whole numbers from 1 to 65536",
+            base().max_inflight(65_537),
+            "max_inflight is 65537 requests: allowed are whole numbers from 1 to 65536",
         ),
         (
-            Config {
-                max_connections: 0,
-                ..base()
-            },
-            "max-connections is 0 connections: allowed are whole numbers from 1 to 1000000",
+            base().max_connections(0),
+            "max_connections is 0 connections: allowed are whole numbers from 1 to 1000000",
         ),
         (
-            Config {
-                busy_timeout: Duration::MAX,
-                ..base()
-            },
-            "busy-timeout is 18446744073709551615999 ms: allowed are whole numbers from 0 to 3600000",
+            base().busy_timeout(Duration::MAX),
+            "busy_timeout is 18446744073709551615999 ms: allowed are whole numbers from 0 to 3600000",
         ),
         (
-            Config {
-                idle_timeout: Duration::from_secs(31_536_001),
-                ..base()
-            },
-            "idle-timeout is 31536001 s: allowed are whole numbers from 0 to 31536000",
+            base().idle_timeout(Duration::from_secs(31_536_001)),
+            "idle_timeout is 31536001 s: allowed are whole numbers from 0 to 31536000",
         ),
         (
-            Config {
-                drain_timeout: Duration::from_secs(86_401),
-                ..base()
-            },
-            "drain-timeout is 86401 s: allowed are whole numbers from 0 to 86400",
+            base().drain_timeout(Duration::from_secs(86_401)),
+            "drain_timeout is 86401 s: allowed are whole numbers from 0 to 86400",
         ),
     ];
     for (config, message) in cases {

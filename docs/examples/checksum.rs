@@ -31,11 +31,9 @@ impl Handler for Checksum {
 }
 
 fn main() -> std::io::Result<()> {
-    let config = Config {
-        workers: std::thread::available_parallelism()?.get(),
-        stop_signals: StopSignals::WhileRunning,
-        ..Config::default()
-    };
+    let config = Config::default()
+        .workers(std::thread::available_parallelism()?.get())
+        .stop_signals(StopSignals::WhileRunning);
     let server = Server::bind("127.0.0.1", 9000, config, Checksum { rounds: 1000 })?;
     println!("listening on {}", server.local_addr());
     let summary = server.run()?;

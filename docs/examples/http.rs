@@ -30,11 +30,9 @@ fn answer(request: &[u8], response: &mut Response<'_>) {
 }
 
 fn main() -> std::io::Result<()> {
-    let config = Config {
-        max_line: MAX_BODY_BYTES,
-        stop_signals: StopSignals::WhileRunning,
-        ..Config::default()
-    };
+    let config = Config::default()
+        .max_line(MAX_BODY_BYTES)
+        .stop_signals(StopSignals::WhileRunning);
     let codec = Http1::new(MAX_BODY_BYTES);
     let server = Server::bind_with_codec("127.0.0.1", 9000, config, codec, answer)?;
     println!("http://{}/sha256", server.local_addr());

@@ -379,6 +379,7 @@ fn reason(status: u16) -> &'static str {
 
 /// A request taken apart.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Request<'a> {
     /// `GET`, `POST` and so on, as the client wrote it.
     pub method: &'a str,

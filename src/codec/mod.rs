@@ -17,10 +17,12 @@ pub use http1::Http1;
 pub use length_delimited::{ByteOrder, LengthDelimited};
 pub use lines::Lines;
 use std::fmt;
+use std::io::Write as _;
 use std::ops::Range;
 
 /// What stands at the front of the bytes of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Frame {
     /// A whole request.
     Request {
@@ -46,6 +48,7 @@ pub enum Frame {
 
 /// What follows a malformed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Then {
     /// The next request.
     Next,
@@ -56,7 +59,11 @@ pub enum Then {
 }
 
 /// What the server answers itself, in the place of the handler's response.
+///
+/// It displays as a few plain words, such as `server busy`: a codec's answer to the kinds that it
+/// does not name, which another version of this crate may add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The request found no slot of the work queue in time.
     Busy,
@@ -74,8 +81,23 @@ pub enum Refusal {
     IdleTimeout,
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::Busy => "server busy",
+            Refusal::TooLong => "request too long",
+            Refusal::Malformed => "malformed request",
+            Refusal::Incomplete => "incomplete request",
+            Refusal::Internal => "internal error",
+            Refusal::TooManyConnections => "too many connections",
+            Refusal::IdleTimeout => "idle timeout",
+        })
+    }
+}
+
 /// How a handler's response counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// As a success.
     Ok,
@@ -139,16 +161,10 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
 /// Appends the words of a refusal: those of docs/protocol.md, which `Lines` and `LengthDelimited`
 /// share.
 fn append_words(why: Refusal, limit: usize, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"ERR ");
-    match why {
-        Refusal::Busy => out.extend_from_slice(b"server busy"),
-        Refusal::TooLong => {
-            out.extend_from_slice(format!("line too long (limit {limit} bytes)").as_bytes());
-        }
-        Refusal::Malformed => out.extend_from_slice(b"malformed request"),
-        Refusal::Incomplete => out.extend_from_slice(b"incomplete line"),
-        Refusal::Internal => out.extend_from_slice(b"internal error"),
-        Refusal::TooManyConnections => out.extend_from_slice(b"too many connections"),
-        Refusal::IdleTimeout => out.extend_from_slice(b"idle timeout"),
-    }
+    let written = match why {
+        Refusal::TooLong => write!(out, "ERR line too long (limit {limit} bytes)"),
+        Refusal::Incomplete => write!(out, "ERR incomplete line"),
+        why => write!(out, "ERR {why}"),
+    };
+    written.expect("a Vec takes every byte");
 }

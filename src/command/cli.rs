@@ -4,7 +4,7 @@
 //!
 //! Rule: what is wrong is said in one line that names the flag and what is allowed.
 
-use clap::builder::{BoolishValueParser, EnumValueParser, PossibleValue, TypedValueParser};
+use clap::builder::{BoolishValueParser, EnumValueParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
@@ -121,28 +121,27 @@ impl Args {
         let overruled = from("reject-when-full") == Some(ValueSource::EnvVariable)
             && from("busy-timeout") == Some(ValueSource::CommandLine);
         let refuse_at_once = matches.get_flag("reject-when-full") && !overruled;
-        let config = Config {
-            workers: number(config::WORKERS) as usize,
-            queue: number(config::QUEUE) as usize,
-            queue_order: *matches.get_one("queue-order").expect("it has a default"),
-            busy_timeout: if refuse_at_once {
-                Duration::ZERO
-            } else {
-                millis(config::BUSY_TIMEOUT)
-            },
-            max_line: number(config::MAX_LINE) as usize,
-            max_inflight: number(config::MAX_INFLIGHT) as usize,
-            max_parallel: number(config::MAX_PARALLEL) as usize,
-            max_run: number(config::MAX_RUN) as usize,
-            max_connections: number(config::MAX_CONNECTIONS) as usize,
-            max_buffered: number(config::MAX_BUFFERED) as usize,
-            idle_timeout: seconds(config::IDLE_TIMEOUT),
-            drain_timeout: seconds(config::DRAIN_TIMEOUT),
-            stats_interval: seconds(config::STATS_INTERVAL),
-            socket_buffer: number(config::SOCKET_BUFFER) as usize,
-            batch_workers: true,
-            stop_signals: StopSignals::UntilExit,
+        let busy_timeout = match refuse_at_once {
+            true => Duration::ZERO,
+            false => millis(config::BUSY_TIMEOUT),
         };
+        let config = Config::default()
+            .workers(number(config::WORKERS) as usize)
+            .queue(number(config::QUEUE) as usize)
+            .queue_order(*matches.get_one("queue-order").expect("it has a default"))
+            .busy_timeout(busy_timeout)
+            .max_line(number(config::MAX_LINE) as usize)
+            .max_inflight(number(config::MAX_INFLIGHT) as usize)
+            .max_parallel(number(config::MAX_PARALLEL) as usize)
+            .max_run(number(config::MAX_RUN) as usize)
+            .max_connections(number(config::MAX_CONNECTIONS) as usize)
+            .max_buffered(number(config::MAX_BUFFERED) as usize)
+            .idle_timeout(seconds(config::IDLE_TIMEOUT))
+            .drain_timeout(seconds(config::DRAIN_TIMEOUT))
+            .stats_interval(seconds(config::STATS_INTERVAL))
+            .socket_buffer(number(config::SOCKET_BUFFER) as usize)
+            .batch_workers(true)
+            .stop_signals(StopSignals::UntilExit);
         Args {
             host: matches
                 .get_one::<String>("host")
@@ -188,7 +187,7 @@ fn command() -> Command {
         .value_name("ORDER")
         .default_value("fair")
         .allow_negative_numbers(true)
-        .value_parser(EnumValueParser::<Order>::new().map(|order| order.0))
+        .value_parser(EnumValueParser::<Order>::new().map(QueueOrder::from))
         .help("Whose request a worker takes next");
     let reject_when_full = Arg::new("reject-when-full")
         .long("reject-when-full")
@@ -272,20 +271,21 @@ fn variable_of(flag: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", flag.replace('-', "_").to_uppercase())
 }
 
-/// [`QueueOrder`] with the names that the flag takes.
-#[derive(Debug, Clone, Copy)]
-struct Order(QueueOrder);
+/// The names that the flag takes for a [`QueueOrder`].
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Order {
+    /// connections in turn
+    Fair,
+    /// first in, first out
+    Fifo,
+}
 
-impl ValueEnum for Order {
-    fn value_variants<'a>() -> &'a [Order] {
-        &[Order(QueueOrder::Fair), Order(QueueOrder::Fifo)]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self.0 {
-            QueueOrder::Fair => PossibleValue::new("fair").help("connections in turn"),
-            QueueOrder::Fifo => PossibleValue::new("fifo").help("first in, first out"),
-        })
+impl From<Order> for QueueOrder {
+    fn from(order: Order) -> QueueOrder {
+        match order {
+            Order::Fair => QueueOrder::Fair,
+            Order::Fifo => QueueOrder::Fifo,
+        }
     }
 }
 
@@ -358,11 +358,9 @@ mod tests {
     fn the_command_is_well_formed_and_defaults_to_the_default_config() {
         command().debug_assert();
         let args = parse("").expect("nothing is required");
-        let expected = Config {
-            batch_workers: true,
-            stop_signals: StopSignals::UntilExit,
-            ..Config::default()
-        };
+        let expected = Config::default()
+            .batch_workers(true)
+            .stop_signals(StopSignals::UntilExit);
         assert_eq!(args.config, expected);
         assert_eq!(
             (args.host.as_str(), args.port, args.max_sleep),

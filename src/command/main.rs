@@ -14,8 +14,7 @@ use cli::{Args, Framing, LogFormat, Refusal};
 use log::say;
 use operations::Operations;
 use reactor_pool::codec::LengthDelimited;
-use reactor_pool::config::QueueOrder;
-use reactor_pool::{Config, Server, StopReason, Summary, Unfinished};
+use reactor_pool::{Config, Server, StopReason, Summary};
 use std::process::ExitCode;
 use tracing::{info, warn};
 
@@ -96,10 +95,7 @@ fn say_where_it_listens(
         addr = %first,
         workers = config.workers,
         queue = config.queue,
-        queue_order = match config.queue_order {
-            QueueOrder::Fair => "fair",
-            QueueOrder::Fifo => "fifo",
-        },
+        queue_order = config.queue_order.name(),
         framing = match framing {
             Framing::Lines => "lines",
             Framing::Length => "length",
@@ -126,15 +122,17 @@ fn say_where_it_listens(
 }
 
 fn farewell(summary: &Summary) -> ExitCode {
-    let (why, Unfinished { requests, bytes }) = match summary.stop_reason {
-        StopReason::Drained => {
-            info!("stopped");
-            return ExitCode::SUCCESS;
-        }
-        StopReason::TimedOut(unfinished) => ("the drain timeout has passed", unfinished),
-        StopReason::Forced(unfinished) => ("ended by a second signal", unfinished),
-    };
-    warn!(requests, unsent_bytes = bytes, "abandoned: {why}");
+    let why = summary.stop_reason;
+    if why == StopReason::Drained {
+        info!("stopped");
+        return ExitCode::SUCCESS;
+    }
+    let unfinished = why.unfinished();
+    warn!(
+        requests = unfinished.requests,
+        unsent_bytes = unfinished.bytes,
+        "abandoned: {why}"
+    );
     FAILED
 }
 

@@ -71,6 +71,7 @@ pub struct Removed {
 
 /// What is framed and not answered, or answered and not taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unfinished {
     /// Requests without an answer.
     pub requests: usize,

@@ -22,6 +22,7 @@ use crate::log::{info, warn};
 use crate::net::{BACKLOG, Net, Signal};
 use crate::pool::ResponseQueue;
 use crate::task::Completion;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,8 +46,9 @@ impl Stopper {
     }
 }
 
-/// How a server ended.
+/// How a server ended. It displays as a few words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StopReason {
     /// Nothing was unfinished: all that was framed has been answered, and each answer was taken or
     /// its client has gone.
@@ -55,6 +57,26 @@ pub enum StopReason {
     TimedOut(Unfinished),
     /// A second signal came first; this was abandoned.
     Forced(Unfinished),
+}
+
+impl StopReason {
+    /// What was abandoned; nothing if the server has drained.
+    pub fn unfinished(self) -> Unfinished {
+        match self {
+            StopReason::Drained => Unfinished::default(),
+            StopReason::TimedOut(unfinished) | StopReason::Forced(unfinished) => unfinished,
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StopReason::Drained => "drained",
+            StopReason::TimedOut(_) => "the drain timeout has passed",
+            StopReason::Forced(_) => "ended by a second signal",
+        })
+    }
 }
 
 /// Where the server is in its life.

@@ -70,12 +70,12 @@ fn flood(address: SocketAddr) -> (StdStream, usize) {
 #[test]
 fn a_tick_reads_a_bounded_share_of_each_connection() {
     const SHARE_BYTES: u64 = (READS_PER_TICK * READ_CHUNK_BYTES) as u64;
-    let (mut reactor, address) = reactor(Config {
-        max_line: 16 << 20,
-        // As much as a machine grants that has not been configured.
-        socket_buffer: 212_992,
-        ..Config::default()
-    });
+    let (mut reactor, address) = reactor(
+        Config::default()
+            .max_line(16 << 20)
+            // As much as a machine grants that has not been configured.
+            .socket_buffer(212_992),
+    );
     let clients = [flood(address), flood(address)];
     let sent: usize = clients.iter().map(|(_, sent)| sent).sum();
     let deadline = Instant::now() + DEADLINE;

@@ -23,11 +23,9 @@ pub(crate) struct Path {
 impl Path {
     /// `max_inflight` requests may be under way; all are quick, unless `max_run` is 1.
     pub(crate) fn new(max_inflight: usize, max_run: usize) -> Path {
-        let config = Config {
-            max_inflight,
-            max_run,
-            ..Config::default()
-        };
+        let config = Config::default()
+            .max_inflight(max_inflight)
+            .max_run(max_run);
         let codec = Arc::new(Lines::new(config.max_line));
         let mut engine = Engine::new(config, codec, Box::new(|_| true));
         let now = Instant::now();

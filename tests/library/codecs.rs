@@ -34,10 +34,7 @@ fn expect_bytes(client: &mut Client, expected: &[u8]) {
 }
 
 fn length_delimited(limit: usize) -> Running {
-    let config = Config {
-        max_line: limit,
-        ..Config::default()
-    };
+    let config = Config::default().max_line(limit);
     Running::start_codec(config, LengthDelimited::new(limit), reverse)
 }
 

@@ -128,12 +128,10 @@ fn a_panic_is_a_status_500_and_the_connection_is_kept() {
 fn a_full_queue_is_a_status_503_and_the_connection_is_kept() {
     let (go_on, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
-    let config = Config {
-        workers: 1,
-        queue: 1,
-        busy_timeout: Duration::ZERO,
-        ..Config::default()
-    };
+    let config = Config::default()
+        .workers(1)
+        .queue(1)
+        .busy_timeout(Duration::ZERO);
     let server = start(config, move |request| {
         if request.target == "/wait" {
             let gate = gate.lock().expect("nobody panics here");
@@ -157,10 +155,7 @@ fn a_full_queue_is_a_status_503_and_the_connection_is_kept() {
 
 #[test]
 fn an_idle_connection_is_told_so_by_a_status_408() {
-    let config = Config {
-        idle_timeout: Duration::from_secs(1),
-        ..Config::default()
-    };
+    let config = Config::default().idle_timeout(Duration::from_secs(1));
     let server = start(config, echo);
     let mut client = server.connect();
     client.send("GET / HTTP/1.1\r\nhost");

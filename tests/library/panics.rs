@@ -97,12 +97,10 @@ fn thousands_of_panics_cost_their_own_answers_and_nothing_else() {
     let seen = Arc::new(Mutex::new(HashSet::new()));
     let meeting = Barrier::new(WORKERS);
     let by_handler = Arc::clone(&seen);
-    let config = Config {
-        workers: WORKERS,
+    let config = Config::default()
+        .workers(WORKERS)
         // Nobody is refused, however busy the machine is.
-        busy_timeout: DEADLINE,
-        ..Config::default()
-    };
+        .busy_timeout(DEADLINE);
     let server = Running::start(config, move |request: &[u8], response: &mut _| {
         let mut seen = by_handler.lock().expect("nothing panics in between");
         seen.insert(thread::current().id());
@@ -217,10 +215,7 @@ impl Drop for Bomb {
 fn a_panic_message_that_panics_when_it_is_dropped_takes_no_worker() {
     silence_panics_of_workers();
     let _alone = alone_without_a_text();
-    let config = Config {
-        workers: 1,
-        ..Config::default()
-    };
+    let config = Config::default().workers(1);
     let server = Running::start(config, |request: &[u8], response: &mut _| {
         if request == b"bomb" {
             panic_any(Bomb);
@@ -260,10 +255,7 @@ impl Handler for Asked {
 fn after_a_panic_each_request_wakes_a_worker_as_before() {
     silence_panics_of_workers();
     for workers in [1, 3] {
-        let config = Config {
-            workers,
-            ..Config::default()
-        };
+        let config = Config::default().workers(workers);
         let meeting = Barrier::new(workers);
         let server = Running::start_handler(config, Asked { meeting });
         let mut client = server.connect();

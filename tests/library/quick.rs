@@ -52,11 +52,7 @@ impl Handler for Mixed {
 }
 
 fn config(workers: usize, max_run: usize) -> Config {
-    Config {
-        workers,
-        max_run,
-        ..Config::default()
-    }
+    Config::default().workers(workers).max_run(max_run)
 }
 
 #[test]

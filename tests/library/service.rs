@@ -78,10 +78,7 @@ impl Service for PerWorker {
 }
 
 fn one_worker() -> Config {
-    Config {
-        workers: 1,
-        ..Config::default()
-    }
+    Config::default().workers(1)
 }
 
 #[test]
@@ -248,10 +245,7 @@ fn long_work_sees_that_its_client_has_reset_the_connection() {
 
 #[test]
 fn long_work_sees_that_the_server_waits_no_more() {
-    let config = Config {
-        drain_timeout: Duration::ZERO,
-        ..Config::default()
-    };
+    let config = Config::default().drain_timeout(Duration::ZERO);
     let (server, starts, ends) = patient(config);
     let mut client = server.connect();
     client.send("work\n");
@@ -279,10 +273,7 @@ impl Handler for Notes {
 #[test]
 fn with_max_parallel_one_the_requests_of_a_connection_run_one_after_the_other() {
     let notes = Arc::new(Notes(Mutex::default()));
-    let config = Config {
-        max_parallel: 1,
-        ..Config::default()
-    };
+    let config = Config::default().max_parallel(1);
     let server = Running::start_service(config, Arc::clone(&notes));
     let mut client: Client = server.connect();
     client.send("0\n1\n2\n3\n4\n5\n");

@@ -8,7 +8,7 @@
 use super::life::Life;
 use super::net::compare;
 use super::{Oracle, Run, TRACE_STEPS, Worker, World};
-use reactor_pool::engine::{Action, Engine, Kernel, Unfinished};
+use reactor_pool::engine::{Action, Engine, Kernel};
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
 use std::collections::BTreeSet;
@@ -163,12 +163,13 @@ impl World {
             ],
             "each request has its times"
         );
+        let unfinished = engine.unfinished(&mut TakesAll);
         assert_eq!(
-            engine.unfinished(&mut TakesAll),
-            Unfinished {
-                requests: self.oracles().map(Oracle::unanswered).sum(),
-                bytes: self.oracles().map(|oracle| oracle.unsent().len()).sum(),
-            }
+            (unfinished.requests, unfinished.bytes),
+            (
+                self.oracles().map(Oracle::unanswered).sum(),
+                self.oracles().map(|oracle| oracle.unsent().len()).sum(),
+            )
         );
         let kept = self.kept_bytes();
         assert_eq!(stats.buffered.now as usize, kept, "promise 5: what is kept");

@@ -52,35 +52,33 @@ impl Settings {
         let max_connections = random.between(1, 6);
         let is_wide = random.percent(8);
         let is_deep = random.percent(10);
-        let config = Config {
-            workers: random.between(1, 4),
-            queue: match is_deep {
+        let config = Config::default()
+            .workers(random.between(1, 4))
+            .queue(match is_deep {
                 true => random.pick(&[8, 12, 20]),
                 false => random.pick(&[1, 1, 2, 3, 5, 12]),
-            },
-            queue_order: random.pick(&[QueueOrder::Fair, QueueOrder::Fair, QueueOrder::Fifo]),
-            busy_timeout: ms(random.pick(&[0, 1, 3, 10, 50, 1000, 1000])),
-            max_line: match is_wide {
+            })
+            .queue_order(random.pick(&[QueueOrder::Fair, QueueOrder::Fair, QueueOrder::Fifo]))
+            .busy_timeout(ms(random.pick(&[0, 1, 3, 10, 50, 1000, 1000])))
+            .max_line(match is_wide {
                 true => random.pick(&[12_000, 24_000]),
                 false if is_deep => 100,
                 false => random.pick(&[1, 2, 5, 8, 16, 24, 40]),
-            },
-            max_inflight: match is_wide || is_deep {
+            })
+            .max_inflight(match is_wide || is_deep {
                 true => 40,
                 false => random.pick(&[1, 2, 3, 4, 5, 12, 40]),
-            },
-            max_parallel: random.pick(&[1, 2, 65_536, 65_536]),
-            max_run: match is_wide {
+            })
+            .max_parallel(random.pick(&[1, 2, 65_536, 65_536]))
+            .max_run(match is_wide {
                 true => 32,
                 false => random.pick(&[1, 1, 2, 3, 8, 32]),
-            },
-            max_connections,
-            max_buffered: random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]),
-            idle_timeout: ms(random.pick(&[0, 0, 10, 300, 1000, 3000])),
+            })
+            .max_connections(max_connections)
+            .max_buffered(random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]))
+            .idle_timeout(ms(random.pick(&[0, 0, 10, 300, 1000, 3000])))
             // Who does not end by then never will.
-            drain_timeout: Duration::from_secs(86_400),
-            ..Config::default()
-        };
+            .drain_timeout(Duration::from_secs(86_400));
         let is_storm = random.percent(2);
         let surplus = if is_storm {
             80

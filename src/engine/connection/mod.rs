@@ -762,7 +762,8 @@ mod tests {
             max_run in 2..9usize,
             max_inflight in 1..40usize,
         ) {
-            let (rules, asked) = rules(Config { max_run, max_inflight, max_line: 20_000, ..Config::default() });
+            let config = Config::default().max_run(max_run).max_inflight(max_inflight);
+            let (rules, asked) = rules(config.max_line(20_000));
             let mut bytes = Vec::new();
             for (line, has_cr) in &lines {
                 bytes.extend_from_slice(line);
@@ -794,10 +795,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_has_its_place_between_those_around_it() {
-        let (rules, _asked) = rules(Config {
-            max_line: 9,
-            ..Config::default()
-        });
+        let (rules, _asked) = rules(Config::default().max_line(9));
         let now = Instant::now();
         let mut connection = connection(now);
         let chunks = [&b"q1\nq2\nxxxxxxxxxx\nq4\nyyyyyyyyyyyy"[..], b"y\nq6\nq7\n"];

@@ -139,16 +139,14 @@ impl Life {
         let busy_timeout = Duration::from_millis([0, 10, 1000, 100_000][choose() % 4]);
         let idle_timeout = Duration::from_secs([0, 1, 5, 300][choose() % 4]);
         let max_buffered = [0, 40, 1000, 1 << 20][choose() % 4];
-        let config = Config {
-            max_line,
-            max_inflight,
-            max_run: MAX_RUNS[pool / 9 % 4],
-            max_connections: 1,
-            max_buffered,
-            busy_timeout,
-            idle_timeout,
-            ..Config::default()
-        };
+        let config = Config::default()
+            .max_line(max_line)
+            .max_inflight(max_inflight)
+            .max_run(MAX_RUNS[pool / 9 % 4])
+            .max_connections(1)
+            .max_buffered(max_buffered)
+            .busy_timeout(busy_timeout)
+            .idle_timeout(idle_timeout);
         Life {
             engine: Engine::new(config.clone(), lines(&config), Box::new(is_quick)),
             config,

@@ -21,12 +21,10 @@ pub(crate) fn check(data: &[u8]) -> usize {
     let max_line = 1 + input.byte_or_zero() % 24;
     let choice = input.byte_or_zero();
     let slots = 1 + choice / 32;
-    let config = Config {
-        max_line,
-        max_inflight: 1 + choice % 8,
-        max_run: MAX_RUNS[choice / 8 % 4],
-        ..Config::default()
-    };
+    let config = Config::default()
+        .max_line(max_line)
+        .max_inflight(1 + choice % 8)
+        .max_run(MAX_RUNS[choice / 8 % 4]);
     let lengths = [(); 4].map(|()| 1 + input.byte_or_zero() % 40);
     let stream = input.take(LONGEST_STREAM_BYTES);
 

@@ -64,13 +64,11 @@ struct Round {
 /// Checks one input: a byte that chooses `max_run`, then two for each thing that happens.
 pub(crate) fn check(data: &[u8]) -> Counts {
     let mut input = Input(data);
-    let config = Config {
-        max_inflight: MAX_INFLIGHT,
-        max_run: MAX_RUNS[input.byte_or_zero() % 4],
+    let config = Config::default()
+        .max_inflight(MAX_INFLIGHT)
+        .max_run(MAX_RUNS[input.byte_or_zero() % 4])
         // Longer than all steps take.
-        busy_timeout: Duration::from_secs(60),
-        ..Config::default()
-    };
+        .busy_timeout(Duration::from_secs(60));
     let mut round = Round {
         max_run: config.max_run,
         engine: Engine::new(config.clone(), lines(&config), Box::new(is_quick)),
