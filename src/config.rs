@@ -187,7 +187,7 @@ pub const SOCKET_BUFFER: Limit = Limit {
 pub enum StopSignals {
     /// None: the program calls [`Stopper::stop`](crate::Stopper::stop).
     None,
-    /// From [`Server::bind`](crate::Server::bind) until [`Server::run`](crate::Server::run)
+    /// From [`Server::builder`](crate::Server::builder) until [`Server::run`](crate::Server::run)
     /// returns. Then each does what it did before; handlers that the program registers itself, it
     /// registers before.
     WhileRunning,

@@ -15,7 +15,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`Server`], [`Handler`] | the library's front: bind, run, stop; what an embedder implements |
+//! | [`Server`], [`Builder`], [`Handler`] | the front: set up, run, stop; what you implement |
 //! | [`codec`] | what a request and a response look like; the only place that knows |
 //! | [`engine`] | all connections as pure state: order, fair queue, bounds, deadlines |
 //! | [`reactor`] | the event loop: a tick as a list of verbs, serving one connection, shutdown |
@@ -45,7 +45,7 @@
 //!     response.push(b"OK ");
 //!     response.push(&request.to_ascii_uppercase());
 //! };
-//! let server = Server::bind("127.0.0.1", 9000, config, shout)?;
+//! let server = Server::bind("127.0.0.1:9000", config, shout)?;
 //! let summary = server.run()?;
 //! println!("answered {} requests", summary.stats.answered_ok);
 //! # Ok::<(), std::io::Error>(())
@@ -70,7 +70,7 @@ pub use config::{Config, StopSignals};
 pub use engine::Unfinished;
 pub use handler::{Handler, Response};
 pub use reactor::{StopReason, Stopper};
-pub use server::{Server, Summary};
+pub use server::{Builder, Server, Summary};
 pub use service::{Request, Service};
 pub use stats::QueueStats;
 pub use task::ConnectionId;

@@ -1,23 +1,25 @@
-//! A server as a library: configuration and handler in, a running server out.
+//! A server as a library: bound, running, stopped.
 //!
 //! Knows neither the command line nor the protocol's operations; it only joins the parts.
 //!
 //! Rule: the thread that calls [`Server::run`] is the reactor.
 
-use crate::codec::{Codec, Guarded, Lines};
+mod builder;
+
 use crate::config::Config;
 use crate::connections::Connections;
-use crate::log::{debug, error, warn};
-use crate::net::{Bound, MioNet};
+use crate::log::{debug, error};
+use crate::net::MioNet;
 use crate::panics::catch;
-use crate::pool::{Crew, Pool, ResponseQueue, WorkQueue};
-use crate::reactor::{Protocol, Reactor, Sessions, StopReason, Stopper};
+use crate::pool::{Pool, WorkQueue};
+use crate::reactor::{Reactor, Sessions, StopReason, Stopper};
 use crate::service::Service;
 use crate::stats::{QueueStats, Stats};
 use crate::task::{ConnectionId, Task};
+pub use builder::Builder;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::{Level, enabled};
@@ -32,7 +34,7 @@ use tracing::{Level, enabled};
 ///     response.push(b"OK ");
 ///     request.iter().rev().for_each(|byte| response.push(&[*byte]));
 /// };
-/// let server = Server::bind("127.0.0.1", 0, Config::default(), reverse)?;
+/// let server = Server::bind("127.0.0.1:0", Config::default(), reverse)?;
 /// let (address, stopper) = (server.local_addr(), server.stopper());
 /// let running = std::thread::spawn(move || server.run());
 ///
@@ -109,91 +111,33 @@ pub struct Summary {
 }
 
 impl Server {
-    /// Starts the workers, then listens on `port` (0 takes a free one) of every address that
-    /// `host` has.
-    ///
-    /// Signals, if `config` says so, are taken over before that: whoever can connect can also stop
-    /// it.
+    /// A server of lines: [`Server::builder`], [`Builder::listen`] and [`Builder::serve`] in one.
     ///
     /// # Errors
-    /// A number of `config` out of range, an address that cannot be listened on (the message names
-    /// it), or want of threads or descriptors (the message says for what). An address of a name
-    /// that this machine does not have is only warned of, if there is another one.
+    /// As those three.
     pub fn bind<S: Service>(
-        host: &str,
-        port: u16,
+        addresses: impl ToSocketAddrs,
         config: Config,
         service: S,
     ) -> io::Result<Server> {
-        let codec = Lines::new(config.max_line);
-        Server::bind_with_codec(host, port, config, codec, service)
+        Server::builder(config)?.listen(addresses)?.serve(service)
     }
 
-    /// The same for another protocol than that of lines.
-    ///
-    /// [`Config::max_line`] bounds the payloads of the requests that a connection has in flight:
-    /// twice as many bytes. So it should be the codec's own limit.
+    /// Begins to set up a server with these limits. Signals, if `config` says so, are taken over
+    /// from here on: whoever can connect can also stop it.
     ///
     /// # Errors
-    /// As [`Server::bind`].
-    pub fn bind_with_codec<S: Service>(
-        host: &str,
-        port: u16,
-        config: Config,
-        codec: impl Codec,
-        service: S,
-    ) -> io::Result<Server> {
-        config
-            .check()
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let bound = Bound::bind(host, port, config.socket_buffer)?;
-        let addresses = bound.addresses();
-        let queue = Arc::new(WorkQueue::new(config.queue, config.queue_order));
-        let (service, codec) = (Arc::new(service), Arc::new(codec) as Arc<dyn Codec>);
-        let net = MioNet::new(config.stop_signals)?;
-        let crew = Crew {
-            service: Arc::clone(&service),
-            codec: Guarded::new(Arc::clone(&codec)),
-            queue: Arc::clone(&queue),
-            completions: Arc::new(ResponseQueue::new(net.waker()?)),
-            connections: Arc::default(),
-        };
-        let pool = Pool::start(config.workers, config.batch_workers, &crew)?;
-        let sessions = ServiceSessions {
-            service: Arc::clone(&service),
-            connections: Arc::clone(&crew.connections),
-        };
-        let is_quick = move |request: &[u8]| catch(|| service.is_quick(request)).unwrap_or(false);
-        let mut reactor = Reactor::new(
-            &config,
-            net,
-            Protocol {
-                codec,
-                is_quick: Box::new(is_quick),
-                sessions: Box::new(sessions),
-            },
-            Arc::clone(&queue),
-            crew.completions,
-        );
-        let listeners = reactor.net_mut().listen(bound)?;
-        reactor.start_accepting(listeners);
-        for addr in addresses.iter().filter(|addr| !addr.ip().is_loopback()) {
-            warn!(%addr, "reachable from other hosts, without encryption or passwords");
-        }
-        Ok(Server {
-            reactor,
-            pool,
-            queue,
-            addresses,
-        })
+    /// A number of `config` out of range, or want of descriptors; the message says which.
+    pub fn builder(config: Config) -> io::Result<Builder> {
+        Builder::new(config)
     }
 
-    /// Where it listens; the first address, if its host has several.
+    /// Where it listens: the first address, if there are several.
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// All addresses on which it listens, at one port.
+    /// All addresses on which it listens, in the order in which they were given.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }

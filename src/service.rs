@@ -93,11 +93,11 @@ pub trait Service: Send + Sync + 'static {
     type Worker: 'static;
 
     /// Makes what the worker of that number owns, from 0. Called in its thread before
-    /// [`Server::bind`](crate::Server::bind) returns, and again after a panic in
+    /// [`Builder::serve`](crate::Builder::serve) returns, and again after a panic in
     /// [`Service::handle`], before the next request.
     ///
     /// # Errors
-    /// Whatever keeps the worker from starting: the bind fails with it. After a panic, requests
+    /// Whatever keeps the worker from starting: `serve` fails with it. After a panic, requests
     /// are answered with an internal error until a start succeeds.
     fn start(&self, worker: usize) -> Result<Self::Worker, Box<dyn Error + Send + Sync>>;
 

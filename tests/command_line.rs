@@ -272,6 +272,17 @@ fn a_host_that_is_no_address_gives_one_line_that_names_it() {
 }
 
 #[test]
+fn an_address_of_a_name_that_cannot_be_had_is_named_with_the_name() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = holder.local_addr().expect("it is bound").to_string();
+    let port = address.rsplit(':').next().expect("a port");
+    let outcome = run(&["--host", "localhost", "--port", port], &[]);
+    let line = outcome.only_line(1, &address);
+    let begin = format!("error: cannot listen on {address} (localhost): ");
+    assert!(line.starts_with(&begin), "{line}");
+}
+
+#[test]
 fn a_server_on_the_ipv6_loopback_address_is_reached_there() {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         eprintln!("skipped: this machine has no IPv6");

@@ -22,9 +22,9 @@ mod service;
 mod signals;
 
 use harness::{Client, DEADLINE, Log, Running, wait_until};
-use reactor_pool::{Config, Response, Server, StopReason, Stopper};
+use reactor_pool::{Builder, Config, Response, Server, StopReason};
 use std::io::{self, Read as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -156,25 +156,14 @@ fn a_stopper_lets_what_was_framed_be_answered() {
 
 #[test]
 fn a_handler_may_stop_its_own_server_and_a_stop_may_come_before_the_run() {
-    let stop: Arc<Mutex<Option<Stopper>>> = Arc::default();
-    let by_handler = Arc::clone(&stop);
-    let server = Server::bind(
-        "127.0.0.1",
-        0,
-        Config::default(),
-        move |_: &[u8], response: &mut Response<'_>| {
-            let stopper = by_handler.lock().expect("nothing panics in between");
-            stopper.as_ref().expect("it is set before the run").stop();
-            response.push(b"OK stopping");
-        },
-    );
-    let server = server.expect("a free port");
-    *stop.lock().expect("no request yet") = Some(server.stopper());
-    let running = Running {
-        address: server.local_addr(),
-        stopper: server.stopper(),
-        thread: thread::spawn(move || server.run()),
-    };
+    let builder = Server::builder(Config::default()).and_then(|new| new.listen("127.0.0.1:0"));
+    let builder = builder.expect("a free port");
+    let stopper = builder.stopper();
+    let server = builder.serve(move |_: &[u8], response: &mut Response<'_>| {
+        stopper.stop();
+        response.push(b"OK stopping");
+    });
+    let running = Running::run(server);
     let mut client = running.connect();
     client.send("stop\n");
     client.expect(&["OK stopping"]);
@@ -183,13 +172,9 @@ fn a_handler_may_stop_its_own_server_and_a_stop_may_come_before_the_run() {
     assert_eq!(running.end().stop_reason, StopReason::Drained);
 
     let handler = |_: &[u8], _: &mut Response<'_>| {};
-    let server = Server::bind("127.0.0.1", 0, Config::default(), handler).expect("a free port");
+    let server = Server::bind("127.0.0.1:0", Config::default(), handler).expect("a free port");
     server.stopper().stop();
-    let running = Running {
-        address: server.local_addr(),
-        stopper: server.stopper(),
-        thread: thread::spawn(move || server.run()),
-    };
+    let running = Running::run(Ok(server));
     assert_eq!(running.end().stop_reason, StopReason::Drained);
 }
 
@@ -250,7 +235,7 @@ fn a_server_that_is_never_run_takes_its_workers_along() {
     let handler = move |_: &[u8], response: &mut Response<'_>| {
         response.push(format!("OK {}", Arc::strong_count(&by_handler)).as_bytes());
     };
-    let server = Server::bind("127.0.0.1", 0, Config::default(), handler).expect("a free port");
+    let server = Server::bind("127.0.0.1:0", Config::default(), handler).expect("a free port");
     drop(server);
     wait_until("no worker keeps the handler", || {
         Arc::strong_count(&held) == 1
@@ -266,7 +251,7 @@ fn bind_error(host: &str, port: u16, config: Config) -> io::Error {
     let handler = move |_: &[u8], _: &mut Response<'_>| {
         by_handler.fetch_add(1, Ordering::Relaxed);
     };
-    let error = Server::bind(host, port, config, handler).expect_err("it cannot be bound");
+    let error = Server::bind((host, port), config, handler).expect_err("it cannot be bound");
     assert_eq!(
         Arc::strong_count(&called),
         1,
@@ -341,18 +326,46 @@ fn an_address_that_cannot_be_listened_on_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_server_that_listens_nowhere_is_an_error_that_says_so() {
+    let builder = Server::builder(Config::default()).expect("descriptors");
+    let error = builder.serve(|_: &[u8], _: &mut Response<'_>| ());
+    let error = error.expect_err("nobody could connect");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("listens nowhere"), "{error}");
+}
+
+#[test]
+fn a_server_listens_at_all_addresses_that_it_is_given() {
+    let asked = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"];
+    let builder = Server::builder(Config::default()).expect("descriptors");
+    let listen = |builder: Builder, address| builder.listen(address).expect("a free port");
+    let builder = asked.into_iter().fold(builder, listen);
+    let server = builder.serve(|_: &[u8], response: &mut Response<'_>| response.push(b"OK"));
+    let server = server.expect("nobody else listens there");
+    let addresses = server.local_addrs().to_vec();
+    let ips: Vec<_> = addresses.iter().map(|address| address.ip()).collect();
+    assert_eq!(
+        ips,
+        [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 1]].map(IpAddr::from)
+    );
+    let running = Running::run(Ok(server));
+    for address in addresses {
+        let mut client = Client::over(TcpStream::connect(address).expect("it listens there"));
+        client.send("x\n");
+        client.expect(&["OK"]);
+    }
+    running.stop();
+}
+
+#[test]
 fn a_port_is_free_again_at_once() {
     let handler = |_: &[u8], response: &mut Response<'_>| response.push(b"OK");
-    let start = |port| Server::bind("127.0.0.1", port, Config::default(), handler);
+    let start = |port| Server::bind(("127.0.0.1", port), Config::default(), handler);
     let mut port = 0;
     for _ in 0..5 {
         let server = start(port).expect("the port of the one before");
         port = server.local_addr().port();
-        let running = Running {
-            address: server.local_addr(),
-            stopper: server.stopper(),
-            thread: thread::spawn(move || server.run()),
-        };
+        let running = Running::run(Ok(server));
         let mut client = running.connect();
         client.send("x\n");
         client.expect(&["OK"]);

@@ -105,7 +105,7 @@ const MODULES: [Module; 17] = [
         &[],
     ),
     impure(
-        "src/server.rs",
+        "src/server",
         &[
             "codec",
             "config",

@@ -34,7 +34,7 @@ fn main() -> std::io::Result<()> {
     let config = Config::default()
         .workers(std::thread::available_parallelism()?.get())
         .stop_signals(StopSignals::WhileRunning);
-    let server = Server::bind("127.0.0.1", 9000, config, Checksum { rounds: 1000 })?;
+    let server = Server::bind("127.0.0.1:9000", config, Checksum { rounds: 1000 })?;
     println!("listening on {}", server.local_addr());
     let summary = server.run()?;
     println!("answered {} requests", summary.stats.answered_ok);

@@ -33,8 +33,10 @@ fn main() -> std::io::Result<()> {
     let config = Config::default()
         .max_line(MAX_BODY_BYTES)
         .stop_signals(StopSignals::WhileRunning);
-    let codec = Http1::new(MAX_BODY_BYTES);
-    let server = Server::bind_with_codec("127.0.0.1", 9000, config, codec, answer)?;
+    let server = Server::builder(config)?
+        .codec(Http1::new(MAX_BODY_BYTES))
+        .listen("127.0.0.1:9000")?
+        .serve(answer)?;
     println!("http://{}/sha256", server.local_addr());
     server.run().map(drop)
 }

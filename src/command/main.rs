@@ -14,7 +14,9 @@ use cli::{Args, Framing, LogFormat, Refusal};
 use log::say;
 use operations::Operations;
 use reactor_pool::codec::LengthDelimited;
-use reactor_pool::{Config, Server, StopReason, Summary};
+use reactor_pool::{Builder, Config, Server, StopReason, Summary};
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use tracing::{info, warn};
 
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(args: Args) -> std::io::Result<Summary> {
+fn serve(args: Args) -> io::Result<Summary> {
     let Args {
         host,
         port,
@@ -66,18 +68,36 @@ fn serve(args: Args) -> std::io::Result<Summary> {
         ..
     } = args;
     let descriptors = process::raise_descriptor_limit(config.max_connections);
-    let (operations, with) = (Operations { max_sleep }, config.clone());
-    let server = match framing {
-        Framing::Lines => Server::bind(&host, port, with, operations)?,
-        Framing::Length => {
-            let codec = LengthDelimited::new(config.max_line);
-            Server::bind_with_codec(&host, port, with, codec, operations)?
-        }
-    };
+    let mut builder = listen(Server::builder(config.clone())?, &host, port)?;
+    if framing == Framing::Length {
+        builder = builder.codec(LengthDelimited::new(config.max_line));
+    }
+    let server = builder.serve(Operations { max_sleep })?;
     process::warn_of_descriptors(descriptors, config.max_connections);
     process::warn_of_memory(config.worst_case_memory());
     say_where_it_listens(&server, &config, framing, max_sleep, descriptors);
     server.run()
+}
+
+/// Listens on every address of `host`; an error names it, too.
+fn listen(builder: Builder, host: &str, port: u16) -> io::Result<Builder> {
+    let named = |text: String, cause: io::Error| io::Error::new(cause.kind(), text);
+    let addresses = (host, port).to_socket_addrs().map_err(|cause| {
+        let address = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        named(format!("cannot listen on {address}: {cause}"), cause)
+    })?;
+    let addresses: Vec<_> = addresses.collect();
+    builder.listen(&addresses[..]).map_err(|error| {
+        // The library says "cannot listen on ADDRESS: CAUSE".
+        let text = error.to_string();
+        match host.parse::<IpAddr>() {
+            Ok(_) => error,
+            Err(_) => named(text.replacen(": ", &format!(" ({host}): "), 1), error),
+        }
+    })
 }
 
 /// The start line, with all limits in force; a line more for each further address.

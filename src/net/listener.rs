@@ -1,17 +1,18 @@
-//! Listening sockets: bound to every address of a name, with a deep backlog.
+//! Listening sockets: bound to each address that is asked for, with a deep backlog.
 //!
 //! Knows no connections; the limit on them is the engine's.
 //!
 //! Rule: an address in use is an error, and a connection that broke before it was accepted is
 //! none.
 
+use super::cannot;
 use crate::log::warn;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
 /// Connections that the kernel completes ahead of us. The 128 that std and mio use overflow when a
 /// few hundred clients connect at once, and then each retransmitted SYN costs a second.
@@ -23,93 +24,90 @@ const PORT_TRIES: usize = 20;
 #[derive(Debug)]
 pub(super) struct Listener(TcpListener);
 
-/// Sockets that have their addresses and do not listen yet: nobody can connect.
+/// A socket that has its address and does not listen yet: nobody can connect.
 #[derive(Debug)]
-pub(crate) struct Bound(Vec<(Socket, SocketAddr)>);
+pub(crate) struct Bound {
+    socket: Socket,
+    address: SocketAddr,
+}
 
 impl Bound {
-    /// Takes every address that `host` has. Those that this machine does not have are skipped,
-    /// with a warning, if there is another one.
-    pub(crate) fn bind(host: &str, port: u16, buffer_bytes: usize) -> io::Result<Bound> {
-        let resolved = (host, port).to_socket_addrs();
-        let mut addresses = Vec::new();
-        for address in resolved.map_err(|cause| cannot_listen(host, port, None, cause))? {
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
+    /// Takes all of `addresses`; those with port 0 get the same one. Those that this machine does
+    /// not have are skipped, with a warning, if there is another one.
+    pub(crate) fn bind(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bound>> {
+        let takes_free_port = addresses.iter().any(|address| address.port() == 0);
         let mut tries = PORT_TRIES;
         loop {
             tries -= 1;
-            match bind_all(host, port, &addresses, buffer_bytes) {
+            match bind_all(addresses, buffer_bytes) {
                 // A free port of the first address may be in use at the next.
                 Err(cause)
-                    if port == 0 && tries > 0 && cause.kind() == io::ErrorKind::AddrInUse => {}
+                    if takes_free_port && tries > 0 && cause.kind() == io::ErrorKind::AddrInUse => {
+                }
                 other => return other,
             }
         }
     }
 
-    /// The addresses, in the order of the name; there is one at least.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|(_, address)| *address).collect()
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// From here on clients can connect.
-    pub(super) fn listen(self, registry: &Registry, first: Token) -> io::Result<Vec<Listener>> {
-        let tokens = (first.0..).map(Token);
-        let listen = |((socket, address), token): ((Socket, SocketAddr), Token)| {
-            let listener = socket
-                .listen(BACKLOG)
-                .and_then(|()| Listener::register(socket.into(), registry, token));
-            listener.map_err(|cause| {
-                let error = format!("cannot listen on {address}: {cause}");
-                io::Error::new(cause.kind(), error)
-            })
-        };
-        self.0.into_iter().zip(tokens).map(listen).collect()
+    pub(super) fn listen(self, registry: &Registry, token: Token) -> io::Result<Listener> {
+        let Bound { socket, address } = self;
+        let listening = socket.listen(BACKLOG);
+        let listener = listening.and_then(|()| Listener::register(socket.into(), registry, token));
+        listener.map_err(|cause| cannot_listen(address, cause))
     }
 }
 
-fn bind_all(
-    host: &str,
-    port: u16,
-    addresses: &[SocketAddr],
-    buffer_bytes: usize,
-) -> io::Result<Bound> {
-    let mut bound: Vec<(Socket, SocketAddr)> = Vec::new();
-    let mut absent = Vec::new();
-    for address in addresses {
-        let mut address = *address;
-        if let Some((_, first)) = bound.first() {
-            address.set_port(first.port());
+fn bind_all(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bound>> {
+    let (mut bound, mut absent) = (Vec::<Bound>::new(), Vec::new());
+    let mut free_port = 0;
+    for (at, address) in addresses.iter().enumerate() {
+        if addresses[..at].contains(address) {
+            continue;
         }
-        match bind_address(address, addresses.len() > 1, buffer_bytes) {
+        let mut asked = *address;
+        if asked.port() == 0 {
+            asked.set_port(free_port);
+        }
+        match bind_address(asked, addresses.len() > 1, buffer_bytes) {
             Ok(socket) => {
-                let address = socket.local_addr()?.as_socket().unwrap_or(address);
+                let got = socket.local_addr()?.as_socket().unwrap_or(asked);
+                if address.port() == 0 {
+                    free_port = got.port();
+                }
                 if bound.is_empty() {
                     warn_of_small_buffers(&socket, buffer_bytes);
                 }
-                bound.push((socket, address));
+                let address = got;
+                bound.push(Bound { socket, address });
             }
-            Err(cause) if is_absent(&cause) => absent.push((address, cause)),
-            Err(cause) => return Err(cannot_listen(host, port, Some(address), cause)),
+            Err(cause) if is_absent(&cause) => absent.push((asked, cause)),
+            Err(cause) => return Err(cannot_listen(asked, cause)),
         }
     }
-    if !bound.is_empty() {
-        for (address, cause) in absent {
-            warn!(host, addr = %address, %cause, "this address of the name is left out");
+    match (bound.is_empty(), absent.into_iter()) {
+        (true, mut absent) => Err(match absent.next() {
+            Some((address, cause)) => cannot_listen(address, cause),
+            None => io::Error::new(
+                io::ErrorKind::NotFound,
+                "cannot listen: the host has no address",
+            ),
+        }),
+        (false, absent) => {
+            for (address, cause) in absent {
+                warn!(addr = %address, %cause, "this address of the name is left out");
+            }
+            Ok(bound)
         }
-        return Ok(Bound(bound));
     }
-    let (address, cause) = match absent.into_iter().next() {
-        Some((address, cause)) => (Some(address), cause),
-        None => (
-            None,
-            io::Error::new(io::ErrorKind::NotFound, "the host has no address"),
-        ),
-    };
-    Err(cannot_listen(host, port, address, cause))
+}
+
+fn cannot_listen(address: SocketAddr, cause: io::Error) -> io::Error {
+    cannot(&format!("listen on {address}"))(cause)
 }
 
 /// The kernel caps what it is asked for, silently.
@@ -132,21 +130,6 @@ fn warn_of_small_buffers(socket: &Socket, asked: usize) {
 fn is_absent(cause: &io::Error) -> bool {
     let errno = Errno::from_io_error(cause);
     matches!(errno, Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
-}
-
-fn cannot_listen(
-    host: &str,
-    port: u16,
-    address: Option<SocketAddr>,
-    cause: io::Error,
-) -> io::Error {
-    let text = match address {
-        Some(address) if host.parse::<IpAddr>().is_ok() => format!("{address}"),
-        Some(address) => format!("{address} ({host})"),
-        None if host.contains(':') => format!("[{host}]:{port}"),
-        None => format!("{host}:{port}"),
-    };
-    io::Error::new(cause.kind(), format!("cannot listen on {text}: {cause}"))
 }
 
 fn bind_address(
@@ -257,22 +240,36 @@ mod tests {
     const BUFFER_BYTES: usize = 65_536;
 
     #[test]
-    fn every_address_of_a_name_is_bound_with_one_port() {
-        let bound = bind_all("name", 0, &two_addresses(0), BUFFER_BYTES).expect("a free port");
-        let addresses = bound.addresses();
+    fn addresses_that_ask_for_a_free_port_get_the_same_one() {
+        let bound = Bound::bind(&two_addresses(0), BUFFER_BYTES).expect("a free port");
+        let addresses: Vec<_> = bound.iter().map(Bound::address).collect();
         assert_eq!(addresses, two_addresses(addresses[0].port()));
         assert_ne!(addresses[0].port(), 0);
     }
 
     #[test]
-    fn one_address_of_a_name_that_is_in_use_is_an_error_that_names_it() {
+    fn an_address_has_its_own_port_where_it_names_one_and_is_bound_once() {
+        let free = || Bound::bind(&two_addresses(0)[..1], BUFFER_BYTES).expect("a free port");
+        let ports = [free(), free()].map(|bound| bound[0].address().port());
+        let [first, second] = two_addresses(0);
+        let asked = [
+            SocketAddr::new(first.ip(), ports[0]),
+            SocketAddr::new(second.ip(), ports[1]),
+            SocketAddr::new(first.ip(), ports[0]),
+        ];
+        let bound = Bound::bind(&asked, BUFFER_BYTES).expect("they were free just now");
+        let addresses: Vec<_> = bound.iter().map(Bound::address).collect();
+        assert_eq!(addresses, asked[..2]);
+    }
+
+    #[test]
+    fn one_address_that_is_in_use_is_an_error_that_names_it() {
         let holder = std::net::TcpListener::bind("127.0.0.2:0").expect("a free port");
         let port = holder.local_addr().expect("it is bound").port();
-        let error = bind_all("name", port, &two_addresses(port), BUFFER_BYTES);
-        let error = error.expect_err("it is in use");
+        let error = Bound::bind(&two_addresses(port), BUFFER_BYTES).expect_err("it is in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let text = error.to_string();
-        assert!(text.contains(&format!("127.0.0.2:{port} (name)")), "{text}");
+        assert!(text.contains(&format!("127.0.0.2:{port}: ")), "{text}");
     }
 
     #[test]
@@ -280,9 +277,11 @@ mod tests {
         // RFC 5737: an address for documentation, which no machine has.
         let absent: SocketAddr = ([192, 0, 2, 1], 0).into();
         let present: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let bound = bind_all("name", 0, &[absent, present], BUFFER_BYTES).expect("one is there");
-        assert_eq!(bound.addresses().len(), 1);
-        let error = bind_all("name", 0, &[absent], BUFFER_BYTES).expect_err("none is there");
+        let bound = Bound::bind(&[absent, present], BUFFER_BYTES).expect("one is there");
+        assert_eq!(bound.len(), 1);
+        let error = Bound::bind(&[absent], BUFFER_BYTES).expect_err("none is there");
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+        let error = Bound::bind(&[], BUFFER_BYTES).expect_err("there is none");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -91,18 +91,22 @@ impl MioNet {
         Ok(move || waker.wake().expect("an eventfd takes every wake"))
     }
 
-    /// From here on clients can connect: the last thing of a start. Says how many listeners there
-    /// are.
-    pub(crate) fn listen(&mut self, bound: Bound) -> io::Result<usize> {
-        let first = bound.addresses()[0];
-        self.listeners = bound.listen(self.poll.registry(), LISTENERS)?;
-        self.diag = SocketDiag::open(first);
+    /// From here on clients can connect: the last thing of a start. Listeners have the numbers of
+    /// their places in `bound`.
+    pub(crate) fn listen(&mut self, bound: Vec<Bound>) -> io::Result<()> {
+        let first = bound.first().map(Bound::address);
+        let tokens = (LISTENERS.0..).map(Token);
+        for (bound, token) in bound.into_iter().zip(tokens) {
+            let listener = bound.listen(self.poll.registry(), token)?;
+            self.listeners.push(listener);
+        }
+        self.diag = first.and_then(SocketDiag::open);
         if self.diag.is_none() {
             info!(
                 "the system does not tell what clients have acknowledged: what their sockets take counts as taken"
             );
         }
-        Ok(self.listeners.len())
+        Ok(())
     }
 }
 

@@ -129,6 +129,6 @@ pub enum Signal {
 }
 
 /// Names what could not be done.
-fn cannot(what: &str) -> impl FnOnce(io::Error) -> io::Error {
+pub(crate) fn cannot(what: &str) -> impl FnOnce(io::Error) -> io::Error {
     move |cause| io::Error::new(cause.kind(), format!("cannot {what}: {cause}"))
 }

@@ -36,7 +36,7 @@ pub(super) const CATCH_UP: Duration = Duration::from_millis(500);
 pub struct Stopper(Arc<ResponseQueue<Completion>>);
 
 impl Stopper {
-    pub(super) fn new(completions: &Arc<ResponseQueue<Completion>>) -> Stopper {
+    pub(crate) fn new(completions: &Arc<ResponseQueue<Completion>>) -> Stopper {
         Stopper(Arc::clone(completions))
     }
 

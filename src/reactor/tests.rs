@@ -28,10 +28,12 @@ fn reactor(config: Config) -> (Reactor<MioNet>, SocketAddr) {
         sessions: Box::new(Nobody),
     };
     let mut reactor = Reactor::new(&config, net, protocol, queue, completions);
-    let bound = Bound::bind("127.0.0.1", 0, config.socket_buffer).expect("a free port");
-    let address = bound.addresses()[0];
-    let listeners = reactor.net_mut().listen(bound);
-    reactor.start_accepting(listeners.expect("nobody else listens there"));
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let bound = Bound::bind(&[free], config.socket_buffer).expect("a free port");
+    let address = bound[0].address();
+    let listening = reactor.net_mut().listen(bound);
+    listening.expect("nobody else listens there");
+    reactor.start_accepting(1);
     (reactor, address)
 }
 

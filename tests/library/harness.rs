@@ -37,7 +37,7 @@ impl Running {
     }
 
     pub(crate) fn start_service(config: Config, service: impl Service) -> Running {
-        Running::run(Server::bind("127.0.0.1", 0, config, service))
+        Running::run(Server::bind("127.0.0.1:0", config, service))
     }
 
     pub(crate) fn start_codec(
@@ -45,11 +45,11 @@ impl Running {
         codec: impl Codec,
         handler: impl Fn(&[u8], &mut Response<'_>) + Send + Sync + 'static,
     ) -> Running {
-        let bound = Server::bind_with_codec("127.0.0.1", 0, config, codec, handler);
-        Running::run(bound)
+        let builder = Server::builder(config).and_then(|new| new.listen("127.0.0.1:0"));
+        Running::run(builder.and_then(|builder| builder.codec(codec).serve(handler)))
     }
 
-    fn run(bound: io::Result<Server>) -> Running {
+    pub(crate) fn run(bound: io::Result<Server>) -> Running {
         let server = bound.expect("a free port");
         Running {
             address: server.local_addr(),

@@ -113,7 +113,7 @@ fn a_worker_that_cannot_start_fails_the_bind_with_its_reason() {
         starts: AtomicUsize::new(0),
         fails_at: 2,
     };
-    let error = reactor_pool::Server::bind("127.0.0.1", 0, Config::default(), service);
+    let error = reactor_pool::Server::bind("127.0.0.1:0", Config::default(), service);
     let error = error.expect_err("one of four cannot start").to_string();
     assert!(
         error.contains("cannot start worker") && error.contains("has no database"),

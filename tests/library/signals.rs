@@ -78,7 +78,7 @@ fn is_program() -> bool {
 fn server(stop_signals: StopSignals) -> Server {
     let config = Config::default().stop_signals(stop_signals);
     let nothing = |_: &[u8], _: &mut Response<'_>| ();
-    Server::bind("127.0.0.1", 0, config, nothing).expect("a free port")
+    Server::bind("127.0.0.1:0", config, nothing).expect("a free port")
 }
 
 /// Runs a server that a signal has to end.
