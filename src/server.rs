@@ -6,6 +6,7 @@
 
 mod builder;
 
+use crate::codec::Codec;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::log::{debug, error};
@@ -51,11 +52,11 @@ use tracing::{Level, enabled};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Server {
-    reactor: Reactor<MioNet>,
-    pool: Pool,
-    queue: Arc<WorkQueue<Task>>,
+    /// [`Run::to_end`], which knows the codec.
+    run: Box<dyn FnOnce() -> io::Result<Summary> + Send>,
     /// At least one.
     addresses: Vec<SocketAddr>,
+    stopper: Stopper,
 }
 
 impl fmt::Debug for Server {
@@ -144,7 +145,7 @@ impl Server {
 
     /// A handle that stops the server from another thread.
     pub fn stopper(&self) -> Stopper {
-        self.reactor.stopper()
+        self.stopper.clone()
     }
 
     /// Serves until it is stopped. Workers that still run a request when the drain timeout has
@@ -153,8 +154,21 @@ impl Server {
     /// # Errors
     /// When polling fails, which is no matter of any single connection, or a worker has died
     /// outside a handler, which is a bug of this crate.
-    pub fn run(mut self) -> io::Result<Summary> {
+    pub fn run(self) -> io::Result<Summary> {
         debug!(addr = %self.local_addr(), "serving");
+        (self.run)()
+    }
+}
+
+/// What runs: the event loop, and what it shares with the workers.
+struct Run<C> {
+    reactor: Reactor<MioNet, C>,
+    pool: Pool,
+    queue: Arc<WorkQueue<Task>>,
+}
+
+impl<C: Codec> Run<C> {
+    fn to_end(mut self) -> io::Result<Summary> {
         let ended = self.reactor.run();
         let stats = self.reactor.engine().stats().clone();
         if matches!(ended, Ok(StopReason::Drained)) && !self.reactor.engine().has_submitted() {

@@ -29,6 +29,7 @@ impl Codec for Lines {
         self.max_line + 1
     }
 
+    #[inline(always)]
     fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
         let Some(at) = find_lf(&bytes[seen..]) else {
             if without_cr(bytes) <= self.max_line {
@@ -60,6 +61,7 @@ impl Codec for Lines {
         find_lf(bytes).map(|lf| lf + 1)
     }
 
+    #[inline(always)]
     fn finish(
         &self,
         _request: &[u8],
@@ -92,22 +94,24 @@ impl Codec for Lines {
 /// byte").
 fn find_lf(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
-    let (words, rest) = bytes[..bytes.len().min(24)].as_chunks::<8>();
-    for (number, word) in words.iter().enumerate() {
+    const SHORT: usize = 24;
+    let mut at = 0;
+    while at < SHORT
+        && let Some((word, _)) = bytes[at..].split_first_chunk::<8>()
+    {
         let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(LF));
         let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
         if found != 0 {
-            return Some(8 * number + found.trailing_zeros() as usize / 8);
+            return Some(at + found.trailing_zeros() as usize / 8);
         }
+        at += 8;
     }
-    let looked_at = 8 * words.len();
-    if bytes.len() - looked_at == rest.len() {
-        return rest
-            .iter()
-            .position(|byte| *byte == LF)
-            .map(|lf| looked_at + lf);
-    }
-    memchr(LF, &bytes[looked_at..]).map(|lf| looked_at + lf)
+    let rest = &bytes[at..];
+    let lf = match rest.len() < 8 {
+        true => rest.iter().position(|byte| *byte == LF),
+        false => memchr(LF, rest),
+    };
+    lf.map(|lf| at + lf)
 }
 
 /// Length of a line whose ending may begin with a CR.

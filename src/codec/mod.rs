@@ -11,7 +11,7 @@ pub mod http1;
 mod length_delimited;
 mod lines;
 
-pub(crate) use guarded::{Broken, Guarded};
+pub(crate) use guarded::{Broken, Checked, Guarded, Whole};
 #[cfg(feature = "http")]
 pub use http1::Http1;
 pub use length_delimited::{ByteOrder, LengthDelimited};
@@ -19,6 +19,7 @@ pub use lines::Lines;
 use std::fmt;
 use std::io::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What stands at the front of the bytes of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +120,8 @@ pub struct NotOneResponse(pub &'static str);
 /// A panic in a codec, or an answer that cannot be right, such as a request of no bytes, closes
 /// the connection of which the bytes are, and harms no other.
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
-    /// The longest request that [`Codec::frame`] may still call incomplete, in bytes. So much
-    /// memory a connection may take that has sent a part of a request.
+    /// The longest request that [`Codec::frame`] may still call incomplete, in bytes: as much
+    /// memory as a part of a request may take. It is asked for once.
     fn max_incomplete_bytes(&self) -> usize;
 
     /// What stands at the front of `bytes`; the first `seen` of them were [`Frame::Incomplete`]
@@ -156,6 +157,38 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// Appends the response that tells a client `why`. `request` is the request that is refused: a
     /// whole one, or the malformed bytes; or empty if there is none.
     fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>);
+}
+
+/// A codec that others have, too, or that is chosen at run time.
+impl<C: Codec + ?Sized> Codec for Arc<C> {
+    fn max_incomplete_bytes(&self) -> usize {
+        C::max_incomplete_bytes(self)
+    }
+
+    fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
+        C::frame(self, bytes, seen)
+    }
+
+    fn skip(&self, bytes: &[u8]) -> Option<usize> {
+        C::skip(self, bytes)
+    }
+
+    fn begin(&self, request: &[u8], out: &mut Vec<u8>) {
+        C::begin(self, request, out);
+    }
+
+    fn finish(
+        &self,
+        request: &[u8],
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<Outcome, NotOneResponse> {
+        C::finish(self, request, out, start)
+    }
+
+    fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {
+        C::refuse(self, why, request, out);
+    }
 }
 
 /// Appends the words of a refusal: those of docs/protocol.md, which `Lines` and `LengthDelimited`

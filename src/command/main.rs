@@ -68,11 +68,15 @@ fn serve(args: Args) -> io::Result<Summary> {
         ..
     } = args;
     let descriptors = process::raise_descriptor_limit(config.max_connections);
-    let mut builder = listen(Server::builder(config.clone())?, &host, port)?;
-    if framing == Framing::Length {
-        builder = builder.codec(LengthDelimited::new(config.max_line));
-    }
-    let server = builder.serve(Operations { max_sleep })?;
+    let builder = listen(Server::builder(config.clone())?, &host, port)?;
+    let (operations, length) = (
+        Operations { max_sleep },
+        LengthDelimited::new(config.max_line),
+    );
+    let server = match framing {
+        Framing::Lines => builder.serve(operations)?,
+        Framing::Length => builder.codec(length).serve(operations)?,
+    };
     process::warn_of_descriptors(descriptors, config.max_connections);
     process::warn_of_memory(config.worst_case_memory());
     say_where_it_listens(&server, &config, framing, max_sleep, descriptors);

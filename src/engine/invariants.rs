@@ -5,8 +5,9 @@
 //! Rule: each number that is kept up to date step by step is counted anew here.
 
 use super::Engine;
+use crate::codec::Codec;
 
-impl Engine {
+impl<C: Codec> Engine<C> {
     /// Recounts what the fields claim; more than linear in everything. For tests.
     ///
     /// # Panics

@@ -95,8 +95,8 @@ pub trait Kernel {
 /// Ids of connections that have gone are answered as "nothing there": a completion that comes late
 /// is dropped, an event that comes late is ignored.
 #[derive(Debug)]
-pub struct Engine {
-    rules: Rules,
+pub struct Engine<C> {
+    rules: Rules<C>,
     connections: Slab<Connection>,
     /// Connections accepted so far.
     accepted: u64,
@@ -112,9 +112,9 @@ pub struct Engine {
     stats: Stats,
 }
 
-impl Engine {
+impl<C: Codec> Engine<C> {
     /// An engine without connections.
-    pub fn new(config: Config, codec: Arc<dyn Codec>, is_quick: IsQuick) -> Engine {
+    pub fn new(config: Config, codec: Arc<C>, is_quick: IsQuick) -> Engine<C> {
         // Allocated once, the table leaves no smaller ones behind when it grows; the memory of a
         // slot is not touched before it is used.
         let slots = most_connections(&config);
@@ -618,10 +618,10 @@ impl Engine {
         if before == after {
             return;
         }
-        let resumed = self.read_gate.recount(before, after);
+        self.read_gate.recount(before, after);
         self.stats.buffered.down(before);
         self.stats.buffered.up(after);
-        for id in resumed {
+        while let Some(id) = self.read_gate.next_resumed() {
             let connection = &mut self.connections[id.slot()];
             self.read_gate.forget(connection);
             self.ready.mark(id, &mut connection.listed);

@@ -106,15 +106,17 @@ impl ReadGate {
         }
     }
 
-    /// A connection holds another number of bytes than before. The returned ones resume reading:
-    /// the budget was spent, and is not any more.
-    #[inline]
-    pub(super) fn recount(&mut self, before: usize, after: usize) -> BTreeSet<ConnectionId> {
+    /// A connection holds another number of bytes than before.
+    pub(super) fn recount(&mut self, before: usize, after: usize) {
         self.buffered = self.buffered - before + after;
-        if self.over_budget.is_empty() || self.is_budget_spent() {
-            return BTreeSet::new();
+    }
+
+    /// The next connection that resumes reading: the budget was spent, and is not any more.
+    pub(super) fn next_resumed(&mut self) -> Option<ConnectionId> {
+        match self.is_budget_spent() {
+            true => None,
+            false => self.over_budget.pop_first(),
         }
-        std::mem::take(&mut self.over_budget)
     }
 
     pub(super) fn check_invariants<'a>(

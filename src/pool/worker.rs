@@ -6,7 +6,7 @@
 
 use super::batch_scheduling::become_batch;
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
-use crate::codec::{Broken, Guarded, NotOneResponse, Outcome, Refusal};
+use crate::codec::{Broken, Codec, Guarded, NotOneResponse, Outcome, Refusal};
 use crate::connections::Connections;
 use crate::handler::Response;
 use crate::log::{error, trace};
@@ -41,10 +41,10 @@ impl Pool {
     /// # Errors
     /// When the system gives no more threads, or a worker cannot be started; the others have ended
     /// again.
-    pub fn start<S: Service>(
+    pub fn start<S: Service, C: Codec>(
         workers: usize,
         batch_workers: bool,
-        crew: &Crew<S>,
+        crew: &Crew<S, C>,
     ) -> io::Result<Pool> {
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
@@ -126,9 +126,9 @@ impl Drop for DeathGuard<'_> {
 
 /// What all workers of a pool share.
 #[derive(Debug)]
-pub struct Crew<S> {
+pub struct Crew<S, C> {
     pub(crate) service: Arc<S>,
-    pub(crate) codec: Guarded,
+    pub(crate) codec: Guarded<C>,
     /// Where tasks come from.
     pub(crate) queue: Arc<WorkQueue<Task>>,
     /// Where completions go.
@@ -136,8 +136,8 @@ pub struct Crew<S> {
     pub(crate) connections: Arc<Connections>,
 }
 
-impl<S> Clone for Crew<S> {
-    fn clone(&self) -> Crew<S> {
+impl<S, C> Clone for Crew<S, C> {
+    fn clone(&self) -> Crew<S, C> {
         Crew {
             service: Arc::clone(&self.service),
             codec: self.codec.clone(),
@@ -148,15 +148,15 @@ impl<S> Clone for Crew<S> {
     }
 }
 
-struct Worker<'a, S: Service> {
+struct Worker<'a, S: Service, C> {
     number: usize,
-    crew: &'a Crew<S>,
+    crew: &'a Crew<S, C>,
     taker: Taker<Task>,
     /// None before the start, and after a panic.
     state: Option<S::Worker>,
 }
 
-impl<S: Service> Worker<'_, S> {
+impl<S: Service, C: Codec> Worker<'_, S, C> {
     /// Makes what this worker owns.
     fn start(&mut self) -> Result<(), String> {
         let started = catch(|| self.crew.service.start(self.number));
@@ -257,24 +257,25 @@ impl<S: Service> Worker<'_, S> {
             outcomes,
             is_last,
         } = responses;
+        let (guarded, codec) = (codec, codec.checked());
         let (start, is_in_service) = (bytes.len(), Cell::new(false));
         let mut request = &b""[..];
         // One catch for the codec and the service: what it was in says whose panic it is.
         let answered = catch(|| {
-            let frame;
-            (frame, *rest) = codec.split_first(rest)?;
-            request = frame.whole;
+            let frame = codec.first(rest)?;
+            *rest = &rest[frame.frame.len()..];
+            request = frame.frame;
             let Some(state) = &mut self.state else {
                 return Ok(Err(NotOneResponse("the worker cannot be started again")));
             };
-            codec.raw().begin(request, bytes);
+            codec.begin(request, bytes);
             let mut response = Response::new(bytes);
             is_in_service.set(true);
             let seen = Request::new(frame.payload, connection, framed_at, connections);
             service.handle(state, &seen, &mut response);
             is_in_service.set(false);
             *is_last = response.is_last();
-            Ok(codec.raw().finish(request, bytes, start))
+            Ok(codec.finish(request, bytes, start))
         });
         let (what, panic) = match answered {
             Ok(Ok(Ok(Outcome::Ok))) => {
@@ -292,7 +293,7 @@ impl<S: Service> Worker<'_, S> {
         };
         outcomes.internal += 1;
         bytes.truncate(start);
-        if what == BROKEN || codec.refuse(Refusal::Internal, request, bytes).is_err() {
+        if what == BROKEN || guarded.refuse(Refusal::Internal, request, bytes).is_err() {
             bytes.truncate(start);
             *is_last = true;
         }
@@ -308,10 +309,10 @@ const BROKEN: &str = "the connection closes, for its codec is broken";
 
 /// What the first of some requests seems to ask for, fit for a line of the log: its first word,
 /// escaped and shortened.
-fn operation_name(codec: &Guarded, frames: &[u8]) -> Box<str> {
+fn operation_name(codec: &Guarded<impl Codec>, frames: &[u8]) -> Box<str> {
     const SHOWN_BYTES: usize = 32;
-    let first = codec.frames(frames).next();
-    let (_, payload) = first.and_then(Result::ok).unwrap_or_default();
+    let first = codec.call(|codec| codec.first(frames));
+    let payload = first.map_or(&b""[..], |whole| whole.payload);
     let word = payload.split(|byte| *byte == b' ').next();
     let word = word.unwrap_or_default();
     let shown = &word[..word.len().min(SHOWN_BYTES)];
@@ -351,7 +352,7 @@ mod tests {
         service: S,
         queue: &Arc<WorkQueue<Task>>,
         completions: &Arc<ResponseQueue<Completion>>,
-    ) -> Crew<S> {
+    ) -> Crew<S, Lines> {
         Crew {
             service: Arc::new(service),
             codec: Guarded::new(Arc::new(Lines::new(65_536))),

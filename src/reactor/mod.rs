@@ -53,16 +53,16 @@ pub trait Sessions: Send {
 }
 
 /// What a server serves.
-pub struct Protocol {
+pub struct Protocol<C> {
     /// How requests and responses are told apart.
-    pub codec: Arc<dyn Codec>,
+    pub codec: Arc<C>,
     /// Which requests may share a run.
     pub is_quick: IsQuick,
     /// What is told of connections.
     pub sessions: Box<dyn Sessions>,
 }
 
-impl fmt::Debug for Protocol {
+impl<C: fmt::Debug> fmt::Debug for Protocol<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Protocol");
         shown.field("codec", &self.codec).finish_non_exhaustive()
@@ -70,7 +70,7 @@ impl fmt::Debug for Protocol {
 }
 
 /// Sockets, poll and timers around an [`Engine`].
-pub struct Reactor<N: Net> {
+pub struct Reactor<N: Net, C> {
     net: N,
     /// What the last poll said; empty between two ticks.
     events: Vec<Event>,
@@ -84,7 +84,7 @@ pub struct Reactor<N: Net> {
     overload: Overload,
     sockets: Sockets<N::Stream>,
     buffer: Box<[u8]>,
-    engine: Engine,
+    engine: Engine<C>,
     sessions: Box<dyn Sessions>,
     queue: Arc<WorkQueue<Task>>,
     /// Tasks on their way to the queue; empty between two submits.
@@ -99,7 +99,7 @@ pub struct Reactor<N: Net> {
     reports: Reports,
 }
 
-impl<N: Net> fmt::Debug for Reactor<N> {
+impl<N: Net, C> fmt::Debug for Reactor<N, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor")
             .field("stage", &self.stage)
@@ -107,15 +107,15 @@ impl<N: Net> fmt::Debug for Reactor<N> {
     }
 }
 
-impl<N: Net> Reactor<N> {
+impl<N: Net, C: Codec> Reactor<N, C> {
     /// A reactor without connections.
     pub fn new(
         config: &Config,
         net: N,
-        protocol: Protocol,
+        protocol: Protocol<C>,
         queue: Arc<WorkQueue<Task>>,
         completions: Arc<ResponseQueue<Completion>>,
-    ) -> Reactor<N> {
+    ) -> Reactor<N, C> {
         let now = net.now();
         let Protocol {
             codec,
@@ -157,7 +157,7 @@ impl<N: Net> Reactor<N> {
     }
 
     /// What it knows of all connections.
-    pub fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &Engine<C> {
         &self.engine
     }
 

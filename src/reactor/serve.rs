@@ -6,6 +6,7 @@
 
 use super::sockets::{ReadOutcome, Socket};
 use super::{Reactor, SUBMIT_REQUESTS};
+use crate::codec::Codec;
 use crate::engine::{Action, Engine};
 use crate::net::Net;
 use crate::task::ConnectionId;
@@ -15,7 +16,7 @@ use std::time::Instant;
 /// Reads of one connection in one tick, before the others have theirs.
 pub(super) const READS_PER_TICK: usize = 4;
 
-impl<N: Net> Reactor<N> {
+impl<N: Net, C: Codec> Reactor<N, C> {
     /// Serves each connection on the ready list once; what comes up meanwhile waits for the next
     /// tick. What they ask goes to the workers as soon as [`SUBMIT_REQUESTS`] wait.
     pub(super) fn serve_ready(&mut self, now: Instant) {
@@ -126,7 +127,7 @@ impl<N: Net> Reactor<N> {
 fn flush<N: Net>(
     net: &mut N,
     socket: &mut Socket<N::Stream>,
-    engine: &mut Engine,
+    engine: &mut Engine<impl Codec>,
     id: ConnectionId,
     now: Instant,
 ) -> io::Result<()> {

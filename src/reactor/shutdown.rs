@@ -17,6 +17,7 @@
 //! too long.
 
 use super::{Reactor, SocketKernel};
+use crate::codec::Codec;
 use crate::engine::Unfinished;
 use crate::log::{info, warn};
 use crate::net::{BACKLOG, Net, Signal};
@@ -103,7 +104,7 @@ impl Stage {
     }
 }
 
-impl<N: Net> Reactor<N> {
+impl<N: Net, C: Codec> Reactor<N, C> {
     /// How it ended, if it has.
     pub fn stop_reason(&self) -> Option<StopReason> {
         match self.stage {

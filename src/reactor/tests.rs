@@ -17,7 +17,7 @@ use std::net::TcpStream as StdStream;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A loop that listens, and where.
-fn reactor(config: Config) -> (Reactor<MioNet>, SocketAddr) {
+fn reactor(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr) {
     let queue = Arc::new(WorkQueue::new(config.queue, QueueOrder::Fair));
     let net = MioNet::new(config.stop_signals).expect("descriptors");
     let completions = Arc::new(ResponseQueue::new(net.waker().expect("descriptors")));
@@ -50,7 +50,7 @@ impl Sessions for Nobody {
     fn ended(&self) {}
 }
 
-fn tick(reactor: &mut Reactor<MioNet>) {
+fn tick(reactor: &mut Reactor<MioNet, Lines>) {
     let wait = reactor.park();
     reactor.tick(wait).expect("polling does not fail");
 }

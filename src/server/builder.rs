@@ -5,7 +5,7 @@
 //!
 //! Rule: whoever can connect can also stop it, so signals come before sockets.
 
-use super::{Server, ServiceSessions};
+use super::{Run, Server, ServiceSessions};
 use crate::codec::{Codec, Guarded, Lines};
 use crate::config::Config;
 use crate::log::warn;
@@ -42,16 +42,16 @@ use std::sync::Arc;
 /// server.run()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct Builder {
+pub struct Builder<C = Lines> {
     config: Config,
-    codec: Arc<dyn Codec>,
+    codec: Arc<C>,
     net: MioNet,
     queue: Arc<WorkQueue<Task>>,
     completions: Arc<ResponseQueue<Completion>>,
     bound: Vec<Bound>,
 }
 
-impl fmt::Debug for Builder {
+impl<C: fmt::Debug> fmt::Debug for Builder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("codec", &self.codec)
@@ -60,7 +60,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-impl Builder {
+impl Builder<Lines> {
     /// Takes over the signals, if `config` says so; it listens nowhere yet.
     pub(super) fn new(config: Config) -> io::Result<Builder> {
         config
@@ -76,15 +76,23 @@ impl Builder {
             net,
         })
     }
+}
 
+impl<C: Codec> Builder<C> {
     /// Serves another protocol than that of lines.
     ///
     /// [`Config::max_line`] bounds the payloads of the requests that a connection has in flight:
     /// twice as many bytes. So it should be the codec's own limit.
     #[must_use]
-    pub fn codec(mut self, codec: impl Codec) -> Builder {
-        self.codec = Arc::new(codec);
-        self
+    pub fn codec<D: Codec>(self, codec: D) -> Builder<D> {
+        Builder {
+            codec: Arc::new(codec),
+            config: self.config,
+            net: self.net,
+            queue: self.queue,
+            completions: self.completions,
+            bound: self.bound,
+        }
     }
 
     /// Will listen on all of `addresses`, beside those of earlier calls: a name has all of its
@@ -98,7 +106,7 @@ impl Builder {
     /// # Errors
     /// An address that cannot be had, which the message names, or a name that cannot be resolved,
     /// which it does not.
-    pub fn listen(mut self, addresses: impl ToSocketAddrs) -> io::Result<Builder> {
+    pub fn listen(mut self, addresses: impl ToSocketAddrs) -> io::Result<Builder<C>> {
         let addresses = addresses.to_socket_addrs();
         let addresses: Vec<_> = addresses.map_err(cannot("listen"))?.collect();
         let bound = Bound::bind(&addresses, self.config.socket_buffer)?;
@@ -156,11 +164,16 @@ impl Builder {
         for addr in addresses.iter().filter(|addr| !addr.ip().is_loopback()) {
             warn!(%addr, "reachable from other hosts, without encryption or passwords");
         }
-        Ok(Server {
+        let stopper = reactor.stopper();
+        let run = Run {
             reactor,
             pool,
             queue,
+        };
+        Ok(Server {
+            run: Box::new(|| run.to_end()),
             addresses,
+            stopper,
         })
     }
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// One engine with one connection.
 pub(crate) struct Path {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Engine<Lines>,
     pub(crate) id: ConnectionId,
     tasks: Vec<Task>,
     now: Instant,

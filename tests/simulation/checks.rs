@@ -8,6 +8,7 @@
 use super::life::Life;
 use super::net::compare;
 use super::{Oracle, Run, TRACE_STEPS, Worker, World};
+use reactor_pool::codec::Codec;
 use reactor_pool::engine::{Action, Engine, Kernel};
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
@@ -90,14 +91,14 @@ impl Life {
 
 impl World {
     /// Promises 1, 2 and 6, byte for byte.
-    fn check_connections(&self, engine: &Engine) {
+    fn check_connections(&self, engine: &Engine<impl Codec>) {
         for (id, oracle) in self.peers.iter().filter_map(|peer| peer.accepted.as_ref()) {
             compare(*id, engine.unsent(*id), oracle.unsent());
         }
     }
 
     /// What the engine counts is what the oracles do.
-    fn check_numbers(&self, engine: &Engine) {
+    fn check_numbers(&self, engine: &Engine<impl Codec>) {
         let mut all = self.gone;
         self.oracles().for_each(|oracle| all.add(&oracle.counts));
         let stats = engine.stats();

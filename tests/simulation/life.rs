@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub(crate) struct Life {
-    pub(super) reactor: Reactor<SimNet>,
+    pub(super) reactor: Reactor<SimNet, Lines>,
     world: Rc<RefCell<World>>,
     /// What the reactor has told of connections.
     pub(super) open: Arc<Mutex<BTreeSet<ConnectionId>>>,

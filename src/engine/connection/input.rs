@@ -5,7 +5,7 @@
 //! Rule: how the bytes were split on their way never changes the requests, and no byte of a
 //! malformed request is kept.
 
-use crate::codec::{Broken, Frame, Guarded, Refusal, Then};
+use crate::codec::{Broken, Checked, Codec, Frame, Guarded, Refusal, Then};
 
 #[derive(Debug, Default)]
 pub(super) struct Input {
@@ -81,7 +81,7 @@ impl Input {
     }
 
     /// All that is to be cut, with `chunk` as its end; what is left goes back by [`Input::keep`].
-    pub(super) fn take<'a>(&mut self, chunk: &'a [u8], codec: &Guarded) -> Taken<'a> {
+    pub(super) fn take<'a>(&mut self, chunk: &'a [u8], codec: &Guarded<impl Codec>) -> Taken<'a> {
         if self.is_cut_off {
             return Taken::Chunk(&[]);
         }
@@ -99,7 +99,7 @@ impl Input {
         &mut self,
         rest: &mut &'a [u8],
         room: usize,
-        codec: &Guarded,
+        codec: Checked<'_, impl Codec>,
     ) -> Result<Cut<'a>, Broken> {
         let bytes = *rest;
         if self.is_skipping {
@@ -163,7 +163,7 @@ impl Input {
         taken: Taken<'_>,
         left: usize,
         is_blocked: bool,
-        codec: &Guarded,
+        codec: &Guarded<impl Codec>,
     ) {
         self.is_blocked = is_blocked && left > 0;
         if left == 0 {
@@ -184,7 +184,7 @@ impl Input {
 
     /// Grows as a Vec does, but never past what an incomplete request can need: the bound on
     /// memory counts that.
-    fn append(&mut self, bytes: &[u8], codec: &Guarded) {
+    fn append(&mut self, bytes: &[u8], codec: &Guarded<impl Codec>) {
         let needed = self.kept.len() + bytes.len();
         if needed > self.kept.capacity() {
             let doubled = 2 * self.kept.capacity();
@@ -194,7 +194,7 @@ impl Input {
         self.kept.extend_from_slice(bytes);
     }
 
-    pub(super) fn check_invariants(&self, codec: &Guarded) {
+    pub(super) fn check_invariants(&self, codec: &Guarded<impl Codec>) {
         assert!(self.is_blocked || self.kept_bytes() <= codec.max_incomplete_bytes());
         assert!(!(self.is_blocked && self.kept_bytes() == 0));
         assert!(self.start <= self.kept.len() && self.seen <= self.kept_bytes());
@@ -226,7 +226,7 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    fn codec(max_line: usize) -> Guarded {
+    fn codec(max_line: usize) -> Guarded<Lines> {
         Guarded::new(Arc::new(Lines::new(max_line)))
     }
 
@@ -236,13 +236,16 @@ mod tests {
         input: &mut Input,
         chunk: &[u8],
         places: usize,
-        lines: &Guarded,
+        lines: &Guarded<Lines>,
     ) -> Vec<Result<Vec<u8>, Refusal>> {
         let taken = input.take(chunk, lines);
         let mut rest = taken.bytes();
         let (mut got, mut is_blocked) = (Vec::new(), true);
         while got.len() < places {
-            match input.cut(&mut rest, usize::MAX, lines).expect("no mistake") {
+            match input
+                .cut(&mut rest, usize::MAX, lines.checked())
+                .expect("no mistake")
+            {
                 Cut::Request { frame, payload, .. } => {
                     assert!(frame.starts_with(payload) && frame.ends_with(b"\n"));
                     got.push(Ok(payload.to_vec()));
@@ -267,14 +270,14 @@ mod tests {
         assert_eq!(cut(&mut input, b"12", 9, &lines), []);
         let taken = input.take(b"345\nrest", &lines);
         let mut rest = taken.bytes();
-        assert_eq!(input.cut(&mut rest, 4, &lines), Ok(Cut::NoRoom));
+        assert_eq!(input.cut(&mut rest, 4, lines.checked()), Ok(Cut::NoRoom));
         assert_eq!(rest, b"12345\nrest");
         let expected = Cut::Request {
             frame: b"12345\n",
             payload: b"12345",
             is_last: false,
         };
-        assert_eq!(input.cut(&mut rest, 5, &lines), Ok(expected));
+        assert_eq!(input.cut(&mut rest, 5, lines.checked()), Ok(expected));
         assert_eq!(rest, b"rest");
     }
 

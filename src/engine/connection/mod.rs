@@ -15,7 +15,7 @@ use super::ready_list::Listed;
 use super::timers::Armed;
 use super::trace::trace_each;
 use super::{IsQuick, Kernel};
-use crate::codec::{Guarded, Refusal};
+use crate::codec::{Broken, Checked, Codec, Guarded, Refusal};
 use crate::config::Config;
 use crate::task::{ConnectionId, Sequence, Span};
 use input::{Cut, Input};
@@ -37,13 +37,13 @@ pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const CHECKS_PER_TIMEOUT: u32 = 8;
 
 /// What holds for every connection.
-pub(super) struct Rules {
+pub(super) struct Rules<C> {
     pub(super) config: Config,
-    pub(super) codec: Guarded,
+    pub(super) codec: Guarded<C>,
     pub(super) is_quick: IsQuick,
 }
 
-impl fmt::Debug for Rules {
+impl<C: fmt::Debug> fmt::Debug for Rules<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rules")
             .field("config", &self.config)
@@ -52,7 +52,7 @@ impl fmt::Debug for Rules {
     }
 }
 
-impl Rules {
+impl<C: Codec> Rules<C> {
     /// Whether the handler calls a request quick. Where none shares a run it is not asked.
     fn is_quick(&self, payload: &[u8]) -> bool {
         self.config.max_run > 1 && (self.is_quick)(payload)
@@ -157,6 +157,26 @@ impl Batch {
             requests => order.open(frames, requests, batch.payload_bytes, true, now),
         }
     }
+}
+
+/// Bytes while they are cut.
+#[derive(Debug)]
+struct Pass<'a> {
+    bytes: &'a [u8],
+    /// Those of them that have not been cut.
+    rest: &'a [u8],
+    batch: Batch,
+    /// No request can follow.
+    is_last: bool,
+}
+
+/// Why cutting has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// Nothing whole is left.
+    Starved,
+    /// There is no place or no room for what follows, or nothing may follow.
+    Bounded,
 }
 
 /// What became of bytes that were cut.
@@ -274,7 +294,12 @@ impl Connection {
     }
 
     /// Frames what was read just now.
-    pub(super) fn receive(&mut self, chunk: &[u8], rules: &Rules, now: Instant) -> Framed {
+    pub(super) fn receive(
+        &mut self,
+        chunk: &[u8],
+        rules: &Rules<impl Codec>,
+        now: Instant,
+    ) -> Framed {
         debug_assert!(
             !self.input.is_blocked(),
             "a connection whose input is blocked is not read"
@@ -290,7 +315,7 @@ impl Connection {
     }
 
     /// Its client's stream has ended.
-    pub(super) fn receive_end(&mut self, rules: &Rules, now: Instant) -> Framed {
+    pub(super) fn receive_end(&mut self, rules: &Rules<impl Codec>, now: Instant) -> Framed {
         self.input.finish();
         let mut framed = Framed::default();
         self.advance(rules, now, &mut framed);
@@ -310,7 +335,7 @@ impl Connection {
         span: Span,
         responses: Vec<u8>,
         is_last: bool,
-        rules: &Rules,
+        rules: &Rules<impl Codec>,
         now: Instant,
     ) -> (Option<Instant>, Framed) {
         let mut framed = Framed::default();
@@ -328,7 +353,7 @@ impl Connection {
     pub(super) fn sent(
         &mut self,
         count: usize,
-        rules: &Rules,
+        rules: &Rules<impl Codec>,
         now: Instant,
         written: impl FnMut(Span, Instant),
     ) -> Framed {
@@ -346,14 +371,14 @@ impl Connection {
     }
 
     /// From here on nothing that the client sends becomes a request.
-    pub(super) fn stop(&mut self, rules: &Rules, now: Instant) {
+    pub(super) fn stop(&mut self, rules: &Rules<impl Codec>, now: Instant) {
         self.change(Event::Stop);
         self.input.cut_off();
         self.advance(rules, now, &mut Framed::default());
     }
 
     /// Says goodbye with an error, and gives the client a limited time to take it.
-    pub(super) fn farewell(&mut self, why: Refusal, rules: &Rules, now: Instant) {
+    pub(super) fn farewell(&mut self, why: Refusal, rules: &Rules<impl Codec>, now: Instant) {
         let by = now + LINGER_TIMEOUT;
         self.change(Event::Farewell { by });
         self.input.cut_off();
@@ -363,7 +388,7 @@ impl Connection {
 
     /// Opens a place for a refusal. Where the codec has no words for it, it stays empty, and
     /// nothing comes behind it.
-    fn refuse(&mut self, why: Refusal, request: &[u8], rules: &Rules, now: Instant) {
+    fn refuse(&mut self, why: Refusal, request: &[u8], rules: &Rules<impl Codec>, now: Instant) {
         let mut response = Vec::new();
         if rules.codec.refuse(why, request, &mut response).is_err() {
             self.end_input();
@@ -381,7 +406,7 @@ impl Connection {
 
     /// Moves on what can move: answers to the outbox, and requests into the places that this
     /// freed.
-    fn advance(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) {
+    fn advance(&mut self, rules: &Rules<impl Codec>, now: Instant, framed: &mut Framed) {
         loop {
             while let Some(leaving) = self.order.leave() {
                 self.outbox.push(leaving);
@@ -397,68 +422,29 @@ impl Connection {
 
     /// Opens places for the requests in what was kept and in `chunk`, as far as the bounds allow.
     /// Says whether it has opened any.
-    fn frame(&mut self, chunk: &[u8], rules: &Rules, now: Instant, framed: &mut Framed) -> bool {
-        let (config, codec) = (&rules.config, &rules.codec);
+    fn frame(
+        &mut self,
+        chunk: &[u8],
+        rules: &Rules<impl Codec>,
+        now: Instant,
+        framed: &mut Framed,
+    ) -> bool {
+        let codec = &rules.codec;
         let taken = self.input.take(chunk, codec);
         let bytes = taken.bytes();
-        let (mut rest, mut batch) = (bytes, Batch::default());
         let opened_before = self.order.opened();
-        // Responses only join the output after this.
-        let is_output_full = self.is_output_full();
-        let (mut is_blocked, mut is_last) = (true, false);
-        while !is_last && !is_output_full && self.order.len() + batch.requests < config.max_inflight
-        {
-            // One request alone may be as large as the codec allows.
-            let room = match self.order.is_empty() && batch.requests == 0 {
-                true => usize::MAX,
-                false => (2 * config.max_line)
-                    .saturating_sub(self.order.payload_bytes() + batch.payload_bytes),
-            };
-            let Ok(cut) = self.input.cut(&mut rest, room, codec) else {
-                // What stands before the codec's mistake is answered.
-                is_last = true;
-                break;
-            };
-            match cut {
-                Cut::Request {
-                    frame,
-                    payload,
-                    is_last: ends,
-                } => {
-                    framed.requests += 1;
-                    is_last = ends;
-                    if !rules.is_quick(payload) {
-                        batch.open(bytes, &mut self.order, now);
-                        self.order.open(frame, 1, payload.len(), false, now);
-                    } else if !batch.takes(frame, payload) {
-                        batch.open(bytes, &mut self.order, now);
-                        let start = bytes.len() - rest.len() - frame.len();
-                        let (order, max_run) = (&self.order, config.max_run);
-                        batch = Batch::begin(start, frame, payload, order, max_run, now);
-                    }
-                }
-                Cut::Refused {
-                    why,
-                    bytes: malformed,
-                    is_last: ends,
-                } => {
-                    batch.open(bytes, &mut self.order, now);
-                    self.refuse(why, malformed, rules, now);
-                    match why {
-                        Refusal::Incomplete => framed.incomplete += 1,
-                        _ => framed.too_long += 1,
-                    }
-                    is_last = ends;
-                }
-                Cut::Nothing => {
-                    is_blocked = false;
-                    break;
-                }
-                Cut::NoRoom => break,
-            }
-        }
-        batch.open(bytes, &mut self.order, now);
-        let left = rest.len();
+        let mut pass = Pass {
+            bytes,
+            rest: bytes,
+            batch: Batch::default(),
+            is_last: false,
+        };
+        let cut = codec.call(|codec| self.cut(&mut pass, codec, rules, now, framed));
+        pass.batch.open(bytes, &mut self.order, now);
+        let left = pass.rest.len();
+        let is_blocked = !matches!(cut, Ok(Stopped::Starved));
+        // What stands before the codec's mistake is answered.
+        let is_last = pass.is_last || cut.is_err();
         self.input.keep(taken, left, is_blocked, codec);
         if is_last {
             self.end_input();
@@ -466,6 +452,65 @@ impl Connection {
         let opened = self.order.opened() - opened_before;
         self.trace_framed(opened_before, opened);
         opened > 0
+    }
+
+    /// Cuts requests and gives them their places, until a bound or the end of what is whole.
+    fn cut(
+        &mut self,
+        pass: &mut Pass<'_>,
+        codec: Checked<'_, impl Codec>,
+        rules: &Rules<impl Codec>,
+        now: Instant,
+        framed: &mut Framed,
+    ) -> Result<Stopped, Broken> {
+        let config = &rules.config;
+        // Responses only join the output after this.
+        if self.is_output_full() {
+            return Ok(Stopped::Bounded);
+        }
+        while !pass.is_last && self.order.len() + pass.batch.requests < config.max_inflight {
+            // One request alone may be as large as the codec allows.
+            let room = match self.order.is_empty() && pass.batch.requests == 0 {
+                true => usize::MAX,
+                false => (2 * config.max_line)
+                    .saturating_sub(self.order.payload_bytes() + pass.batch.payload_bytes),
+            };
+            match self.input.cut(&mut pass.rest, room, codec)? {
+                Cut::Request {
+                    frame,
+                    payload,
+                    is_last,
+                } => {
+                    framed.requests += 1;
+                    pass.is_last = is_last;
+                    if !rules.is_quick(payload) {
+                        pass.batch.open(pass.bytes, &mut self.order, now);
+                        self.order.open(frame, 1, payload.len(), false, now);
+                    } else if !pass.batch.takes(frame, payload) {
+                        pass.batch.open(pass.bytes, &mut self.order, now);
+                        let start = pass.bytes.len() - pass.rest.len() - frame.len();
+                        let (order, max_run) = (&self.order, config.max_run);
+                        pass.batch = Batch::begin(start, frame, payload, order, max_run, now);
+                    }
+                }
+                Cut::Refused {
+                    why,
+                    bytes,
+                    is_last,
+                } => {
+                    pass.batch.open(pass.bytes, &mut self.order, now);
+                    self.refuse(why, bytes, rules, now);
+                    match why {
+                        Refusal::Incomplete => framed.incomplete += 1,
+                        _ => framed.too_long += 1,
+                    }
+                    pass.is_last = is_last;
+                }
+                Cut::Nothing => return Ok(Stopped::Starved),
+                Cut::NoRoom => return Ok(Stopped::Bounded),
+            }
+        }
+        Ok(Stopped::Bounded)
     }
 
     fn trace_framed(&self, opened_before: u64, opened: u64) {
@@ -484,7 +529,7 @@ impl Connection {
     /// runs although its client may just be taking bytes.
     pub(super) fn expire(
         &mut self,
-        rules: &Rules,
+        rules: &Rules<impl Codec>,
         is_budget_spent: bool,
         now: Instant,
         kernel: &mut impl Kernel,
@@ -518,7 +563,12 @@ impl Connection {
     }
 
     /// Refuses the waiting requests whose time is over; says how many.
-    fn refuse_overdue(&mut self, rules: &Rules, now: Instant, framed: &mut Framed) -> usize {
+    fn refuse_overdue(
+        &mut self,
+        rules: &Rules<impl Codec>,
+        now: Instant,
+        framed: &mut Framed,
+    ) -> usize {
         let mut refused = 0;
         while self
             .busy_deadline(&rules.config)
@@ -537,7 +587,7 @@ impl Connection {
 
     fn check_idle(
         &mut self,
-        rules: &Rules,
+        rules: &Rules<impl Codec>,
         is_budget_spent: bool,
         now: Instant,
         kernel: &mut impl Kernel,
@@ -640,7 +690,7 @@ impl Connection {
         unacknowledged.saturating_sub(usize::from(is_shut))
     }
 
-    pub(super) fn check_invariants(&self, rules: &Rules) {
+    pub(super) fn check_invariants(&self, rules: &Rules<impl Codec>) {
         let config = &rules.config;
         self.order.check_invariants(&rules.codec);
         self.input.check_invariants(&rules.codec);
@@ -668,7 +718,7 @@ mod tests {
     use std::sync::{Arc, mpsc};
 
     /// Lines that begin with a `q` are quick; the receiver gets each line that is asked about.
-    fn rules(config: Config) -> (Rules, mpsc::Receiver<Vec<u8>>) {
+    fn rules(config: Config) -> (Rules<Lines>, mpsc::Receiver<Vec<u8>>) {
         let (asked, all_asked) = mpsc::channel();
         let is_quick: IsQuick = Box::new(move |line| {
             asked.send(line.to_vec()).expect("the test listens");
@@ -691,7 +741,7 @@ mod tests {
     /// Gives slots to all that wait, and answers it. Adds to `got` which lines came together.
     fn answer(
         connection: &mut Connection,
-        rules: &Rules,
+        rules: &Rules<impl Codec>,
         now: Instant,
         got: &mut Vec<Vec<Vec<u8>>>,
     ) -> Framed {
@@ -699,8 +749,8 @@ mod tests {
         let runs: Vec<_> = std::iter::from_fn(submit).collect();
         let mut framed = Framed::default();
         for run in runs {
-            let requests = rules.codec.frames(&run.frames).flatten();
-            let lines: Vec<_> = requests.map(|(_, payload)| payload.to_vec()).collect();
+            let requests = rules.codec.checked().all(&run.frames).flatten();
+            let lines: Vec<_> = requests.map(|whole| whole.payload.to_vec()).collect();
             assert_eq!(lines.len(), run.span.requests);
             let quick = |line: &Vec<u8>| line.starts_with(b"q") == run.is_quick;
             assert!(lines.iter().all(quick));

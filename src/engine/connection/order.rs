@@ -6,7 +6,7 @@
 //! Rule: one door in, `open`, one door out, `fill`. Whatever answers a request fills its place, so
 //! there is exactly one response to each, in the order of the requests.
 
-use crate::codec::{Broken, Guarded, Refusal};
+use crate::codec::{Broken, Codec, Guarded, Refusal, Whole};
 use crate::task::{Run, Sequence, Span};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -237,7 +237,7 @@ impl Order {
     pub(in crate::engine) fn submit(
         &mut self,
         slots: usize,
-        codec: &Guarded,
+        codec: &Guarded<impl Codec>,
         now: Instant,
     ) -> Option<Run> {
         let position = self.find_waiting()?;
@@ -260,16 +260,22 @@ impl Order {
     }
 
     /// Makes two places of a waiting one: its first `requests`, and the others.
-    fn split(&mut self, position: usize, requests: usize, codec: &Guarded) {
+    fn split(&mut self, position: usize, requests: usize, codec: &Guarded<impl Codec>) {
         let place = &mut self.places[position];
         let State::Waiting(frames) = &mut place.state else {
             unreachable!("only what waits is split")
         };
         let (mut bytes, mut payload_bytes) = (0, 0);
-        for (frame, payload) in codec.frames(frames).take(requests).flatten() {
-            bytes += frame.len();
-            payload_bytes += payload.len();
-        }
+        let measured = codec.call(|codec| {
+            codec.all(frames).take(requests).try_for_each(|whole| {
+                let Whole { frame, payload } = whole?;
+                bytes += frame.len();
+                payload_bytes += payload.len();
+                Ok(())
+            })
+        });
+        // A broken codec is found out once more by the worker, which closes the connection.
+        let (Ok(()) | Err(Broken)) = measured;
         let rest = Place {
             span: Span {
                 first: Sequence(place.span.first.0 + requests as u64),
@@ -286,14 +292,19 @@ impl Order {
     }
 
     /// Refuses the run that has waited longest, each request of it: their wait is over.
-    pub(super) fn refuse(&mut self, codec: &Guarded) -> Option<(Span, Result<(), Broken>)> {
+    pub(super) fn refuse(
+        &mut self,
+        codec: &Guarded<impl Codec>,
+    ) -> Option<(Span, Result<(), Broken>)> {
         let position = self.find_waiting()?;
         let place = &mut self.places[position];
         let mut responses = Vec::new();
         let refused = match &place.state {
-            State::Waiting(frames) => codec.frames(frames).try_for_each(|frame| {
-                let (frame, _) = frame?;
-                codec.refuse(Refusal::Busy, frame, &mut responses)
+            State::Waiting(frames) => codec.call(|codec| {
+                codec.all(frames).try_for_each(|whole| {
+                    codec.refuse(Refusal::Busy, whole?.frame, &mut responses);
+                    Ok(())
+                })
             }),
             State::Submitted(_) | State::Answered(_) => unreachable!("it was found waiting"),
         };
@@ -386,7 +397,7 @@ impl Order {
     }
 
     /// Recounts what the fields claim.
-    pub(super) fn check_invariants(&self, codec: &Guarded) {
+    pub(super) fn check_invariants(&self, codec: &Guarded<impl Codec>) {
         let sum = |of: fn(&Place) -> usize| self.places.iter().map(of).sum::<usize>();
         let places = || self.places.iter().enumerate();
         assert_eq!(self.waiting, sum(Place::waiting));
@@ -404,10 +415,8 @@ impl Order {
             next = place.span.end();
             if let State::Waiting(frames) = &place.state {
                 let payloads = || {
-                    codec
-                        .frames(frames)
-                        .flatten()
-                        .map(|(_, payload)| payload.len())
+                    let requests = codec.checked().all(frames).flatten();
+                    requests.map(|whole| whole.payload.len())
                 };
                 assert_eq!(payloads().count(), place.span.requests);
                 assert_eq!(payloads().sum::<usize>(), place.payload_bytes);
@@ -457,7 +466,7 @@ mod tests {
         got
     }
 
-    fn lines() -> Guarded {
+    fn lines() -> Guarded<Lines> {
         Guarded::new(Arc::new(Lines::new(RUN_BYTES)))
     }
 

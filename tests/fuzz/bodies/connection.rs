@@ -12,6 +12,7 @@ mod served;
 
 use super::{Input, MAX_RUNS, is_quick, lines};
 use reactor_pool::Config;
+use reactor_pool::codec::Lines;
 use reactor_pool::engine::Engine;
 use reactor_pool::task::{Completion, Outcomes, Task};
 use served::{Client, Served, State};
@@ -111,7 +112,7 @@ pub(crate) fn check(data: &[u8]) -> Counts {
 
 struct Life {
     config: Config,
-    engine: Engine,
+    engine: Engine<Lines>,
     now: Instant,
     served: Option<Served>,
     /// Refused on arrival, since one connection is the limit here.

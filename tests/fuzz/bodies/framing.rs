@@ -7,6 +7,7 @@
 use super::reference::{Cut, answer_of_the_loop, cut};
 use super::{Input, MAX_RUNS, is_quick, lines, lines_of};
 use reactor_pool::Config;
+use reactor_pool::codec::Lines;
 use reactor_pool::engine::{Action, Engine};
 use reactor_pool::task::{Completion, ConnectionId, Outcomes};
 use std::time::Instant;
@@ -72,7 +73,7 @@ fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
 }
 
 fn answer_all(
-    engine: &mut Engine,
+    engine: &mut Engine<Lines>,
     id: ConnectionId,
     slots: usize,
     now: Instant,

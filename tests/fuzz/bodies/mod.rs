@@ -14,7 +14,7 @@ pub(crate) mod reference;
 pub(crate) mod slots;
 
 use reactor_pool::Config;
-use reactor_pool::codec::{Codec, Lines};
+use reactor_pool::codec::Lines;
 use std::sync::Arc;
 
 /// `max_run`, as inputs choose it: by the first of these each request travels alone.
@@ -49,7 +49,7 @@ impl<'a> Input<'a> {
 }
 
 /// The line codec of an engine with this `config`.
-pub(crate) fn lines(config: &Config) -> Arc<dyn Codec> {
+pub(crate) fn lines(config: &Config) -> Arc<Lines> {
     Arc::new(Lines::new(config.max_line))
 }
 

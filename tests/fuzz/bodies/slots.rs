@@ -7,6 +7,7 @@
 
 use super::{Input, MAX_RUNS, is_quick, lines, lines_of};
 use reactor_pool::Config;
+use reactor_pool::codec::Lines;
 use reactor_pool::engine::{Action, Engine};
 use reactor_pool::task::{Completion, ConnectionId, Outcomes, Task};
 use std::collections::VecDeque;
@@ -52,7 +53,7 @@ struct Run {
 
 struct Round {
     max_run: usize,
-    engine: Engine,
+    engine: Engine<Lines>,
     now: Instant,
     connections: Vec<Connection>,
     running: Vec<Task>,

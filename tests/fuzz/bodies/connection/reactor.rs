@@ -8,6 +8,7 @@ use super::super::reference::{Cut, cut};
 use super::super::{is_quick, lines_of};
 use super::served::{Client, Served, State};
 use super::{Life, TOO_MANY};
+use reactor_pool::codec::Lines;
 use reactor_pool::engine::{Action, Engine, Kernel, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::{ConnectionId, Task};
 use std::time::Instant;
@@ -268,7 +269,7 @@ impl Life {
 }
 
 /// Writes what the client's socket takes.
-fn flush(client: &mut Client, engine: &mut Engine, now: Instant) {
+fn flush(client: &mut Client, engine: &mut Engine<Lines>, now: Instant) {
     loop {
         let unsent = engine.unsent(client.id);
         let count = unsent.len().min(client.window);
@@ -286,7 +287,7 @@ fn flush(client: &mut Client, engine: &mut Engine, now: Instant) {
 }
 
 /// Reads and throws away; whether there was something.
-fn discard(client: &mut Client, engine: &mut Engine, now: Instant) -> bool {
+fn discard(client: &mut Client, engine: &mut Engine<Lines>, now: Instant) -> bool {
     if !client.network.is_empty() {
         let count = client.network.drain(..).count();
         engine.discarded(client.id, count);
