@@ -15,13 +15,13 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`Server`], [`Builder`], [`Handler`] | the front: set up, run, stop; what you implement |
+//! | [`Server`], [`Builder`], [`Handler`], [`Service`] | the front: set up, run, stop; yours |
 //! | [`codec`] | what a request and a response look like; the only place that knows |
-//! | [`engine`] | all connections as pure state: order, fair queue, bounds, deadlines |
-//! | [`reactor`] | the event loop: a tick as a list of verbs, serving one connection, shutdown |
-//! | [`net`] | what the reactor asks of the system, and mio's answer: sockets, signals, time |
-//! | [`pool`] | work queue, who is parked and woken, workers, response queue |
-//! | [`task`] | what crosses threads |
+//! | `engine` | all connections as pure state: order, fair queue, bounds, deadlines |
+//! | `reactor` | the event loop: a tick as a list of verbs, serving one connection, shutdown |
+//! | `net` | what the reactor asks of the system, and mio's answer: sockets, signals, time |
+//! | `pool` | work queue, who is parked and woken, workers, response queue |
+//! | `task` | what crosses threads |
 //! | [`config`], [`stats`], `log` | limits, counters, log lines that cannot panic |
 //!
 //! Which of them may import which, `tests/tidy.rs` says, and fails when one does not keep to it.
@@ -29,9 +29,8 @@
 //! docs/architecture.md follows one request all the way; docs/protocol.md says what the wire
 //! promises.
 //!
-//! The modules [`engine`], [`net`], [`pool`], [`reactor`] and [`task`] are public for the tests
-//! and for readers; only what stands at the root, [`codec`], [`config`] and [`stats`] keep their
-//! shape between versions.
+//! Modules without a link are no interface. The feature `internals` makes them public, for the
+//! tests of this repository; they may change in any version.
 //!
 //! A server with a handler of your own:
 //!
@@ -51,20 +50,47 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+#![cfg_attr(
+    not(feature = "internals"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        unused_imports,
+        reason = "tests use more of the internal modules than the server does"
+    )
+)]
+
 pub mod codec;
 pub mod config;
 mod connections;
-pub mod engine;
 mod handler;
 mod log;
-pub mod net;
 mod panics;
-pub mod pool;
-pub mod reactor;
 mod server;
 mod service;
 pub mod stats;
+
+#[cfg(feature = "internals")]
+pub mod engine;
+#[cfg(feature = "internals")]
+pub mod net;
+#[cfg(feature = "internals")]
+pub mod pool;
+#[cfg(feature = "internals")]
+pub mod reactor;
+#[cfg(feature = "internals")]
 pub mod task;
+
+#[cfg(not(feature = "internals"))]
+mod engine;
+#[cfg(not(feature = "internals"))]
+mod net;
+#[cfg(not(feature = "internals"))]
+mod pool;
+#[cfg(not(feature = "internals"))]
+mod reactor;
+#[cfg(not(feature = "internals"))]
+mod task;
 
 pub use config::{Config, StopSignals};
 pub use engine::Unfinished;

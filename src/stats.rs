@@ -128,8 +128,7 @@ pub struct Stats {
     pub answered_error: u64,
     /// Requests whose handler panicked or broke its contract.
     pub answered_internal: u64,
-    /// Tasks that the handler calls quick and that took longer than
-    /// [`QUICK_LIMIT`](crate::task::QUICK_LIMIT).
+    /// Tasks that the handler calls quick and that took longer than a millisecond.
     pub quick_overruns: u64,
     /// Requests refused with `ERR server busy`.
     pub refused_busy: u64,

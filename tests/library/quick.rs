@@ -6,11 +6,11 @@
 //! with.
 
 use super::harness::{Log, Running};
-use reactor_pool::task::QUICK_LIMIT;
 use reactor_pool::{Config, Handler, Response};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 /// Answers `q…` and calls it quick; `b` waits at the barrier; `p` panics, `i` when asked about.
 struct Mixed {
@@ -144,7 +144,8 @@ fn what_is_falsely_called_quick_holds_up_nobody_who_could_have_a_worker() {
             other.send(format!("{text}\n"));
             other.expect(&[&text]);
         }
-        thread::sleep(2 * QUICK_LIMIT);
+        // The limit is one.
+        thread::sleep(Duration::from_millis(2));
         barrier.wait();
         for client in &mut held {
             client.expect(&["hold\x1b[31m me"]);
