@@ -110,15 +110,6 @@ pub const MAX_RUN: Limit = Limit {
     unit: "requests",
     reason: "Quick requests of one connection that travel together; 1 sends each by itself",
 };
-/// Longest SLEEP.
-pub const MAX_SLEEP: Limit = Limit {
-    flag: "max-sleep",
-    default: 10_000,
-    min: 0,
-    max: 86_400_000,
-    unit: "ms",
-    reason: "Longest SLEEP: how long one request can hold a worker",
-};
 /// Connections served at a time.
 pub const MAX_CONNECTIONS: Limit = Limit {
     flag: "max-connections",

@@ -255,10 +255,11 @@ fn without_strings(line: &str) -> String {
 
 /// The crates that the workspace depends on, as code spells them.
 fn crates() -> BTreeSet<String> {
-    let manifest = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifests = ["Cargo.toml", "src/command/Cargo.toml"].map(|file| read(&root.join(file)));
     let mut names = BTreeSet::new();
     let mut lists_crates = false;
-    for line in manifest.lines() {
+    for line in manifests.iter().flat_map(|manifest| manifest.lines()) {
         if line.starts_with('[') {
             lists_crates = line.ends_with("dependencies]");
         } else if lists_crates && let Some((name, _)) = line.split_once(['.', ' ']) {
@@ -373,6 +374,25 @@ fn every_file_says_at_its_head_what_it_is() {
 }
 
 #[test]
+fn every_file_of_tests_is_a_target_of_a_package() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let own = read(&root.join("Cargo.toml"));
+    let of_command = read(&root.join("src/command/Cargo.toml"));
+    let is_target = |stem: &str| {
+        own.contains(&format!("[[test]]\nname = \"{stem}\"\n"))
+            || of_command.contains(&format!("path = \"../../tests/{stem}.rs\"\n"))
+    };
+    let mut forgotten = Vec::new();
+    for path in files("tests", ".rs") {
+        let stem = path.file_stem().expect("it has a name").to_string_lossy();
+        if path.parent() == Some(&root.join("tests")) && !is_target(&stem) {
+            forgotten.push(name(&path));
+        }
+    }
+    assert_eq!(forgotten, [""; 0]);
+}
+
+#[test]
 fn no_comment_is_wider_than_100_columns() {
     let all = ["src", "tests", "stress_test"].map(|folder| files(folder, ".rs"));
     let mut wide = Vec::new();
@@ -419,6 +439,7 @@ fn every_flag_of_the_server_is_in_the_operators_guide() {
     let flags = read(&root.join("src/command/cli.rs"));
     let of_limits = limits
         .lines()
+        .chain(flags.lines())
         .filter_map(|line| line.trim().strip_prefix("flag: \""));
     let of_command = code(&flags).join("\n");
     let of_command = of_command.split(".long(\"").skip(1);

@@ -62,6 +62,16 @@ const PORT: Limit = Limit {
     reason: "TCP port to listen on; 0 takes a free one, which the log names",
 };
 
+/// Longest SLEEP.
+const MAX_SLEEP: Limit = Limit {
+    flag: "max-sleep",
+    default: 10_000,
+    min: 0,
+    max: 86_400_000,
+    unit: "ms",
+    reason: "Longest SLEEP: how long one request can hold a worker",
+};
+
 /// In the order of the help.
 const LIMITS: [Limit; 15] = [
     PORT,
@@ -72,7 +82,7 @@ const LIMITS: [Limit; 15] = [
     config::MAX_INFLIGHT,
     config::MAX_PARALLEL,
     config::MAX_RUN,
-    config::MAX_SLEEP,
+    MAX_SLEEP,
     config::MAX_CONNECTIONS,
     config::MAX_BUFFERED,
     config::IDLE_TIMEOUT,
@@ -149,7 +159,7 @@ impl Args {
                 .clone(),
             port: number(PORT) as u16,
             config,
-            max_sleep: number(config::MAX_SLEEP),
+            max_sleep: number(MAX_SLEEP),
             framing: *matches.get_one("framing").expect("it has a default"),
             log_format: *matches.get_one("log-format").expect("it has a default"),
             verbosity: i16::from(matches.get_count("verbose"))

@@ -9,9 +9,6 @@
 // Each test file compiles this module for itself, and uses its own part of it.
 #![allow(dead_code, unused_imports)]
 
-#[cfg(not(feature = "server"))]
-compile_error!("Cargo.toml has to say that this test needs the feature `server`");
-
 mod client;
 mod log;
 mod random;
