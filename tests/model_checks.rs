@@ -5,8 +5,8 @@
 //! Rule: a model ends only if nothing is lost. A wake-up that does not come is a deadlock, which
 //! loom reports; an item that comes twice or never fails an assertion.
 //!
-//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --release -p reactor-pool
-//! --no-default-features --test model_checks`; in an ordinary `cargo test` this file is empty.
+//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --release -p internals
+//! --test model_checks`; in an ordinary `cargo test` this file is empty.
 
 #![cfg(loom)]
 

@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The folder of the whole repository: this test belongs to a package in tests/internals.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
 /// A module of the library, the modules of ours that it may import, and the crates of others.
 ///
 /// A module that is pure names no clock, thread, socket, file or environment: none of [`IMPURE`].
@@ -160,7 +163,7 @@ const EXCEPTIONS: [(&str, &str); 1] = [("src/command/operations.rs", "std::threa
 /// All files of a folder whose names end so.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut folders = vec![Path::new(ROOT).join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("the folder is there") {
             let path = entry.expect("it can be listed").path();
@@ -178,8 +181,8 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 
 /// The path as the table has it.
 fn name(path: &Path) -> String {
-    let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR"));
-    path.expect("it is of this package")
+    let path = path.strip_prefix(ROOT);
+    path.expect("it lies in there")
         .to_string_lossy()
         .into_owned()
 }
@@ -255,7 +258,7 @@ fn without_strings(line: &str) -> String {
 
 /// The crates that the workspace depends on, as code spells them.
 fn crates() -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(ROOT);
     let manifests = ["Cargo.toml", "src/command/Cargo.toml"].map(|file| read(&root.join(file)));
     let mut names = BTreeSet::new();
     let mut lists_crates = false;
@@ -375,12 +378,13 @@ fn every_file_says_at_its_head_what_it_is() {
 
 #[test]
 fn every_file_of_tests_is_a_target_of_a_package() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let own = read(&root.join("Cargo.toml"));
-    let of_command = read(&root.join("src/command/Cargo.toml"));
+    let root = Path::new(ROOT);
+    let [library, command, internals] = [".", "src/command", "tests/internals"]
+        .map(|package| read(&root.join(package).join("Cargo.toml")));
     let is_target = |stem: &str| {
-        own.contains(&format!("[[test]]\nname = \"{stem}\"\n"))
-            || of_command.contains(&format!("path = \"../../tests/{stem}.rs\"\n"))
+        library.contains(&format!("[[test]]\nname = \"{stem}\"\n"))
+            || command.contains(&format!("path = \"../../tests/{stem}.rs\"\n"))
+            || internals.contains(&format!("path = \"../{stem}.rs\"\n"))
     };
     let mut forgotten = Vec::new();
     for path in files("tests", ".rs") {
@@ -433,7 +437,7 @@ fn no_function_is_longer_than_70_lines() {
 
 #[test]
 fn every_flag_of_the_server_is_in_the_operators_guide() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(ROOT);
     let guide = read(&root.join("docs/operations.md"));
     let limits = read(&root.join("src/config.rs"));
     let flags = read(&root.join("src/command/cli.rs"));
