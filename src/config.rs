@@ -170,9 +170,12 @@ pub const SOCKET_BUFFER: Limit = Limit {
     reason: "Kernel buffer of a connection, for each direction; smaller ones slow down long answers",
 };
 
-/// Which signals a server takes over. Where it does, SIGTERM, SIGINT and SIGHUP (unless it was
-/// ignored when the program started) stop it, a second one ends it at once, and SIGUSR1 writes its
-/// counters to the log. It does so before anybody can connect, and unblocks them.
+/// Which signals a server takes over; only with the feature `signals` of this crate.
+///
+/// Where it takes them over, SIGTERM, SIGINT and SIGHUP (unless it was ignored when the program
+/// started) stop it, a second one ends it at once, and SIGUSR1 writes its counters to the log. It
+/// does so before anybody can connect, and unblocks them.
+#[cfg(feature = "signals")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopSignals {
@@ -283,10 +286,9 @@ with_setters! {
         /// Bytes that the kernel may hold of one connection in each direction; see
         /// [`SOCKET_BUFFER`].
         pub socket_buffer: usize,
-        /// Workers run as batch jobs (`SCHED_BATCH`, Linux only): a worker that is woken does not
-        /// interrupt the event loop. Off by default; the `server` command switches it on.
-        pub batch_workers: bool,
-        /// Which signals the server takes over: none by default.
+        /// Which signals the server takes over: none by default. Only with the feature `signals`
+        /// of this crate.
+        #[cfg(feature = "signals")]
         pub stop_signals: StopSignals,
     }
 }
@@ -308,7 +310,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
             socket_buffer: SOCKET_BUFFER.default as usize,
-            batch_workers: false,
+            #[cfg(feature = "signals")]
             stop_signals: StopSignals::None,
         }
     }

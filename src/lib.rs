@@ -35,16 +35,13 @@
 //! A server with a handler of your own:
 //!
 //! ```no_run
-//! use reactor_pool::{Config, Response, Server, StopSignals};
+//! use reactor_pool::{Config, Response, Server};
 //!
-//! let config = Config::default()
-//!     .workers(8)
-//!     .stop_signals(StopSignals::WhileRunning);
 //! let shout = |request: &[u8], response: &mut Response<'_>| {
 //!     response.push(b"OK ");
 //!     response.push(&request.to_ascii_uppercase());
 //! };
-//! let server = Server::bind("127.0.0.1:9000", config, shout)?;
+//! let server = Server::bind("127.0.0.1:9000", Config::default().workers(8), shout)?;
 //! let summary = server.run()?;
 //! println!("answered {} requests", summary.stats.answered_ok);
 //! # Ok::<(), std::io::Error>(())
@@ -92,7 +89,9 @@ mod reactor;
 #[cfg(not(feature = "internals"))]
 mod task;
 
-pub use config::{Config, StopSignals};
+pub use config::Config;
+#[cfg(feature = "signals")]
+pub use config::StopSignals;
 pub use engine::Unfinished;
 pub use handler::{Handler, Response};
 pub use reactor::{StopReason, Stopper};

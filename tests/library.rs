@@ -18,6 +18,7 @@ mod panics;
 mod quick;
 #[path = "library/service.rs"]
 mod service;
+#[cfg(feature = "signals")]
 #[path = "library/signals.rs"]
 mod signals;
 

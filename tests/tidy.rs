@@ -98,7 +98,7 @@ const MODULES: [Module; 17] = [
             "stats",
             "task",
         ],
-        &["crossbeam_queue", "loom", "preempt_rt", "tracing"],
+        &["crossbeam_queue", "loom", "tracing"],
     ),
     pure(
         "src/reactor",
@@ -127,9 +127,10 @@ const MODULES: [Module; 17] = [
     impure("src/lib.rs", &[], &[]),
     impure(
         "src/command",
-        &["cli", "log", "operations", "process"],
+        &["batch", "cli", "log", "operations", "process"],
         &[
             "clap",
+            "preempt_rt",
             "reactor_pool",
             "rustix",
             "signal_hook",

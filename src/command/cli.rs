@@ -150,7 +150,6 @@ impl Args {
             .drain_timeout(seconds(config::DRAIN_TIMEOUT))
             .stats_interval(seconds(config::STATS_INTERVAL))
             .socket_buffer(number(config::SOCKET_BUFFER) as usize)
-            .batch_workers(true)
             .stop_signals(StopSignals::UntilExit);
         Args {
             host: matches
@@ -368,9 +367,7 @@ mod tests {
     fn the_command_is_well_formed_and_defaults_to_the_default_config() {
         command().debug_assert();
         let args = parse("").expect("nothing is required");
-        let expected = Config::default()
-            .batch_workers(true)
-            .stop_signals(StopSignals::UntilExit);
+        let expected = Config::default().stop_signals(StopSignals::UntilExit);
         assert_eq!(args.config, expected);
         assert_eq!(
             (args.host.as_str(), args.port, args.max_sleep),

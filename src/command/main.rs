@@ -5,11 +5,13 @@
 //! Rule: a person's mistake gets one line on stderr; exit 2 for wrong usage, 1 for what the system
 //! or the drain did not allow, 0 for a clean stop.
 
+mod batch;
 mod cli;
 mod log;
 mod operations;
 mod process;
 
+use batch::BatchJobs;
 use cli::{Args, Framing, LogFormat, Refusal};
 use log::say;
 use operations::Operations;
@@ -69,13 +71,13 @@ fn serve(args: Args) -> io::Result<Summary> {
     } = args;
     let descriptors = process::raise_descriptor_limit(config.max_connections);
     let builder = listen(Server::builder(config.clone())?, &host, port)?;
-    let (operations, length) = (
-        Operations { max_sleep },
+    let (service, length) = (
+        BatchJobs(Operations { max_sleep }),
         LengthDelimited::new(config.max_line),
     );
     let server = match framing {
-        Framing::Lines => builder.serve(operations)?,
-        Framing::Length => builder.codec(length).serve(operations)?,
+        Framing::Lines => builder.serve(service)?,
+        Framing::Length => builder.codec(length).serve(service)?,
     };
     process::warn_of_descriptors(descriptors, config.max_connections);
     process::warn_of_memory(config.worst_case_memory());

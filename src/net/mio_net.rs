@@ -9,7 +9,7 @@ use super::listener::{Bound, Listener};
 use super::signals::SignalSource;
 use super::socket_diag::SocketDiag;
 use super::{Event, Net, Readiness, Wait, cannot};
-use crate::config::StopSignals;
+use crate::config::Config;
 use crate::log::{debug, info};
 use crate::task::ConnectionId;
 use mio::net::TcpStream;
@@ -61,17 +61,12 @@ pub(crate) struct MioNet {
 }
 
 impl MioNet {
-    /// Takes over the signals, and listens nowhere yet.
-    pub(crate) fn new(stop_signals: StopSignals) -> io::Result<MioNet> {
+    /// Takes over the signals, if it is to, and listens nowhere yet.
+    pub(crate) fn new(config: &Config) -> io::Result<MioNet> {
         let poll = Poll::new().map_err(cannot("create the event loop's poll"))?;
         let registry = poll.registry();
-        let signals = match stop_signals {
-            StopSignals::None => None,
-            wanted => {
-                let source = SignalSource::take_over(wanted, registry, SIGNALS);
-                Some(source.map_err(cannot("take over the signals"))?)
-            }
-        };
+        let signals = SignalSource::take_over(config, registry, SIGNALS);
+        let signals = signals.map_err(cannot("take over the signals"))?;
         let alarm = Alarm::register(registry, ALARM);
         let alarm = alarm.map_err(cannot("create the event loop's timer"))?;
         Ok(MioNet {

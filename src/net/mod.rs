@@ -8,6 +8,10 @@
 mod alarm;
 mod listener;
 mod mio_net;
+#[cfg(feature = "signals")]
+mod signals;
+#[cfg(not(feature = "signals"))]
+#[path = "no_signals.rs"]
 mod signals;
 mod socket_diag;
 

@@ -6,7 +6,7 @@
 //! where that is its meaning (SIGHUP), and what is given back does again what it did before.
 
 use super::Signal;
-use crate::config::StopSignals;
+use crate::config::{Config, StopSignals};
 use mio::{Interest, Registry, Token};
 use nix::sys::signal::SigSet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -31,12 +31,15 @@ impl fmt::Debug for SignalSource {
 }
 
 impl SignalSource {
-    /// From here on the signals are events of `token`.
+    /// From here on the signals are events of `token`, if the server is to take them over.
     pub(super) fn take_over(
-        wanted: StopSignals,
+        config: &Config,
         registry: &Registry,
         token: Token,
-    ) -> io::Result<SignalSource> {
+    ) -> io::Result<Option<SignalSource>> {
+        if config.stop_signals == StopSignals::None {
+            return Ok(None);
+        }
         let mut numbers = vec![SIGTERM, SIGINT, SIGUSR1];
         if disposition(SIGHUP) != Disposition::Ignored {
             numbers.push(SIGHUP);
@@ -46,17 +49,17 @@ impl SignalSource {
         registry.register(&mut signals, token, Interest::READABLE)?;
         let claim = Claim::new();
         unblock(&numbers)?;
-        let claim = match wanted {
+        let claim = match config.stop_signals {
             StopSignals::UntilExit => {
                 std::mem::forget(claim);
                 None
             }
             StopSignals::None | StopSignals::WhileRunning => Some(claim),
         };
-        Ok(SignalSource {
+        Ok(Some(SignalSource {
             _claim: claim,
             signals,
-        })
+        }))
     }
 
     /// All that have come since the last call, each once.

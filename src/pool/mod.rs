@@ -5,7 +5,6 @@
 //! Rule: tasks pass through one lock, responses through none, and no lock is held while a handler
 //! runs.
 
-mod batch_scheduling;
 mod parking;
 mod response_queue;
 mod round_robin;

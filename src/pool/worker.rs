@@ -4,7 +4,6 @@
 //!
 //! Rule: one response for each task, whatever the handler does, and the worker goes on.
 
-use super::batch_scheduling::become_batch;
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
 use crate::codec::{Broken, Codec, Guarded, NotOneResponse, Outcome, Refusal};
 use crate::connections::Connections;
@@ -35,17 +34,12 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    /// Starts `workers` threads named `worker-0`, `worker-1`, …, and what each owns;
-    /// `batch_workers` is that of [`Config`](crate::Config).
+    /// Starts `workers` threads named `worker-0`, `worker-1`, …, and what each owns.
     ///
     /// # Errors
     /// When the system gives no more threads, or a worker cannot be started; the others have ended
     /// again.
-    pub fn start<S: Service, C: Codec>(
-        workers: usize,
-        batch_workers: bool,
-        crew: &Crew<S, C>,
-    ) -> io::Result<Pool> {
+    pub fn start<S: Service, C: Codec>(workers: usize, crew: &Crew<S, C>) -> io::Result<Pool> {
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
             queue: Arc::clone(&crew.queue),
@@ -59,9 +53,6 @@ impl Pool {
             let (crew, report) = (crew.clone(), report.clone());
             let work = move || {
                 let _guard = DeathGuard(&crew.completions);
-                if batch_workers {
-                    become_batch();
-                }
                 let mut worker = Worker {
                     number,
                     crew: &crew,
@@ -402,7 +393,7 @@ mod tests {
                 wake.send(()).expect("the test listens")
             }));
             let crew = crew(handler, &queue, &completions);
-            let pool = Pool::start(workers, false, &crew).expect("a few threads");
+            let pool = Pool::start(workers, &crew).expect("a few threads");
             Bench {
                 pool,
                 queue,
@@ -506,7 +497,7 @@ mod tests {
             assert!(*wakes > 1, "as arranged");
             reported.send(()).expect("the test listens");
         }));
-        let pool = Pool::start(1, false, &crew(handler, &queue, &responses));
+        let pool = Pool::start(1, &crew(handler, &queue, &responses));
         let pool = pool.expect("a thread");
         assert!(responses.park() && !responses.has_death());
         queue.push(Instant::now(), [task(0, 1, false, &["OK"])]);

@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A loop that listens, and where.
 fn reactor(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr) {
     let queue = Arc::new(WorkQueue::new(config.queue, QueueOrder::Fair));
-    let net = MioNet::new(config.stop_signals).expect("descriptors");
+    let net = MioNet::new(&config).expect("descriptors");
     let completions = Arc::new(ResponseQueue::new(net.waker().expect("descriptors")));
     let codec = Arc::new(Lines::new(config.max_line));
     let protocol = Protocol {

@@ -66,7 +66,7 @@ impl Builder<Lines> {
         config
             .check()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let net = MioNet::new(config.stop_signals)?;
+        let net = MioNet::new(&config)?;
         Ok(Builder {
             codec: Arc::new(Lines::new(config.max_line)),
             queue: Arc::new(WorkQueue::new(config.queue, config.queue_order)),
@@ -147,7 +147,7 @@ impl<C: Codec> Builder<C> {
             completions: Arc::clone(&completions),
             connections: Arc::default(),
         };
-        let pool = Pool::start(config.workers, config.batch_workers, &crew)?;
+        let pool = Pool::start(config.workers, &crew)?;
         let sessions = ServiceSessions {
             service: Arc::clone(&service),
             connections: crew.connections,
