@@ -103,7 +103,8 @@ pub(crate) struct Oracle {
     /// When the engine has to look at the latest whether it takes more.
     check_due: Option<Instant>,
     /// It is idle, unless so many bytes bring a request: they had come before that was judged.
-    idle_unless: Option<usize>,
+    /// Beside them, how many more count that come while those are read.
+    idle_unless: Option<(usize, usize)>,
     /// Nobody has tried to read it since that was judged.
     pub(crate) is_read_due: bool,
     last_slot_at: Instant,
@@ -175,7 +176,7 @@ impl Oracle {
 
     pub(crate) fn received(&mut self, bytes: &[u8], now: Instant) {
         self.stream.extend_from_slice(bytes);
-        if let Some(left) = &mut self.idle_unless {
+        if let Some((left, _)) = &mut self.idle_unless {
             *left = left.saturating_sub(bytes.len());
         }
         self.cutter.add(bytes, &mut self.unframed);
@@ -367,10 +368,8 @@ impl Oracle {
         self.is_read_due = false;
         if !is_idle {
             self.idle_unless = None;
-        } else if self.may_bring_a_request(budget_spent) && self.idle_unless != Some(0) {
+        } else if self.may_bring_a_request(budget_spent) && self.has_last_chance(unread) {
             // Promise 8: what has arrived is read before any deadline is judged.
-            self.counts.read_before_idle += u64::from(unread > 0);
-            self.idle_unless.get_or_insert(unread);
             self.is_read_due = true;
         } else {
             self.counts.idle += 1;
@@ -381,6 +380,22 @@ impl Oracle {
                 self.cut_off = true;
             }
         }
+    }
+
+    /// Whether it is read once more: at first in any case, then as long as what has come is not
+    /// read, with at most one request's worth of what comes meanwhile.
+    fn has_last_chance(&mut self, unread: usize) -> bool {
+        let Some((left, more)) = &mut self.idle_unless else {
+            self.counts.read_before_idle += u64::from(unread > 0);
+            self.idle_unless = Some((unread, self.max_line + 1));
+            return true;
+        };
+        if *left == 0 {
+            *left = unread.min(*more);
+            *more -= *left;
+            self.counts.read_on_before_idle += u64::from(*left > 0);
+        }
+        *left > 0
     }
 
     // What follows.

@@ -178,6 +178,8 @@ counts! {
     /// Times at which an idle connection was read before it was called idle, and there was
     /// something.
     read_before_idle,
+    /// The same, because more had come while that was read.
+    read_on_before_idle,
     /// Bytes that were read in the last pass of a stop.
     read_at_stop,
     /// Connections closed because they did not take the error line that said goodbye.

@@ -90,9 +90,30 @@ struct Progress {
     last: Instant,
     /// Written bytes that the client is known to have taken.
     taken: u64,
-    /// It is idle, unless the bytes that had come by then bring a request: this many are to be
+    /// It is idle, unless what has come brings a request.
+    last_chance: Option<LastChance>,
+}
+
+/// What is read of a connection that is idle otherwise: it has come, so it counts.
+#[derive(Debug)]
+struct LastChance {
+    /// Bytes that lie in the socket and are to be read.
+    left: usize,
+    /// Bytes that may count when they come while those are read: the rest of a long request. No
+    /// more, for the rest of one that is too long may never end.
+    more: usize,
+}
+
+impl LastChance {
+    /// Counts what has come meanwhile, when nothing is left. Says whether there is something to
     /// read.
-    idle_unless: Option<usize>,
+    fn look_again(&mut self, unread: impl FnOnce() -> usize) -> bool {
+        if self.left == 0 && self.more > 0 {
+            self.left = self.more.min(unread());
+            self.more -= self.left;
+        }
+        self.left > 0
+    }
 }
 
 /// Quick requests that stand side by side in the bytes that are being cut, and will travel as one
@@ -222,7 +243,7 @@ impl Connection {
             progress: Progress {
                 last: now,
                 taken: 0,
-                idle_unless: None,
+                last_chance: None,
             },
             opened_at: now,
             bytes_in: 0,
@@ -275,7 +296,7 @@ impl Connection {
 
     /// Whether there may be something to read before it is called idle.
     pub(super) fn is_read_before_idle(&self) -> bool {
-        self.progress.idle_unless.is_some()
+        self.progress.last_chance.is_some()
     }
 
     /// For the log.
@@ -305,8 +326,8 @@ impl Connection {
             "a connection whose input is blocked is not read"
         );
         self.bytes_in += chunk.len() as u64;
-        if let Some(left) = &mut self.progress.idle_unless {
-            *left = left.saturating_sub(chunk.len());
+        if let Some(chance) = &mut self.progress.last_chance {
+            chance.left = chance.left.saturating_sub(chunk.len());
         }
         let mut framed = Framed::default();
         self.frame(chunk, rules, now, &mut framed);
@@ -548,7 +569,7 @@ impl Connection {
             return (Expired::GivenUp, framed);
         }
         if self.order.waiting() > 0 {
-            self.progress.idle_unless = None;
+            self.progress.last_chance = None;
             let refused = self.refuse_overdue(rules, now, &mut framed);
             self.advance(rules, now, &mut framed);
             return (Expired::Refused(refused), framed);
@@ -595,18 +616,29 @@ impl Connection {
         let timeout = rules.config.idle_timeout;
         let is_idle = self.order.is_empty() && self.progress.last + timeout <= now;
         if !is_idle || timeout.is_zero() {
-            self.progress.idle_unless = None;
+            self.progress.last_chance = None;
             return Expired::Nothing;
         }
         let may_bring_a_request = self.phase == Phase::Serving
             && !self.input.is_finished()
             && !self.is_output_full()
             && (self.outbox.is_empty() || !is_budget_spent);
-        // Also with nothing unread, for the end of the stream may have come.
-        if may_bring_a_request && self.progress.idle_unless != Some(0) {
-            let unread = || kernel.unread(self.id);
-            self.progress.idle_unless.get_or_insert_with(unread);
-            return Expired::ReadFirst;
+        if may_bring_a_request {
+            let mut unread = || kernel.unread(self.id);
+            let is_read_first = match &mut self.progress.last_chance {
+                Some(chance) => chance.look_again(unread),
+                none => {
+                    *none = Some(LastChance {
+                        left: unread(),
+                        more: rules.codec.max_incomplete_bytes(),
+                    });
+                    // Also with nothing unread, for the end of the stream may have come.
+                    true
+                }
+            };
+            if is_read_first {
+                return Expired::ReadFirst;
+            }
         }
         if self.phase == Phase::Serving && self.outbox.is_empty() {
             self.farewell(Refusal::IdleTimeout, rules, now);
