@@ -12,6 +12,9 @@ mod harness;
 #[cfg(feature = "http")]
 #[path = "library/http.rs"]
 mod http;
+#[cfg(feature = "http")]
+#[path = "library/http_order.rs"]
+mod http_order;
 #[path = "library/panics.rs"]
 mod panics;
 #[path = "library/quick.rs"]

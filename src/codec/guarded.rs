@@ -124,6 +124,10 @@ impl<C: Codec> Checked<'_, C> {
         }
     }
 
+    pub(crate) fn interim(self, incomplete: &[u8]) -> &'static [u8] {
+        self.codec.interim(incomplete)
+    }
+
     pub(crate) fn skip(self, bytes: &[u8]) -> Result<Option<usize>, Broken> {
         match self.codec.skip(bytes) {
             Some(end) if end > bytes.len() => Err(Broken),

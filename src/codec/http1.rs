@@ -12,6 +12,8 @@ use std::borrow::Cow;
 
 /// More headers than any client of ours sends.
 const MAX_HEADERS: usize = 64;
+/// Lets a client send the body that it has announced (RFC 9110, section 10.1.1).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The longest request line and headers by default.
 const MAX_HEAD_BYTES: usize = 16_384;
 
@@ -63,6 +65,7 @@ struct Head<'a> {
     bytes: usize,
     body: Body,
     is_last: bool,
+    expects_continue: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,11 @@ enum Body {
 }
 
 impl<'a> Head<'a> {
+    /// Whether it changes nothing (RFC 9110, section 9.2.1).
+    fn is_safe(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
+    }
+
     fn parse(bytes: &'a [u8]) -> Result<Head<'a>, Fault> {
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
@@ -107,6 +115,7 @@ impl<'a> Head<'a> {
         if minor > 0 && all(&headers, "host").count() != 1 {
             return Err(Fault::Malformed);
         }
+        let expects_continue = minor > 0 && has("expect", b"100-continue");
         let body = body_of(&headers, minor)?;
         Ok(Head {
             method,
@@ -115,6 +124,7 @@ impl<'a> Head<'a> {
             bytes: head.len(),
             body,
             is_last,
+            expects_continue,
         })
     }
 }
@@ -256,6 +266,7 @@ impl Codec for Http1 {
                     payload: 0..whole,
                     bytes: whole,
                     is_last: head.is_last,
+                    runs_alone: !head.is_safe(),
                 };
             }
             Err(Fault::Incomplete) => return Frame::Incomplete,
@@ -266,6 +277,14 @@ impl Codec for Http1 {
             why,
             bytes: bytes.len(),
             then: Then::Close,
+        }
+    }
+
+    fn interim(&self, incomplete: &[u8]) -> &'static [u8] {
+        match Head::parse(incomplete) {
+            // A client that has begun with the body does not wait.
+            Ok(head) if head.bytes == incomplete.len() && head.expects_continue => CONTINUE,
+            _ => b"",
         }
     }
 
@@ -429,11 +448,13 @@ mod tests {
         Http1::new(100).max_head(200).frame(text.as_bytes(), 0)
     }
 
-    fn request(bytes: usize, is_last: bool) -> Frame {
+    fn request(text: &str, is_last: bool) -> Frame {
+        let is_safe = text.starts_with("GET ") || text.starts_with("HEAD ");
         Frame::Request {
-            payload: 0..bytes,
-            bytes,
+            payload: 0..text.len(),
+            bytes: text.len(),
             is_last,
+            runs_alone: !is_safe,
         }
     }
 
@@ -470,7 +491,7 @@ mod tests {
                     &whole[..end]
                 );
             }
-            let expected = request(whole.len(), false);
+            let expected = request(&whole, false);
             assert_eq!(frame(&format!("{whole}GET")), expected, "{whole:?}");
         }
     }
@@ -485,7 +506,7 @@ mod tests {
             ("1.0", "connection: keep-alive\r\n", false),
         ] {
             let text = format!("GET / HTTP/{version}\r\n{HOST}{header}\r\n");
-            assert_eq!(frame(&text), request(text.len(), is_last), "{text:?}");
+            assert_eq!(frame(&text), request(&text, is_last), "{text:?}");
         }
     }
 
@@ -622,6 +643,24 @@ mod tests {
             assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
             assert_eq!(text.contains("connection: close\r\n"), closes, "{text}");
         }
+    }
+
+    #[test]
+    fn a_client_that_waits_for_it_is_told_to_go_on_before_it_sends_the_body() {
+        let interim = |expect: &str, body: &str| {
+            let head = format!("POST / HTTP/1.1\r\n{HOST}content-length: 3\r\n{expect}\r\n\r\n");
+            assert_eq!(frame(&format!("{head}{body}")), Frame::Incomplete);
+            Http1::new(100).interim(format!("{head}{body}").as_bytes())
+        };
+        assert_eq!(interim("expect: 100-Continue", ""), CONTINUE);
+        assert_eq!(
+            interim("expect: 100-continue", "x"),
+            b"",
+            "it has not waited"
+        );
+        assert_eq!(interim("x-y: z", ""), b"");
+        let head = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\n";
+        assert_eq!(Http1::new(100).interim(head), b"", "the head is not whole");
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Codec for LengthDelimited {
             payload: self.width..end,
             bytes: end,
             is_last: false,
+            runs_alone: false,
         }
     }
 
@@ -222,7 +223,7 @@ mod tests {
             for end in 0..frame.len() {
                 prop_assert_eq!(codec.frame(&frame[..end], 0), Frame::Incomplete);
             }
-            let request = Frame::Request { payload: width..frame.len(), bytes: frame.len(), is_last: false };
+            let request = Frame::Request { payload: width..frame.len(), bytes: frame.len(), is_last: false, runs_alone: false };
             prop_assert_eq!(codec.frame(&[frame, behind].concat(), 0), request);
         }
     }

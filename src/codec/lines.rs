@@ -54,6 +54,7 @@ impl Codec for Lines {
             payload: 0..line,
             bytes: lf + 1,
             is_last: false,
+            runs_alone: false,
         }
     }
 

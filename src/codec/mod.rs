@@ -33,6 +33,9 @@ pub enum Frame {
         bytes: usize,
         /// No request can follow it: the connection closes after its response.
         is_last: bool,
+        /// Its effects are to come after those of the requests before it on its connection, and
+        /// before those of the requests behind it: no other one runs while it does.
+        runs_alone: bool,
     },
     /// The beginning of a request, or nothing.
     Incomplete,
@@ -128,6 +131,14 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// before.
     fn frame(&self, bytes: &[u8], seen: usize) -> Frame;
 
+    /// What is sent to a client that waits for it before it sends the rest of a request, such as
+    /// the `100 Continue` of HTTP. `incomplete` is the beginning of that request, at least one
+    /// byte; it is asked about each time that it has grown.
+    fn interim(&self, incomplete: &[u8]) -> &'static [u8] {
+        let _ = incomplete;
+        b""
+    }
+
     /// How many of `bytes` are the rest of a malformed request, when its end is among them. Only
     /// for a codec that says [`Then::Rest`].
     fn skip(&self, bytes: &[u8]) -> Option<usize> {
@@ -167,6 +178,10 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
 
     fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
         C::frame(self, bytes, seen)
+    }
+
+    fn interim(&self, incomplete: &[u8]) -> &'static [u8] {
+        C::interim(self, incomplete)
     }
 
     fn skip(&self, bytes: &[u8]) -> Option<usize> {

@@ -105,6 +105,7 @@ impl Codec for Bytes {
             payload,
             bytes,
             is_last: false,
+            runs_alone: false,
         };
         match bytes.first() {
             None => Frame::Incomplete,
@@ -117,6 +118,7 @@ impl Codec for Bytes {
                 payload: 0..1,
                 bytes: 1,
                 is_last: true,
+                runs_alone: false,
             },
             Some(_) => frame(0..1, 1),
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const MAX_BODY: usize = 1000;
 
-fn start(
+pub(crate) fn start(
     config: Config,
     handler: impl Fn(&Request<'_>) -> (u16, String) + Send + Sync + 'static,
 ) -> Running {
@@ -33,13 +33,13 @@ fn echo(request: &Request<'_>) -> (u16, String) {
     (200, format!("{} {} {body}", request.method, request.target))
 }
 
-fn get(target: &str) -> String {
+pub(crate) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")
 }
 
 /// The next response: its status, whether it says that the connection closes, and its body.
 #[track_caller]
-fn response(client: &mut Client) -> (u16, bool, String) {
+pub(crate) fn response(client: &mut Client) -> (u16, bool, String) {
     let (mut status, mut closes, mut length) = (0, false, 0);
     loop {
         let mut line = String::new();
@@ -127,22 +127,28 @@ fn a_panic_is_a_status_500_and_the_connection_is_kept() {
 #[test]
 fn a_full_queue_is_a_status_503_and_the_connection_is_kept() {
     let (go_on, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
+    let (runs, running) = mpsc::channel();
+    let gate = Mutex::new((runs, gate));
     let config = Config::default()
         .workers(1)
         .queue(1)
         .busy_timeout(Duration::ZERO);
     let server = start(config, move |request| {
         if request.target == "/wait" {
-            let gate = gate.lock().expect("nobody panics here");
+            let (runs, gate) = &*gate.lock().expect("nobody panics here");
+            runs.send(()).expect("the test listens");
             gate.recv_timeout(DEADLINE).expect("the test lets it go on");
         }
         (200, String::new())
     });
     let mut client = server.connect();
     client.send(get("/wait").repeat(4));
-    // The first runs, or is queued beside the second; of the others two at least find no slot.
-    go_on.send(()).expect("it waits");
+    running.recv_timeout(DEADLINE).expect("the first runs");
+    // The loop answers this itself, once it is through with what came before.
+    let mut other = server.connect();
+    other.send("hello\r\n\r\n");
+    assert_eq!(response(&mut other).0, 400);
+    // The first runs, and one may be queued beside it; two at least have found no slot.
     go_on.send(()).expect("it waits");
     go_on.send(()).expect("it waits");
     let statuses: Vec<u16> = (0..4).map(|_| response(&mut client).0).collect();

@@ -33,6 +33,7 @@ pub(super) enum Cut<'a> {
         /// The part of it that the handler gets.
         payload: &'a [u8],
         is_last: bool,
+        runs_alone: bool,
     },
     /// No request.
     Refused {
@@ -117,6 +118,7 @@ impl Input {
                 payload,
                 bytes: length,
                 is_last,
+                runs_alone,
             } => {
                 let frame;
                 (frame, *rest) = bytes.split_at(length);
@@ -125,6 +127,7 @@ impl Input {
                     frame,
                     payload,
                     is_last,
+                    runs_alone,
                 }
             }
             Frame::Malformed {
@@ -276,6 +279,7 @@ mod tests {
             frame: b"12345\n",
             payload: b"12345",
             is_last: false,
+            runs_alone: false,
         };
         assert_eq!(input.cut(&mut rest, 5, lines.checked()), Ok(expected));
         assert_eq!(rest, b"rest");

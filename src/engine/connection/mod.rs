@@ -501,10 +501,14 @@ impl Connection {
                     frame,
                     payload,
                     is_last,
+                    runs_alone,
                 } => {
                     framed.requests += 1;
                     pass.is_last = is_last;
-                    if !rules.is_quick(payload) {
+                    if runs_alone {
+                        pass.batch.open(pass.bytes, &mut self.order, now);
+                        self.order.open_alone(frame, payload.len(), now);
+                    } else if !rules.is_quick(payload) {
                         pass.batch.open(pass.bytes, &mut self.order, now);
                         self.order.open(frame, 1, payload.len(), false, now);
                     } else if !pass.batch.takes(frame, payload) {
@@ -527,7 +531,14 @@ impl Connection {
                     }
                     pass.is_last = is_last;
                 }
-                Cut::Nothing => return Ok(Stopped::Starved),
+                Cut::Nothing => {
+                    if !pass.rest.is_empty() {
+                        let interim = codec.interim(pass.rest);
+                        pass.batch.open(pass.bytes, &mut self.order, now);
+                        self.order.open_interim(interim, now);
+                    }
+                    return Ok(Stopped::Starved);
+                }
                 Cut::NoRoom => return Ok(Stopped::Bounded),
             }
         }

@@ -33,12 +33,14 @@ pub(in crate::engine) struct Order {
     payload_bytes: usize,
     /// Bytes of the responses that wait here for an earlier one.
     response_bytes: usize,
-    /// Position in `places` of the first one that may still wait for a slot: all before it do not.
+    /// Position in `places` of the first one that waits for a slot; their number if none does.
     first_waiting: usize,
     /// Requests that wait for a slot, or are held back.
     waiting: usize,
     /// Runs that got their slots and have not come back, those included whose place has gone.
     runs_submitted: usize,
+    /// The one that was submitted runs alone.
+    runs_alone: bool,
     /// When requests were last held back no more.
     released_at: Option<Instant>,
 }
@@ -51,6 +53,7 @@ struct Place {
     framed_at: Instant,
     state: State,
     is_quick: bool,
+    runs_alone: bool,
 }
 
 #[derive(Debug)]
@@ -92,6 +95,7 @@ impl Order {
             first_waiting: 0,
             waiting: 0,
             runs_submitted: 0,
+            runs_alone: false,
             released_at: None,
         }
     }
@@ -130,9 +134,16 @@ impl Order {
         self.waiting
     }
 
-    /// As many runs are submitted as may be at a time.
+    /// As many runs are submitted as may be at a time. The next one waits for all of them if it
+    /// runs alone.
     fn is_held_back(&self) -> bool {
+        let next_runs_alone = || {
+            let next = self.places.get(self.first_waiting);
+            next.is_some_and(|place| place.runs_alone)
+        };
         self.runs_submitted >= self.max_parallel
+            || self.runs_alone
+            || self.runs_submitted > 0 && next_runs_alone()
     }
 
     /// Requests that were given a place so far.
@@ -194,41 +205,69 @@ impl Order {
         self.waiting += requests;
         self.payload_bytes += payload_bytes;
         self.push(Place {
-            span: Span {
-                first: Sequence(self.opened() + 1),
-                requests,
-            },
+            span: self.next_span(requests),
             payload_bytes,
             framed_at,
             state: State::Waiting(frames.to_vec()),
             is_quick,
+            runs_alone: false,
         });
+    }
+
+    /// Opens a place for a request during which no other one runs.
+    pub(super) fn open_alone(&mut self, frame: &[u8], payload_bytes: usize, framed_at: Instant) {
+        self.waiting += 1;
+        self.payload_bytes += payload_bytes;
+        self.push(Place {
+            span: self.next_span(1),
+            payload_bytes,
+            framed_at,
+            state: State::Waiting(frame.to_vec()),
+            is_quick: false,
+            runs_alone: true,
+        });
+    }
+
+    /// Opens a place for what the loop says between two responses, if it is anything.
+    pub(super) fn open_interim(&mut self, interim: &[u8], framed_at: Instant) {
+        if !interim.is_empty() {
+            self.open_filled(0, interim.to_vec(), framed_at);
+        }
     }
 
     /// Opens a place and fills it at once: for what the loop answers itself.
     pub(super) fn open_answered(&mut self, response: Vec<u8>, framed_at: Instant) {
+        self.open_filled(1, response, framed_at);
+    }
+
+    fn open_filled(&mut self, requests: usize, response: Vec<u8>, framed_at: Instant) {
         self.response_bytes += response.len();
         self.push(Place {
-            span: Span {
-                first: Sequence(self.opened() + 1),
-                requests: 1,
-            },
+            span: self.next_span(requests),
             payload_bytes: 0,
             framed_at,
             state: State::Answered(response),
             is_quick: false,
+            runs_alone: false,
         });
+    }
+
+    fn next_span(&self, requests: usize) -> Span {
+        Span {
+            first: Sequence(self.opened() + 1),
+            requests,
+        }
     }
 
     fn push(&mut self, place: Place) {
         self.requests += place.span.requests;
         push_lean(&mut self.places, place);
+        self.find_first_waiting();
     }
 
     /// Since when the longest waiting request waits for a slot.
-    pub(super) fn waiting_since(&mut self) -> Option<Instant> {
-        let position = self.find_waiting()?;
-        let framed_at = self.places[position].framed_at;
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let framed_at = self.places[self.next_waiting()?].framed_at;
         Some(self.released_at.map_or(framed_at, |at| at.max(framed_at)))
     }
 
@@ -240,7 +279,7 @@ impl Order {
         codec: &Guarded<impl Codec>,
         now: Instant,
     ) -> Option<Run> {
-        let position = self.find_waiting()?;
+        let position = self.next_waiting()?;
         if self.places[position].span.requests > slots {
             self.split(position, slots, codec);
         }
@@ -251,12 +290,15 @@ impl Order {
         };
         self.waiting -= place.span.requests;
         self.runs_submitted += 1;
-        Some(Run {
+        self.runs_alone = place.runs_alone;
+        let run = Run {
             span: place.span,
             frames,
             framed_at: place.framed_at,
             is_quick: place.is_quick,
-        })
+        };
+        self.find_first_waiting();
+        Some(run)
     }
 
     /// Makes two places of a waiting one: its first `requests`, and the others.
@@ -285,6 +327,7 @@ impl Order {
             framed_at: place.framed_at,
             state: State::Waiting(frames.split_off(bytes)),
             is_quick: place.is_quick,
+            runs_alone: false,
         };
         place.span.requests = requests;
         place.payload_bytes = payload_bytes;
@@ -296,7 +339,7 @@ impl Order {
         &mut self,
         codec: &Guarded<impl Codec>,
     ) -> Option<(Span, Result<(), Broken>)> {
-        let position = self.find_waiting()?;
+        let position = self.next_waiting()?;
         let place = &mut self.places[position];
         let mut responses = Vec::new();
         let refused = match &place.state {
@@ -311,7 +354,9 @@ impl Order {
         self.waiting -= place.span.requests;
         self.response_bytes += responses.len();
         place.state = State::Answered(responses);
-        Some((place.span, refused))
+        let span = place.span;
+        self.find_first_waiting();
+        Some((span, refused))
     }
 
     /// Fills the place of a submitted run; says when that got its slots. None if the place has
@@ -326,9 +371,11 @@ impl Order {
             self.released_at = Some(now);
         }
         self.runs_submitted -= 1;
+        // No other one was submitted beside one that runs alone.
+        self.runs_alone = false;
         let position = self
             .places
-            .partition_point(|place| place.span.first < span.first);
+            .partition_point(|place| place.span.end() <= span.first);
         let place = self.places.get_mut(position)?;
         assert_eq!(place.span, span, "a run has one place");
         self.response_bytes += responses.len();
@@ -381,19 +428,17 @@ impl Order {
         })
     }
 
-    /// Position of the first waiting place; amortised O(1), as the cursor passes each place once.
-    fn find_waiting(&mut self) -> Option<usize> {
-        if self.waiting == 0 {
-            self.first_waiting = self.places.len();
-            return None;
-        }
-        if self.is_held_back() {
-            return None;
-        }
-        while self.places[self.first_waiting].waiting() == 0 {
+    /// Position of the next place that may get slots.
+    fn next_waiting(&self) -> Option<usize> {
+        (self.waiting() > 0).then_some(self.first_waiting)
+    }
+
+    /// Moves on to the first waiting place; amortised O(1), as this passes each place once.
+    fn find_first_waiting(&mut self) {
+        let is_passed = |place: &Place| place.waiting() == 0;
+        while self.places.get(self.first_waiting).is_some_and(is_passed) {
             self.first_waiting += 1;
         }
-        Some(self.first_waiting)
     }
 
     /// Recounts what the fields claim.
@@ -401,7 +446,10 @@ impl Order {
         let sum = |of: fn(&Place) -> usize| self.places.iter().map(of).sum::<usize>();
         let places = || self.places.iter().enumerate();
         assert_eq!(self.waiting, sum(Place::waiting));
-        assert!(places().all(|(n, place)| n >= self.first_waiting || place.waiting() == 0));
+        let first_waiting = places().find(|(_, place)| place.waiting() > 0);
+        let first_waiting = first_waiting.map_or(self.places.len(), |(position, _)| position);
+        assert_eq!(self.first_waiting, first_waiting);
+        assert!(!self.runs_alone || self.runs_submitted == 1);
         assert_eq!(self.requests, sum(|place| place.span.requests));
         assert_eq!(self.payload_bytes, sum(|place| place.payload_bytes));
         let response_bytes = |place: &Place| match &place.state {
@@ -618,6 +666,48 @@ mod tests {
         order.fill(first, b"1\n".to_vec(), later);
         assert_eq!((order.waiting(), order.waiting_since()), (1, Some(later)));
         assert!(submit(&mut order, 9, later).is_some());
+    }
+
+    #[test]
+    fn a_request_that_runs_alone_waits_for_those_before_it_and_holds_back_those_behind() {
+        let (mut order, now) = (Order::new(usize::MAX), Instant::now());
+        let text = |run: Run| String::from_utf8(run.frames).expect("ASCII");
+        open(&mut order, "a", true, now);
+        order.open_alone(b"b\n", 1, now);
+        open(&mut order, "c", true, now);
+        open(&mut order, "d", true, now);
+        for (expected, first, requests) in [("a\n", 1, 1), ("b\n", 2, 1), ("c\nd\n", 3, 2)] {
+            assert_eq!(order.waiting(), order.without_slot(), "{expected}");
+            assert_eq!(
+                submit(&mut order, 9, now).map(text).as_deref(),
+                Some(expected)
+            );
+            assert_eq!((order.waiting(), submit(&mut order, 9, now)), (0, None));
+            order.check_invariants(&lines());
+            order.fill(span(first, requests), b"\n".repeat(requests), now);
+            assert_eq!(leaving(&mut order).len(), requests);
+        }
+    }
+
+    #[test]
+    fn what_is_said_between_two_responses_leaves_between_them() {
+        let (mut order, now) = (Order::new(usize::MAX), Instant::now());
+        open(&mut order, "a", false, now);
+        order.open_interim(b"go on\n", now);
+        let second = open(&mut order, "b", false, now);
+        order.open_interim(b"", now);
+        let runs = [(); 2].map(|()| submit(&mut order, 1, now).expect("it waits").span);
+        assert_eq!((order.len(), runs[1]), (2, span(second.0, 1)));
+        order.fill(runs[1], b"2\n".to_vec(), now);
+        order.check_invariants(&lines());
+        order.fill(runs[0], b"1\n".to_vec(), now);
+        let all: Vec<_> = std::iter::from_fn(|| order.leave()).collect();
+        let expected = [&b"1\n"[..], b"go on\n", b"2\n"];
+        assert!(
+            all.iter()
+                .map(|leaving| &leaving.responses[..])
+                .eq(expected)
+        );
     }
 
     #[test]

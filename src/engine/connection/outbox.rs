@@ -64,6 +64,8 @@ impl Outbox {
         }
         let end = self.sent_in_all + self.unsent().len() as u64;
         match self.notes.back_mut() {
+            // It answers no request.
+            _ if span.requests == 0 => {}
             Some(note) if note.framed_at == framed_at => {
                 note.span.requests += span.requests;
                 note.end = end;
