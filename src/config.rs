@@ -56,6 +56,15 @@ pub const WORKERS: Limit = Limit {
     unit: "threads",
     reason: "Threads that run requests; the cores for CPU work, more for work that blocks",
 };
+/// The stack of one worker.
+pub const WORKER_STACK: Limit = Limit {
+    flag: "worker-stack",
+    default: 2_097_152,
+    min: 131_072,
+    max: 1_073_741_824,
+    unit: "bytes",
+    reason: "Stack of each worker; a request that needs more ends the program",
+};
 /// Slots of the work queue.
 pub const QUEUE: Limit = Limit {
     flag: "queue",
@@ -256,6 +265,11 @@ with_setters! {
     pub struct Config {
         /// Worker threads; see [`WORKERS`].
         pub workers: usize,
+        /// What the workers' threads are called, such as `worker-0` where it is `worker`. Bytes
+        /// that are zero are left out; Linux shows the first 15 of the others.
+        pub worker_name: String,
+        /// Stack of each worker in bytes; see [`WORKER_STACK`]. `RUST_MIN_STACK` has no say in it.
+        pub worker_stack: usize,
         /// Slots of the work queue; see [`QUEUE`].
         pub queue: usize,
         /// In which order workers take queued requests.
@@ -297,6 +311,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             workers: WORKERS.default as usize,
+            worker_name: "worker".to_owned(),
+            worker_stack: WORKER_STACK.default as usize,
             queue: QUEUE.default as usize,
             queue_order: QueueOrder::Fair,
             busy_timeout: Duration::from_millis(BUSY_TIMEOUT.default),
@@ -327,6 +343,7 @@ impl Config {
         let seconds = |time: Duration| u128::from(time.as_secs());
         let numbers = [
             ("workers", WORKERS, count(self.workers)),
+            ("worker_stack", WORKER_STACK, count(self.worker_stack)),
             ("queue", QUEUE, count(self.queue)),
             ("busy_timeout", BUSY_TIMEOUT, millis(self.busy_timeout)),
             ("max_line", MAX_LINE, count(self.max_line)),
@@ -409,7 +426,8 @@ impl Config {
         let heaps = (1 + workers).min(8 * cores);
         WorstCase {
             connections: 3 * self.max_buffered as u64 + connections * beside_the_budget,
-            pool: self.queue as u64 * line + 24 * workers * line.max(16 * KIB),
+            pool: self.queue as u64 * line
+                + workers * (24 * line.max(16 * KIB) + self.worker_stack as u64),
             program: heaps * kept_by_heap + 40 * MIB,
             // socket(7): the kernel doubles what is asked for, and each direction has a buffer.
             // The segment that fills one may go beyond it, and the socket itself takes some.

@@ -10,6 +10,19 @@ use std::sync::Arc;
 
 /// Answers requests. One handler serves all workers at once.
 ///
+/// # What ends the whole program
+///
+/// Panics are caught where they unwind. A program that is built with `panic = "abort"` ends at the
+/// first panic of a handler, a service or a codec, and all its connections break off. What does
+/// not speak of panics holds there, too.
+///
+/// A stack that overflows ends every program, with a line on standard error that names the worker.
+/// Bound how deep a request may make a handler recurse, or ask for more
+/// ([`Config::worker_stack`](field@crate::Config::worker_stack)). A handler that aborts or exits
+/// does the same.
+///
+/// # Example
+///
 /// ```
 /// use reactor_pool::{Handler, Response};
 ///

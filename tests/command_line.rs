@@ -43,6 +43,7 @@ const OTHER_NUMBERS: &[(&str, &str)] = &[
     ("--max-buffered", "268435456"),
     ("--stats-interval", "0"),
     ("--socket-buffer", "131072"),
+    ("--worker-stack", "2097152"),
 ];
 
 /// A flag that takes one of a few words: name, default, all words.

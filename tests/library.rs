@@ -24,6 +24,8 @@ mod service;
 #[cfg(feature = "signals")]
 #[path = "library/signals.rs"]
 mod signals;
+#[path = "library/workers.rs"]
+mod workers;
 
 use harness::{Client, DEADLINE, Log, Running, wait_until};
 use reactor_pool::{Builder, Config, Response, Server, StopReason};

@@ -73,9 +73,10 @@ const MAX_SLEEP: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 15] = [
+const LIMITS: [Limit; 16] = [
     PORT,
     config::WORKERS,
+    config::WORKER_STACK,
     config::QUEUE,
     config::BUSY_TIMEOUT,
     config::MAX_LINE,
@@ -137,6 +138,7 @@ impl Args {
         };
         let config = Config::default()
             .workers(number(config::WORKERS) as usize)
+            .worker_stack(number(config::WORKER_STACK) as usize)
             .queue(number(config::QUEUE) as usize)
             .queue_order(*matches.get_one("queue-order").expect("it has a default"))
             .busy_timeout(busy_timeout)

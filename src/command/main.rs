@@ -138,6 +138,7 @@ fn say_where_it_listens(
         drain_timeout_s = config.drain_timeout.as_secs(),
         stats_interval_s = config.stats_interval.as_secs(),
         socket_buffer = config.socket_buffer,
+        worker_stack = config.worker_stack,
         descriptors,
         worst_case_mib = config.worst_case_memory().total() >> 20,
         "listening"

@@ -6,6 +6,7 @@
 
 use super::{Popped, ResponseQueue, Taker, WorkQueue};
 use crate::codec::{Broken, Codec, Guarded, NotOneResponse, Outcome, Refusal};
+use crate::config::Config;
 use crate::connections::Connections;
 use crate::handler::Response;
 use crate::log::{error, trace};
@@ -34,12 +35,13 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    /// Starts `workers` threads named `worker-0`, `worker-1`, …, and what each owns.
+    /// Starts the workers that `config` asks for, and what each owns.
     ///
     /// # Errors
     /// When the system gives no more threads, or a worker cannot be started; the others have ended
     /// again.
-    pub fn start<S: Service, C: Codec>(workers: usize, crew: &Crew<S, C>) -> io::Result<Pool> {
+    pub fn start<S: Service, C: Codec>(config: &Config, crew: &Crew<S, C>) -> io::Result<Pool> {
+        let workers = config.workers;
         let mut pool = Pool {
             threads: Vec::with_capacity(workers),
             queue: Arc::clone(&crew.queue),
@@ -68,8 +70,10 @@ impl Pool {
                     worker.work();
                 }
             };
-            let name = format!("worker-{number}");
-            match thread::Builder::new().name(name).spawn(work) {
+            // A name with a zero byte is a panic in std.
+            let name = format!("{}-{number}", config.worker_name.replace('\0', ""));
+            let thread = thread::Builder::new().name(name);
+            match thread.stack_size(config.worker_stack).spawn(work) {
                 Ok(thread) => pool.threads.push(thread),
                 Err(cause) => {
                     pool.join();
@@ -393,7 +397,8 @@ mod tests {
                 wake.send(()).expect("the test listens")
             }));
             let crew = crew(handler, &queue, &completions);
-            let pool = Pool::start(workers, &crew).expect("a few threads");
+            let pool =
+                Pool::start(&Config::default().workers(workers), &crew).expect("a few threads");
             Bench {
                 pool,
                 queue,
@@ -497,7 +502,10 @@ mod tests {
             assert!(*wakes > 1, "as arranged");
             reported.send(()).expect("the test listens");
         }));
-        let pool = Pool::start(1, &crew(handler, &queue, &responses));
+        let pool = Pool::start(
+            &Config::default().workers(1),
+            &crew(handler, &queue, &responses),
+        );
         let pool = pool.expect("a thread");
         assert!(responses.park() && !responses.has_death());
         queue.push(Instant::now(), [task(0, 1, false, &["OK"])]);

@@ -96,8 +96,8 @@ impl<C: Codec> Builder<C> {
     }
 
     /// Will listen on all of `addresses`, beside those of earlier calls: a name has all of its
-    /// addresses, and those with port 0 get one free port together. They are taken at once; clients
-    /// can connect once [`Builder::serve`] has started the workers.
+    /// addresses, and those with port 0 get one free port together. They are taken at once;
+    /// clients can connect once [`Builder::serve`] has started the workers.
     ///
     /// An address of `addresses` that this machine does not have is only warned of, if there is
     /// another one. Where they are several, `[::]` takes IPv6 connections only; by itself it may
@@ -123,8 +123,8 @@ impl<C: Codec> Builder<C> {
     /// Starts the workers, then listens.
     ///
     /// # Errors
-    /// A server that listens nowhere, a worker that does not start, or want of threads, descriptors
-    /// or memory; the message says which.
+    /// A server that listens nowhere, a worker that does not start, or want of threads,
+    /// descriptors or memory; the message says which.
     pub fn serve<S: Service>(self, service: S) -> io::Result<Server> {
         let Builder {
             config,
@@ -147,7 +147,7 @@ impl<C: Codec> Builder<C> {
             completions: Arc::clone(&completions),
             connections: Arc::default(),
         };
-        let pool = Pool::start(config.workers, &crew)?;
+        let pool = Pool::start(&config, &crew)?;
         let sessions = ServiceSessions {
             service: Arc::clone(&service),
             connections: crew.connections,
