@@ -458,3 +458,40 @@ fn every_flag_of_the_server_is_in_the_operators_guide() {
         .filter(|name| !guide.contains(&format!("--{name}")));
     assert_eq!(missing.collect::<Vec<_>>(), [&""; 0]);
 }
+
+/// The part of a link that a page gives its heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().chars();
+    let kept = kept.filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    let mut broken = Vec::new();
+    let mut pages = files("docs", ".md");
+    pages.push(Path::new(ROOT).join("README.md"));
+    for page in pages {
+        let text = read(&page);
+        let links = text.split("](").skip(1);
+        let links = links.filter_map(|rest| rest.split_once(')').map(|(link, _)| link));
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let (file, part) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.with_file_name("").join(file),
+            };
+            let is_there = match part {
+                "" => target.exists(),
+                part => fs::read_to_string(target).is_ok_and(|text| {
+                    let headings = text.lines().filter(|line| line.starts_with('#'));
+                    headings.map(anchor).any(|anchor| anchor == part)
+                }),
+            };
+            if !is_there {
+                broken.push(format!("{}: {link}", name(&page)));
+            }
+        }
+    }
+    assert_eq!(broken, [""; 0]);
+}
