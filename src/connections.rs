@@ -4,21 +4,21 @@
 //!
 //! Rule: the event loop writes, workers read, and nobody holds the lock for longer than that.
 
+use crate::address::Peer;
 use crate::task::ConnectionId;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    open: Mutex<HashMap<ConnectionId, SocketAddr>>,
+    open: Mutex<HashMap<ConnectionId, Peer>>,
     /// The server has ended, whoever is still connected. Written once, by the event loop.
     has_ended: AtomicBool,
 }
 
 impl Connections {
-    pub(crate) fn open(&self, id: ConnectionId, peer: SocketAddr) {
+    pub(crate) fn open(&self, id: ConnectionId, peer: Peer) {
         self.lock().insert(id, peer);
     }
 
@@ -33,8 +33,8 @@ impl Connections {
         self.has_ended.store(true, Ordering::Relaxed);
     }
 
-    /// The address of the other side, while the connection is open.
-    pub(crate) fn peer(&self, id: ConnectionId) -> Option<SocketAddr> {
+    /// The other side, while the connection is open.
+    pub(crate) fn peer(&self, id: ConnectionId) -> Option<Peer> {
         self.lock().get(&id).copied()
     }
 
@@ -42,7 +42,7 @@ impl Connections {
         self.has_ended.load(Ordering::Relaxed) || !self.lock().contains_key(&id)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, SocketAddr>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Peer>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     fn a_connection_is_gone_once_it_is_closed_or_the_server_has_ended() {
         let connections = Connections::default();
         let [one, other] = [1, 2].map(|serial| ConnectionId::new(serial, 0));
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = Peer::Tcp(([127, 0, 0, 1], 1).into());
         connections.open(one, peer);
         assert_eq!(
             (connections.peer(one), connections.peer(other)),

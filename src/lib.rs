@@ -57,6 +57,7 @@
     )
 )]
 
+mod address;
 pub mod codec;
 pub mod config;
 mod connections;
@@ -89,11 +90,13 @@ mod reactor;
 #[cfg(not(feature = "internals"))]
 mod task;
 
+pub use address::{Address, Peer};
 pub use config::Config;
 #[cfg(feature = "signals")]
 pub use config::StopSignals;
 pub use engine::Unfinished;
 pub use handler::{Handler, Response};
+pub use net::Listener;
 pub use reactor::{StopReason, Stopper};
 pub use server::{Builder, Server, Summary};
 pub use service::{Request, Service};

@@ -6,6 +6,7 @@
 
 mod builder;
 
+use crate::address::{Address, Peer};
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::connections::Connections;
@@ -20,7 +21,7 @@ use crate::task::{ConnectionId, Task};
 pub use builder::Builder;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::{Level, enabled};
@@ -55,7 +56,7 @@ pub struct Server {
     /// [`Run::to_end`], which knows the codec.
     run: Box<dyn FnOnce() -> io::Result<Summary> + Send>,
     /// At least one.
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     stopper: Stopper,
 }
 
@@ -74,7 +75,7 @@ struct ServiceSessions<S> {
 }
 
 impl<S: Service> Sessions for ServiceSessions<S> {
-    fn opened(&self, id: ConnectionId, peer: SocketAddr) -> bool {
+    fn opened(&self, id: ConnectionId, peer: Peer) -> bool {
         let is_welcome = catch(|| self.service.opened(id, peer));
         let is_welcome = is_welcome.unwrap_or_else(|panic| {
             error!(conn = %id, panic, "the service panicked at a connection");
@@ -134,12 +135,12 @@ impl Server {
     }
 
     /// Where it listens: the first address, if there are several.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.addresses[0]
+    pub fn local_addr(&self) -> Address {
+        self.addresses[0].clone()
     }
 
     /// All addresses on which it listens, in the order in which they were given.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
 

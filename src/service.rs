@@ -4,11 +4,11 @@
 //!
 //! Rule: what a worker owns never leaves its thread.
 
+use crate::address::Peer;
 use crate::connections::Connections;
 use crate::handler::{Handler, Response};
 use crate::task::ConnectionId;
 use std::error::Error;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// One request, as [`Service::handle`] sees it. Whatever is not asked for costs nothing.
@@ -45,8 +45,8 @@ impl<'a> Request<'a> {
         self.connection
     }
 
-    /// The address of its client; none once the connection has gone.
-    pub fn peer(&self) -> Option<SocketAddr> {
+    /// Its client; none once the connection has gone.
+    pub fn peer(&self) -> Option<Peer> {
         self.connections.peer(self.connection)
     }
 
@@ -112,7 +112,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// A connection was accepted; `false` closes it without a word. Called by the event loop,
     /// which waits for it: take a decision, and return. A panic counts as `false`.
-    fn opened(&self, connection: ConnectionId, peer: SocketAddr) -> bool {
+    fn opened(&self, connection: ConnectionId, peer: Peer) -> bool {
         let _ = (connection, peer);
         true
     }

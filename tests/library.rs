@@ -15,6 +15,12 @@ mod http;
 #[cfg(feature = "http")]
 #[path = "library/http_order.rs"]
 mod http_order;
+#[path = "library/listeners.rs"]
+mod listeners;
+#[path = "library/local.rs"]
+mod local;
+#[path = "library/local_clients.rs"]
+mod local_clients;
 #[path = "library/panics.rs"]
 mod panics;
 #[path = "library/quick.rs"]
@@ -28,7 +34,7 @@ mod signals;
 mod workers;
 
 use harness::{Client, DEADLINE, Log, Running, wait_until};
-use reactor_pool::{Builder, Config, Response, Server, StopReason};
+use reactor_pool::{Address, Builder, Config, Response, Server, StopReason};
 use std::io::{self, Read as _};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -349,7 +355,8 @@ fn a_server_listens_at_all_addresses_that_it_is_given() {
     let server = builder.serve(|_: &[u8], response: &mut Response<'_>| response.push(b"OK"));
     let server = server.expect("nobody else listens there");
     let addresses = server.local_addrs().to_vec();
-    let ips: Vec<_> = addresses.iter().map(|address| address.ip()).collect();
+    let tcp = addresses.iter().filter_map(Address::tcp);
+    let ips: Vec<_> = tcp.map(|address| address.ip()).collect();
     assert_eq!(
         ips,
         [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 1]].map(IpAddr::from)
@@ -370,7 +377,7 @@ fn a_port_is_free_again_at_once() {
     let mut port = 0;
     for _ in 0..5 {
         let server = start(port).expect("the port of the one before");
-        port = server.local_addr().port();
+        port = server.local_addr().tcp().expect("of TCP").port();
         let running = Running::run(Ok(server));
         let mut client = running.connect();
         client.send("x\n");

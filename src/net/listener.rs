@@ -6,13 +6,19 @@
 //! none.
 
 use super::cannot;
-use crate::log::warn;
-use mio::net::{TcpListener, TcpStream};
+use super::socket_file::{self, SocketFile};
+use super::stream::Stream;
+use crate::address::{Address, Peer};
+use crate::log::{debug, warn};
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::io::{Errno, ioctl_fionbio};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::path::Path;
 
 /// Connections that the kernel completes ahead of us. The 128 that std and mio use overflow when a
 /// few hundred clients connect at once, and then each retransmitted SYN costs a second.
@@ -21,20 +27,46 @@ pub(crate) const BACKLOG: i32 = 4096;
 /// How often a free port is looked for that all addresses of a name have.
 const PORT_TRIES: usize = 20;
 
+/// A socket that listens already, for [`Builder::listener`](crate::Builder::listener).
 #[derive(Debug)]
-pub(super) struct Listener(TcpListener);
+#[non_exhaustive]
+pub enum Listener {
+    /// Of TCP.
+    Tcp(std::net::TcpListener),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
 
-/// A socket that has its address and does not listen yet: nobody can connect.
+impl From<std::net::TcpListener> for Listener {
+    fn from(listener: std::net::TcpListener) -> Listener {
+        Listener::Tcp(listener)
+    }
+}
+
+impl From<std::os::unix::net::UnixListener> for Listener {
+    fn from(listener: std::os::unix::net::UnixListener) -> Listener {
+        Listener::Unix(listener)
+    }
+}
+
+/// A socket at which a server is going to accept.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    socket: Socket,
-    address: SocketAddr,
+    socket: BoundSocket,
+    address: Address,
+}
+
+#[derive(Debug)]
+enum BoundSocket {
+    /// It has its address and does not listen yet: nobody can connect.
+    Silent(Socket),
+    Listening(Option<SocketFile>, Listener),
 }
 
 impl Bound {
     /// Takes all of `addresses`; those with port 0 get the same one. Those that this machine does
     /// not have are skipped, with a warning, if there is another one.
-    pub(crate) fn bind(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bound>> {
+    pub(crate) fn tcp(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bound>> {
         let takes_free_port = addresses.iter().any(|address| address.port() == 0);
         let mut tries = PORT_TRIES;
         loop {
@@ -49,16 +81,70 @@ impl Bound {
         }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Listens at `path`, where nobody else does.
+    pub(crate) fn unix(path: &Path) -> io::Result<Bound> {
+        let address = Address::Unix(Some(path.to_owned()));
+        match socket_file::listen(path) {
+            Ok((file, listener)) => Ok(Bound {
+                socket: BoundSocket::Listening(Some(file), Listener::Unix(listener)),
+                address,
+            }),
+            Err(cause) => Err(cannot_listen(&address, cause)),
+        }
     }
 
-    /// From here on clients can connect.
-    pub(super) fn listen(self, registry: &Registry, token: Token) -> io::Result<Listener> {
+    /// Takes over what somebody else has made.
+    pub(crate) fn given(listener: Listener) -> io::Result<Bound> {
+        let (fd, address) = match &listener {
+            Listener::Tcp(listener) => (listener.as_fd(), Address::Tcp(listener.local_addr()?)),
+            Listener::Unix(listener) => {
+                let address = listener.local_addr()?;
+                let path = address.as_pathname().map(Path::to_owned);
+                (listener.as_fd(), Address::Unix(path))
+            }
+        };
+        // Apple's systems do not tell.
+        #[cfg(not(target_vendor = "apple"))]
+        if !rustix::net::sockopt::socket_acceptconn(fd)? {
+            let error = "the socket does not listen";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
+        ioctl_fionbio(fd, true)?;
+        Ok(Bound {
+            socket: BoundSocket::Listening(None, listener),
+            address,
+        })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// From here on clients can connect. Connections of unix sockets get buffers of that size;
+    /// those of TCP have the sizes of their listener.
+    pub(super) fn listen(
+        self,
+        registry: &Registry,
+        token: Token,
+        buffer_bytes: usize,
+    ) -> io::Result<Accepting> {
         let Bound { socket, address } = self;
-        let listening = socket.listen(BACKLOG);
-        let listener = listening.and_then(|()| Listener::register(socket.into(), registry, token));
-        listener.map_err(|cause| cannot_listen(address, cause))
+        let listener = match socket {
+            BoundSocket::Silent(socket) => socket
+                .listen(BACKLOG)
+                .map(|()| Accepting::tcp(socket.into())),
+            BoundSocket::Listening(_, Listener::Tcp(listener)) => Ok(Accepting::tcp(listener)),
+            BoundSocket::Listening(file, Listener::Unix(listener)) => Ok(Accepting::Unix {
+                _file: file,
+                listener: UnixListener::from_std(listener),
+                buffer_bytes,
+            }),
+        };
+        let listener = listener.and_then(|mut listener| {
+            registry.register(listener.source(), token, Interest::READABLE)?;
+            Ok(listener)
+        });
+        listener.map_err(|cause| cannot_listen(&address, cause))
     }
 }
 
@@ -82,16 +168,18 @@ fn bind_all(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bou
                 if bound.is_empty() {
                     warn_of_small_buffers(&socket, buffer_bytes);
                 }
-                let address = got;
-                bound.push(Bound { socket, address });
+                bound.push(Bound {
+                    socket: BoundSocket::Silent(socket),
+                    address: Address::Tcp(got),
+                });
             }
             Err(cause) if is_absent(&cause) => absent.push((asked, cause)),
-            Err(cause) => return Err(cannot_listen(asked, cause)),
+            Err(cause) => return Err(cannot_listen(&Address::Tcp(asked), cause)),
         }
     }
     match (bound.is_empty(), absent.into_iter()) {
         (true, mut absent) => Err(match absent.next() {
-            Some((address, cause)) => cannot_listen(address, cause),
+            Some((address, cause)) => cannot_listen(&Address::Tcp(address), cause),
             None => io::Error::new(
                 io::ErrorKind::NotFound,
                 "cannot listen: the host has no address",
@@ -106,7 +194,7 @@ fn bind_all(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bou
     }
 }
 
-fn cannot_listen(address: SocketAddr, cause: io::Error) -> io::Error {
+fn cannot_listen(address: &Address, cause: io::Error) -> io::Error {
     cannot(&format!("listen on {address}"))(cause)
 }
 
@@ -156,20 +244,51 @@ fn bind_address(
     Ok(socket)
 }
 
-impl Listener {
-    fn register(
-        listener: std::net::TcpListener,
-        registry: &Registry,
-        token: Token,
-    ) -> io::Result<Listener> {
-        let mut socket = TcpListener::from_std(listener);
-        registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Listener(socket))
+/// A socket at which connections are accepted.
+#[derive(Debug)]
+pub(super) enum Accepting {
+    Tcp(TcpListener),
+    Unix {
+        // It goes first, see `SocketFile`.
+        _file: Option<SocketFile>,
+        listener: UnixListener,
+        buffer_bytes: usize,
+    },
+}
+
+impl Accepting {
+    fn tcp(listener: std::net::TcpListener) -> Accepting {
+        Accepting::Tcp(TcpListener::from_std(listener))
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Accepting::Tcp(listener) => listener,
+            Accepting::Unix { listener, .. } => listener,
+        }
     }
 
     /// The next connection; none once accept would block.
-    pub(super) fn accept(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
-        accept_one(|| self.0.accept())
+    pub(super) fn accept(&self) -> io::Result<Option<(Stream, Peer)>> {
+        match self {
+            Accepting::Tcp(listener) => {
+                let accepted = accept_one(|| listener.accept())?;
+                Ok(accepted.map(|(stream, peer)| (Stream::Tcp(stream), Peer::Tcp(peer))))
+            }
+            Accepting::Unix {
+                listener,
+                buffer_bytes,
+                ..
+            } => {
+                let Some((stream, _)) = accept_one(|| listener.accept())? else {
+                    return Ok(None);
+                };
+                if let Err(cause) = SockRef::from(&stream).set_send_buffer_size(*buffer_bytes) {
+                    debug!(%cause, "the size of a buffer is not set");
+                }
+                Ok(Some((Stream::Unix(stream), Peer::Unix)))
+            }
+        }
     }
 }
 
@@ -241,24 +360,30 @@ mod tests {
 
     #[test]
     fn addresses_that_ask_for_a_free_port_get_the_same_one() {
-        let bound = Bound::bind(&two_addresses(0), BUFFER_BYTES).expect("a free port");
-        let addresses: Vec<_> = bound.iter().map(Bound::address).collect();
+        let bound = Bound::tcp(&two_addresses(0), BUFFER_BYTES).expect("a free port");
+        let addresses: Vec<_> = bound
+            .iter()
+            .filter_map(|bound| bound.address().tcp())
+            .collect();
         assert_eq!(addresses, two_addresses(addresses[0].port()));
         assert_ne!(addresses[0].port(), 0);
     }
 
     #[test]
     fn an_address_has_its_own_port_where_it_names_one_and_is_bound_once() {
-        let free = || Bound::bind(&two_addresses(0)[..1], BUFFER_BYTES).expect("a free port");
-        let ports = [free(), free()].map(|bound| bound[0].address().port());
+        let free = || Bound::tcp(&two_addresses(0)[..1], BUFFER_BYTES).expect("a free port");
+        let ports = [free(), free()].map(|bound| bound[0].address().tcp().expect("TCP").port());
         let [first, second] = two_addresses(0);
         let asked = [
             SocketAddr::new(first.ip(), ports[0]),
             SocketAddr::new(second.ip(), ports[1]),
             SocketAddr::new(first.ip(), ports[0]),
         ];
-        let bound = Bound::bind(&asked, BUFFER_BYTES).expect("they were free just now");
-        let addresses: Vec<_> = bound.iter().map(Bound::address).collect();
+        let bound = Bound::tcp(&asked, BUFFER_BYTES).expect("they were free just now");
+        let addresses: Vec<_> = bound
+            .iter()
+            .filter_map(|bound| bound.address().tcp())
+            .collect();
         assert_eq!(addresses, asked[..2]);
     }
 
@@ -266,7 +391,7 @@ mod tests {
     fn one_address_that_is_in_use_is_an_error_that_names_it() {
         let holder = std::net::TcpListener::bind("127.0.0.2:0").expect("a free port");
         let port = holder.local_addr().expect("it is bound").port();
-        let error = Bound::bind(&two_addresses(port), BUFFER_BYTES).expect_err("it is in use");
+        let error = Bound::tcp(&two_addresses(port), BUFFER_BYTES).expect_err("it is in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let text = error.to_string();
         assert!(text.contains(&format!("127.0.0.2:{port}: ")), "{text}");
@@ -277,11 +402,11 @@ mod tests {
         // RFC 5737: an address for documentation, which no machine has.
         let absent: SocketAddr = ([192, 0, 2, 1], 0).into();
         let present: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let bound = Bound::bind(&[absent, present], BUFFER_BYTES).expect("one is there");
+        let bound = Bound::tcp(&[absent, present], BUFFER_BYTES).expect("one is there");
         assert_eq!(bound.len(), 1);
-        let error = Bound::bind(&[absent], BUFFER_BYTES).expect_err("none is there");
+        let error = Bound::tcp(&[absent], BUFFER_BYTES).expect_err("none is there");
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
-        let error = Bound::bind(&[], BUFFER_BYTES).expect_err("there is none");
+        let error = Bound::tcp(&[], BUFFER_BYTES).expect_err("there is none");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -5,19 +5,19 @@
 //! Rule: a token is either one of the few below or a whole connection id.
 
 use super::alarm::Alarm;
-use super::listener::{Bound, Listener};
+use super::listener::{Accepting, Bound};
 use super::signals::SignalSource;
 use super::socket_diag::SocketDiag;
+use super::stream::Stream;
 use super::{Event, Net, Readiness, Wait, cannot};
+use crate::address::Peer;
 use crate::config::Config;
 use crate::log::{debug, info};
 use crate::task::ConnectionId;
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::io::ioctl_fionread;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr};
 use std::time::Instant;
 
 const WAKER: Token = Token(0);
@@ -55,7 +55,7 @@ pub(crate) struct MioNet {
     events: Events,
     alarm: Alarm,
     /// None before [`MioNet::listen`], and once the server drains.
-    listeners: Vec<Listener>,
+    listeners: Vec<Accepting>,
     signals: Option<SignalSource>,
     diag: Option<SocketDiag>,
 }
@@ -88,15 +88,15 @@ impl MioNet {
 
     /// From here on clients can connect: the last thing of a start. Listeners have the numbers of
     /// their places in `bound`.
-    pub(crate) fn listen(&mut self, bound: Vec<Bound>) -> io::Result<()> {
-        let first = bound.first().map(Bound::address);
+    pub(crate) fn listen(&mut self, bound: Vec<Bound>, buffer_bytes: usize) -> io::Result<()> {
+        let tcp = bound.iter().find_map(|bound| bound.address().tcp());
         let tokens = (LISTENERS.0..).map(Token);
         for (bound, token) in bound.into_iter().zip(tokens) {
-            let listener = bound.listen(self.poll.registry(), token)?;
+            let listener = bound.listen(self.poll.registry(), token, buffer_bytes)?;
             self.listeners.push(listener);
         }
-        self.diag = first.and_then(SocketDiag::open);
-        if self.diag.is_none() {
+        self.diag = tcp.and_then(SocketDiag::open);
+        if tcp.is_some() && self.diag.is_none() {
             info!(
                 "the system does not tell what clients have acknowledged: what their sockets take counts as taken"
             );
@@ -106,7 +106,7 @@ impl MioNet {
 }
 
 impl Net for MioNet {
-    type Stream = TcpStream;
+    type Stream = Stream;
 
     fn now(&self) -> Instant {
         Instant::now()
@@ -146,15 +146,15 @@ impl Net for MioNet {
         Ok(())
     }
 
-    fn accept(&mut self, listener: usize) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    fn accept(&mut self, listener: usize) -> io::Result<Option<(Stream, Peer)>> {
         match self.listeners.get(listener) {
             Some(listener) => listener.accept(),
             None => Ok(None),
         }
     }
 
-    fn register(&mut self, stream: &mut TcpStream, id: ConnectionId) -> io::Result<()> {
-        if let Err(cause) = set_options(stream) {
+    fn register(&mut self, stream: &mut Stream, id: ConnectionId) -> io::Result<()> {
+        if let Err(cause) = stream.set_options() {
             // The peer may have gone already; the first read will tell.
             debug!(conn = %id, %cause, "socket options not set");
         }
@@ -162,51 +162,49 @@ impl Net for MioNet {
         self.poll.registry().register(stream, token, INTERESTS)
     }
 
+    fn short_reads_mislead(&self, stream: &Stream) -> bool {
+        stream.short_reads_mislead()
+    }
+
     // The system calls themselves: those of a libc are points at which a thread may be cancelled,
     // and in a program of several threads they pay for that. On epoll and kqueue mio has no part
     // in them; where it polls with poll(2), it would have to be told of "would block"
     // (`TcpStream::try_io`).
 
-    fn receive(&mut self, stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = recv(&*stream, buffer, RecvFlags::empty())?;
+    fn receive(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+        let (count, _) = recv(stream, buffer, RecvFlags::empty())?;
         Ok(count)
     }
 
-    fn send(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        Ok(send(&*stream, bytes, SEND_FLAGS)?)
+    fn send(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(stream, bytes, SEND_FLAGS)?)
     }
 
-    fn shut(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        stream.shutdown(Shutdown::Write)
+    fn shut(&mut self, stream: &mut Stream) -> io::Result<()> {
+        stream.shut()
     }
 
-    fn take_error(&mut self, stream: &mut TcpStream) -> io::Error {
+    fn take_error(&mut self, stream: &mut Stream) -> io::Error {
         let error = stream.take_error().unwrap_or_else(Some);
         error.unwrap_or_else(|| ErrorKind::ConnectionReset.into())
     }
 
-    fn unread(&mut self, stream: &TcpStream) -> usize {
+    fn unread(&mut self, stream: &Stream) -> usize {
         ioctl_fionread(stream).map_or(0, |bytes| bytes as usize)
     }
 
-    fn unacknowledged(&mut self, stream: &TcpStream) -> usize {
-        let diag = self.diag.as_mut();
-        let bytes = diag.and_then(|diag| diag.unacknowledged(stream));
-        bytes.unwrap_or_default()
+    fn unacknowledged(&mut self, stream: &Stream) -> Option<usize> {
+        match stream {
+            Stream::Tcp(stream) => self.diag.as_mut()?.unacknowledged(stream),
+            Stream::Unix(_) => None,
+        }
     }
 
-    fn close(&mut self, stream: TcpStream) {
+    fn close(&mut self, stream: Stream) {
         drop(stream);
     }
 
     fn stop_listening(&mut self) {
         self.listeners.clear();
     }
-}
-
-/// A response goes out when it is there, not when the last one has been acknowledged; a peer that
-/// has vanished is found out in the end.
-fn set_options(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    socket2::SockRef::from(stream).set_keepalive(true)
 }

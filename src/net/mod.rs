@@ -14,12 +14,15 @@ mod signals;
 #[path = "no_signals.rs"]
 mod signals;
 mod socket_diag;
+mod socket_file;
+mod stream;
 
+use crate::address::Peer;
 use crate::task::{ConnectionId, Task};
+pub use listener::Listener;
 pub(crate) use listener::{BACKLOG, Bound};
 pub(crate) use mio_net::MioNet;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 /// The system, as the reactor sees it.
@@ -41,13 +44,17 @@ pub trait Net {
     ///
     /// # Errors
     /// The system is out of descriptors or memory.
-    fn accept(&mut self, listener: usize) -> io::Result<Option<(Self::Stream, SocketAddr)>>;
+    fn accept(&mut self, listener: usize) -> io::Result<Option<(Self::Stream, Peer)>>;
 
     /// From here on events of the stream come with this id.
     ///
     /// # Errors
     /// The system is out of memory.
     fn register(&mut self, stream: &mut Self::Stream, id: ConnectionId) -> io::Result<()>;
+
+    /// Whether a short read of this stream never means that it is empty, as
+    /// [`Readiness::short_reads_mislead`] says of one in which something has happened.
+    fn short_reads_mislead(&self, stream: &Self::Stream) -> bool;
 
     /// Takes what has come; zero bytes are the end of the stream.
     ///
@@ -74,8 +81,9 @@ pub trait Net {
     fn unread(&mut self, stream: &Self::Stream) -> usize;
 
     /// Bytes that were sent and that the other side has not acknowledged, a shut sending side
-    /// counted as one; zero where the system does not tell.
-    fn unacknowledged(&mut self, stream: &Self::Stream) -> usize;
+    /// counted as one; none where the system does not tell, or where a client has at once what its
+    /// socket takes.
+    fn unacknowledged(&mut self, stream: &Self::Stream) -> Option<usize>;
 
     /// Closes the socket.
     fn close(&mut self, stream: Self::Stream);

@@ -12,6 +12,7 @@ mod shutdown;
 mod sockets;
 mod warn_limit;
 
+use crate::address::Peer;
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::engine::{Accepted, Engine, IsQuick, Kernel};
@@ -27,7 +28,6 @@ pub use shutdown::{StopReason, Stopper};
 use sockets::Sockets;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use warn_limit::WarnLimit;
@@ -43,7 +43,7 @@ const READ_CHUNK_BYTES: usize = 65_536;
 /// Is told of connections.
 pub trait Sessions: Send {
     /// A connection was accepted; `false` closes it.
-    fn opened(&self, id: ConnectionId, peer: SocketAddr) -> bool;
+    fn opened(&self, id: ConnectionId, peer: Peer) -> bool;
 
     /// A connection has gone.
     fn closed(&self, id: ConnectionId);
@@ -295,7 +295,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         }
     }
 
-    fn open(&mut self, mut stream: N::Stream, peer: SocketAddr, now: Instant) {
+    fn open(&mut self, mut stream: N::Stream, peer: Peer, now: Instant) {
         let Accepted { id, is_refused } = self.engine.accept(now);
         if is_refused && self.limit_warnings.allows(now) {
             let too_many = self.engine.stats().too_many;
@@ -318,7 +318,8 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             return self.net.close(stream);
         }
         debug!(conn = %id, %peer, "opened");
-        self.sockets.insert(id, stream);
+        let short_reads_mislead = self.net.short_reads_mislead(&stream);
+        self.sockets.insert(id, stream, short_reads_mislead);
     }
 
     /// Gives the queue what it has room for. Of this only the push happens under the queue's lock.
@@ -384,8 +385,15 @@ impl<N: Net> Kernel for SocketKernel<'_, N> {
     }
 
     fn unacknowledged(&mut self, id: ConnectionId) -> usize {
-        let socket = self.sockets.get(id);
-        socket.map_or(0, |socket| self.net.unacknowledged(socket.stream()))
+        let Some(socket) = self.sockets.get(id) else {
+            return 0;
+        };
+        self.net.unacknowledged(socket.stream()).unwrap_or_else(|| {
+            // Nobody tells what its client takes, and an event says so only once there is much
+            // room. So the next write tries, for which the engine marks it ready.
+            socket.set_writable();
+            0
+        })
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Socket<S> {
     stream: S,
     is_readable: bool,
     is_writable: bool,
-    /// [`Readiness::short_reads_mislead`].
+    /// [`Net::short_reads_mislead`], or [`Readiness::short_reads_mislead`] since.
     short_reads_mislead: bool,
     has_failed: bool,
 }
@@ -37,7 +37,7 @@ impl<S> Sockets<S> {
         Sockets(Vec::new())
     }
 
-    pub(super) fn insert(&mut self, id: ConnectionId, stream: S) {
+    pub(super) fn insert(&mut self, id: ConnectionId, stream: S, short_reads_mislead: bool) {
         if id.slot() >= self.0.len() {
             self.0.resize_with(id.slot() + 1, || None);
         }
@@ -47,7 +47,7 @@ impl<S> Sockets<S> {
             stream,
             is_readable: false,
             is_writable: true,
-            short_reads_mislead: false,
+            short_reads_mislead,
             has_failed: false,
         };
         let before = self.0[id.slot()].replace(socket);
@@ -88,6 +88,11 @@ impl<S> Socket<S> {
     /// There may be something to read, whatever the poll has said.
     pub(super) fn set_readable(&mut self) {
         self.is_readable = true;
+    }
+
+    /// There may be room to write, whatever the poll has said.
+    pub(super) fn set_writable(&mut self) {
+        self.is_writable = true;
     }
 
     /// Fails when the poll announced an error: also when the engine does not want to read now, for

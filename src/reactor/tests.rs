@@ -12,7 +12,7 @@ use crate::codec::Lines;
 use crate::config::QueueOrder;
 use crate::net::{Bound, MioNet};
 use std::io::{ErrorKind, Write as _};
-use std::net::TcpStream as StdStream;
+use std::net::{SocketAddr, TcpStream as StdStream};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -29,9 +29,9 @@ fn reactor(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr) {
     };
     let mut reactor = Reactor::new(&config, net, protocol, queue, completions);
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let bound = Bound::bind(&[free], config.socket_buffer).expect("a free port");
-    let address = bound[0].address();
-    let listening = reactor.net_mut().listen(bound);
+    let bound = Bound::tcp(&[free], config.socket_buffer).expect("a free port");
+    let address = bound[0].address().tcp().expect("of TCP");
+    let listening = reactor.net_mut().listen(bound, config.socket_buffer);
     listening.expect("nobody else listens there");
     reactor.start_accepting(1);
     (reactor, address)
@@ -41,7 +41,7 @@ fn reactor(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr) {
 struct Nobody;
 
 impl Sessions for Nobody {
-    fn opened(&self, _: ConnectionId, _: SocketAddr) -> bool {
+    fn opened(&self, _: ConnectionId, _: Peer) -> bool {
         true
     }
 

@@ -6,10 +6,11 @@
 //! Rule: whoever can connect can also stop it, so signals come before sockets.
 
 use super::{Run, Server, ServiceSessions};
+use crate::address::Address;
 use crate::codec::{Codec, Guarded, Lines};
 use crate::config::Config;
 use crate::log::warn;
-use crate::net::{Bound, MioNet, cannot};
+use crate::net::{Bound, Listener, MioNet, cannot};
 use crate::panics::catch;
 use crate::pool::{Crew, Pool, ResponseQueue, WorkQueue};
 use crate::reactor::{Protocol, Reactor, Stopper};
@@ -18,6 +19,7 @@ use crate::task::{Completion, Task};
 use std::fmt;
 use std::io;
 use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A server that is being set up.
@@ -109,8 +111,44 @@ impl<C: Codec> Builder<C> {
     pub fn listen(mut self, addresses: impl ToSocketAddrs) -> io::Result<Builder<C>> {
         let addresses = addresses.to_socket_addrs();
         let addresses: Vec<_> = addresses.map_err(cannot("listen"))?.collect();
-        let bound = Bound::bind(&addresses, self.config.socket_buffer)?;
+        let bound = Bound::tcp(&addresses, self.config.socket_buffer)?;
         self.bound.extend(bound);
+        Ok(self)
+    }
+
+    /// Listens at `path`, too: clients can connect from here on, and are served once the server
+    /// runs.
+    ///
+    /// A socket that is there already is replaced if nobody answers at it. Whoever may write the
+    /// file may connect, which the umask decides (unix(7)). The file is removed when the server
+    /// stops listening, or is dropped, unless there is another one by then.
+    ///
+    /// Servers of this crate that start at once do not take each other's socket for stale: they
+    /// lock the folder meanwhile (flock(2)), where they may read it.
+    ///
+    /// # Errors
+    /// Somebody answers there ([`io::ErrorKind::AddrInUse`]), there is a file of another kind,
+    /// which is left alone, the path is longer than an address can be (107 bytes on Linux), or the
+    /// folder does not allow it. The message names the path.
+    pub fn listen_unix(mut self, path: impl AsRef<Path>) -> io::Result<Builder<C>> {
+        self.bound.push(Bound::unix(path.as_ref())?);
+        Ok(self)
+    }
+
+    /// Accepts from `listener`, too: one that was made by somebody else, such as systemd.
+    ///
+    /// It is set to be non-blocking, which all see that have a copy of it, and its backlog stays
+    /// as it is. So do the sizes of its buffers, which connections of TCP have from their
+    /// listener; those of unix sockets get [`Config::socket_buffer`]. Clients may have connected
+    /// already, before signals were taken over. The file of a unix socket stays where it is at the
+    /// end.
+    ///
+    /// # Errors
+    /// When the system does not know it as a listener of its kind.
+    pub fn listener(mut self, listener: impl Into<Listener>) -> io::Result<Builder<C>> {
+        let bound = Bound::given(listener.into());
+        self.bound
+            .push(bound.map_err(cannot("take over the listener"))?);
         Ok(self)
     }
 
@@ -138,7 +176,7 @@ impl<C: Codec> Builder<C> {
             let error = "the server listens nowhere: no address was given";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
-        let addresses: Vec<_> = bound.iter().map(Bound::address).collect();
+        let addresses: Vec<_> = bound.iter().map(|bound| bound.address().clone()).collect();
         let service = Arc::new(service);
         let crew = Crew {
             service: Arc::clone(&service),
@@ -159,9 +197,10 @@ impl<C: Codec> Builder<C> {
             sessions: Box::new(sessions),
         };
         let mut reactor = Reactor::new(&config, net, protocol, Arc::clone(&queue), completions);
-        reactor.net_mut().listen(bound)?;
+        reactor.net_mut().listen(bound, config.socket_buffer)?;
         reactor.start_accepting(addresses.len());
-        for addr in addresses.iter().filter(|addr| !addr.ip().is_loopback()) {
+        let tcp = addresses.iter().filter_map(Address::tcp);
+        for addr in tcp.filter(|addr| !addr.ip().is_loopback()) {
             warn!(%addr, "reachable from other hosts, without encryption or passwords");
         }
         let stopper = reactor.stopper();

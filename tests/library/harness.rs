@@ -52,7 +52,7 @@ impl Running {
     pub(crate) fn run(bound: io::Result<Server>) -> Running {
         let server = bound.expect("a free port");
         Running {
-            address: server.local_addr(),
+            address: server.local_addr().tcp().expect("of TCP"),
             stopper: server.stopper(),
             thread: thread::spawn(move || server.run()),
         }

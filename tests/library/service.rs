@@ -5,11 +5,10 @@
 //! Rule: each test is a service of its own, which says what it has seen.
 
 use super::harness::{Client, Running, wait_until};
-use reactor_pool::{Config, ConnectionId, Handler, Request, Response, Service};
+use reactor_pool::{Config, ConnectionId, Handler, Peer, Request, Response, Service};
 use std::cell::RefCell;
 use std::error::Error;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -146,7 +145,7 @@ impl Service for Sessions {
         request.len() < 9
     }
 
-    fn opened(&self, connection: ConnectionId, _: SocketAddr) -> bool {
+    fn opened(&self, connection: ConnectionId, _: Peer) -> bool {
         let mut seen = self.seen.lock().expect("no panic");
         seen.push(format!("opened {connection}"));
         !self.is_closed.load(Ordering::SeqCst)

@@ -8,13 +8,13 @@
 use super::net::SimNet;
 use super::{Summary, Trace, World};
 use crate::answers;
+use reactor_pool::Peer;
 use reactor_pool::codec::Lines;
 use reactor_pool::net::Wait;
 use reactor_pool::reactor::{Protocol, Reactor, Sessions, StopReason};
 use reactor_pool::task::ConnectionId;
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -32,7 +32,7 @@ pub(crate) struct Life {
 struct OpenConnections(Arc<Mutex<BTreeSet<ConnectionId>>>);
 
 impl Sessions for OpenConnections {
-    fn opened(&self, id: ConnectionId, _: SocketAddr) -> bool {
+    fn opened(&self, id: ConnectionId, _: Peer) -> bool {
         self.0.lock().expect("no panic").insert(id)
     }
 

@@ -15,7 +15,6 @@ use reactor_pool::net::{Event, Net, Wait};
 use reactor_pool::task::{ConnectionId, Task};
 use std::cell::{RefCell, RefMut};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -48,7 +47,7 @@ impl Net for SimNet {
         Ok(())
     }
 
-    fn accept(&mut self, listener: usize) -> io::Result<Option<(Stream, SocketAddr)>> {
+    fn accept(&mut self, listener: usize) -> io::Result<Option<(Stream, reactor_pool::Peer)>> {
         assert_eq!(listener, 0, "there is one listener");
         let mut world = self.world();
         world.meanwhile();
@@ -58,6 +57,10 @@ impl Net for SimNet {
     fn register(&mut self, stream: &mut Stream, id: ConnectionId) -> io::Result<()> {
         self.world().register(*stream, id);
         Ok(())
+    }
+
+    fn short_reads_mislead(&self, stream: &Stream) -> bool {
+        self.world().peer(*stream).socket.is_unix
     }
 
     fn receive(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
@@ -97,10 +100,16 @@ impl Net for SimNet {
         socket.unread()
     }
 
-    fn unacknowledged(&mut self, stream: &Stream) -> usize {
+    fn unacknowledged(&mut self, stream: &Stream) -> Option<usize> {
         let mut world = self.world();
-        let bytes = world.peer(*stream).socket.unacknowledged();
-        world.looked_at.push((*stream, bytes));
+        let peer = world.peer(*stream);
+        let bytes = peer.socket.unacknowledged();
+        // Where nobody tells, the reactor tries whether there is room.
+        let is_tried = bytes.is_none() && !peer.accepted().1.unsent().is_empty();
+        let was_full = !peer.socket.writable;
+        peer.socket.writable |= bytes.is_none();
+        world.gone.tried_again += u64::from(is_tried && was_full);
+        world.looked_at.push((*stream, bytes.unwrap_or_default()));
         bytes
     }
 
@@ -240,7 +249,7 @@ impl World {
         }
     }
 
-    fn accept(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
+    fn accept(&mut self) -> io::Result<Option<(Stream, reactor_pool::Peer)>> {
         assert!(!self.stopping, "accepted after the stop");
         assert!(self.may_accept(), "one connection too many");
         assert!(
@@ -259,7 +268,8 @@ impl World {
             self.listener_ready = false;
             return Ok(None);
         };
-        Ok(Some((peer.client.number(), ([192, 0, 2, 1], 1).into())))
+        let stream = peer.client.number();
+        Ok(Some((stream, reactor_pool::Peer::Unix)))
     }
 
     /// Whether the connection limit, and what is left for refusals, allows one more.

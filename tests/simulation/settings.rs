@@ -175,6 +175,8 @@ counts! {
     linger_timeouts,
     /// Times at which a client was seen to take what it had got.
     progress_seen,
+    /// Times at which a full socket was tried again, because nobody tells what its client takes.
+    tried_again,
     /// Times at which an idle connection was read before it was called idle, and there was
     /// something.
     read_before_idle,

@@ -1,4 +1,5 @@
-//! A model of one TCP connection: two bounded buffers, and readiness that is told by edges.
+//! A model of one connection, over TCP or a unix socket: two bounded buffers, and readiness that
+//! is told by edges.
 //!
 //! Knows no lines and no engine.
 //!
@@ -28,6 +29,8 @@ pub(crate) struct Socket {
     edges: Readiness,
     /// The client's system does not acknowledge the end of what the server sends.
     pub(crate) is_end_ignored: bool,
+    /// Short reads mislead from the beginning, and nobody tells what the client has taken.
+    pub(crate) is_unix: bool,
     /// Urgent data has come: short reads mislead.
     pub(crate) is_urgent: bool,
 
@@ -61,6 +64,7 @@ impl Socket {
             blocked: false,
             edges: Readiness::default(),
             is_end_ignored: false,
+            is_unix: false,
             is_urgent: false,
             readable: false,
             writable: true,
@@ -68,6 +72,11 @@ impl Socket {
             failed: false,
             left_to_stop: None,
         }
+    }
+
+    pub(crate) fn become_unix(&mut self) {
+        self.is_unix = true;
+        self.short_reads_mislead = true;
     }
 
     // The client's side.
@@ -149,9 +158,10 @@ impl Socket {
     }
 
     /// The end of the stream is acknowledged with the last byte, or never.
-    pub(crate) fn unacknowledged(&self) -> usize {
+    pub(crate) fn unacknowledged(&self) -> Option<usize> {
         let outgoing = self.outgoing.len();
-        outgoing + usize::from(self.server_shut && (outgoing > 0 || self.is_end_ignored))
+        let end = usize::from(self.server_shut && (outgoing > 0 || self.is_end_ignored));
+        (!self.is_unix).then_some(outgoing + end)
     }
 
     // The reactor's side.

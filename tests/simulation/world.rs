@@ -192,6 +192,9 @@ impl World {
         let mut socket = Socket::new(incoming, outgoing);
         socket.is_firehose = self.random.percent(3);
         socket.is_urgent = self.random.percent(5);
+        if self.random.percent(25) {
+            socket.become_unix();
+        }
         socket.is_end_ignored = self.random.percent(20);
         self.peers.push(Peer {
             client: Client::new(self.connects, &mut self.random),
