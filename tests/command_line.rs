@@ -12,6 +12,8 @@ mod common;
 mod log;
 #[path = "command_line/start.rs"]
 mod start;
+#[path = "command_line/unix.rs"]
+mod unix;
 #[path = "command_line/wrong_values.rs"]
 mod wrong_values;
 

@@ -4,19 +4,22 @@
 //!
 //! Rule: what is wrong is said in one line that names the flag and what is allowed.
 
-use clap::builder::{BoolishValueParser, EnumValueParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, EnumValueParser, PathBufValueParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
 use reactor_pool::config::{self, Config, Limit, QueueOrder, StopSignals};
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) struct Args {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    /// Host and port; none if unix sockets are asked for and neither of these.
+    pub(crate) tcp: Option<(String, u16)>,
+    /// Paths of unix sockets.
+    pub(crate) unix: Vec<PathBuf>,
     pub(crate) config: Config,
     /// The longest SLEEP, in milliseconds.
     pub(crate) max_sleep: u64,
@@ -153,12 +156,18 @@ impl Args {
             .stats_interval(seconds(config::STATS_INTERVAL))
             .socket_buffer(number(config::SOCKET_BUFFER) as usize)
             .stop_signals(StopSignals::UntilExit);
+        let unix: Vec<_> = matches
+            .get_many("unix")
+            .unwrap_or_default()
+            .cloned()
+            .collect();
+        let is_default = |flag| from(flag) == Some(ValueSource::DefaultValue);
+        let without_tcp = !unix.is_empty() && is_default("host") && is_default(PORT.flag);
+        let host: &String = matches.get_one("host").expect("it has a default");
+        let tcp = (host.clone(), number(PORT) as u16);
         Args {
-            host: matches
-                .get_one::<String>("host")
-                .expect("it has a default")
-                .clone(),
-            port: number(PORT) as u16,
+            tcp: (!without_tcp).then_some(tcp),
+            unix,
             config,
             max_sleep: number(MAX_SLEEP),
             framing: *matches.get_one("framing").expect("it has a default"),
@@ -222,12 +231,6 @@ fn command() -> Command {
         .allow_negative_numbers(true)
         .value_parser(EnumValueParser::<LogFormat>::new())
         .help("How log lines on stderr look");
-    let host = Arg::new("host")
-        .long("host")
-        .env("REACTOR_POOL_HOST")
-        .value_name("HOST")
-        .default_value("127.0.0.1")
-        .help("Address or name to listen on; only this host reaches the default");
     let mut command = Command::new("server")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A TCP line server: one reactor thread, one bounded queue, a fixed pool of workers")
@@ -235,7 +238,7 @@ fn command() -> Command {
             "RUST_LOG takes tracing directives (such as reactor_pool=trace) and overrides -v and -q.\n\
              Exit codes: 0 stopped and drained, 1 could not listen or did not drain, 2 wrong usage.",
         )
-        .arg(host);
+        .args(address_args());
     for limit in LIMITS {
         command = command.arg(limit_arg(limit));
     }
@@ -257,6 +260,27 @@ fn command() -> Command {
                 .action(ArgAction::Count)
                 .help("Log warnings only (-q), errors only (-qq)"),
         )
+}
+
+/// Where it listens, but for the port.
+fn address_args() -> [Arg; 2] {
+    let host = Arg::new("host")
+        .long("host")
+        .env("REACTOR_POOL_HOST")
+        .value_name("HOST")
+        .default_value("127.0.0.1")
+        .help("Address or name to listen on; only this host reaches the default");
+    let unix = Arg::new("unix")
+        .long("unix")
+        .env("REACTOR_POOL_UNIX")
+        .value_name("PATH")
+        .action(ArgAction::Append)
+        .value_parser(PathBufValueParser::new())
+        .help(
+            "Unix socket to listen on, too; may be given several times. Without --host and --port \
+             there is no TCP then",
+        );
+    [host, unix]
 }
 
 fn limit_arg(limit: Limit) -> Arg {
@@ -371,10 +395,8 @@ mod tests {
         let args = parse("").expect("nothing is required");
         let expected = Config::default().stop_signals(StopSignals::UntilExit);
         assert_eq!(args.config, expected);
-        assert_eq!(
-            (args.host.as_str(), args.port, args.max_sleep),
-            ("127.0.0.1", 9000, 10_000)
-        );
+        assert_eq!(args.tcp, Some(("127.0.0.1".to_owned(), 9000)));
+        assert_eq!((args.unix.len(), args.max_sleep), (0, 10_000));
     }
 
     #[test]
@@ -391,6 +413,25 @@ mod tests {
             line.contains("--zzz") && !line.contains("similar"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_unix_socket_takes_the_place_of_tcp_unless_that_is_asked_for_too() {
+        for (line, tcp) in [
+            ("--unix a", None),
+            ("--unix a --port 9000", Some(("127.0.0.1", 9000))),
+            ("--unix a --host ::1", Some(("::1", 9000))),
+        ] {
+            let args = parse(line).expect(line);
+            let tcp = tcp.map(|(host, port): (&str, u16)| (host.to_owned(), port));
+            assert_eq!(
+                (args.tcp, args.unix),
+                (tcp, vec![PathBuf::from("a")]),
+                "{line}"
+            );
+        }
+        let args = parse("--unix a --unix b").expect("several");
+        assert_eq!(args.unix, ["a", "b"].map(PathBuf::from));
     }
 
     #[test]

@@ -62,15 +62,21 @@ fn main() -> ExitCode {
 
 fn serve(args: Args) -> io::Result<Summary> {
     let Args {
-        host,
-        port,
+        tcp,
+        unix,
         config,
         max_sleep,
         framing,
         ..
     } = args;
     let descriptors = process::raise_descriptor_limit(config.max_connections);
-    let builder = listen(Server::builder(config.clone())?, &host, port)?;
+    let mut builder = Server::builder(config.clone())?;
+    if let Some((host, port)) = tcp {
+        builder = listen(builder, &host, port)?;
+    }
+    for path in unix {
+        builder = builder.listen_unix(path)?;
+    }
     let (service, length) = (
         BatchJobs(Operations { max_sleep }),
         LengthDelimited::new(config.max_line),

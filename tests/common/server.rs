@@ -40,7 +40,7 @@ pub(crate) enum Stderr {
 pub(crate) struct Launch {
     flags: Vec<String>,
     env: Vec<(String, String)>,
-    port: u16,
+    port: Option<u16>,
     stderr: Stderr,
     /// What a shell does before it becomes the server.
     shell: Vec<String>,
@@ -51,7 +51,7 @@ impl Launch {
         Self {
             flags: flags.iter().map(ToString::to_string).collect(),
             env: Vec::new(),
-            port: 0,
+            port: Some(0),
             stderr: Stderr::Read,
             shell: Vec::new(),
         }
@@ -63,7 +63,13 @@ impl Launch {
     }
 
     pub(crate) fn port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.port = Some(port);
+        self
+    }
+
+    /// Leaves it to the flags where it listens; they name no address of TCP.
+    pub(crate) fn without_port(mut self) -> Self {
+        self.port = None;
         self
     }
 
@@ -86,9 +92,10 @@ impl Launch {
     /// Starts the server and returns once it listens.
     pub(crate) fn start(self) -> Server {
         let mut command = self.command();
-        command
-            .args(&self.flags)
-            .args(["--port", &self.port.to_string()]);
+        command.args(&self.flags);
+        if let Some(port) = self.port {
+            command.args(["--port", &port.to_string()]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut unread = None;
         command.stderr(match self.stderr {
@@ -121,7 +128,14 @@ impl Launch {
             let stderr = server.child.stderr.take().expect("stderr is a pipe");
             server.log.read_from(stderr);
         }
-        server.address = server.wait_for_address();
+        match self.port {
+            Some(_) => server.address = server.wait_for_address(),
+            None => drop(
+                server
+                    .log
+                    .wait_for("says listening", |line| line.contains("listening")),
+            ),
+        }
         if self.stderr == Stderr::ReaderGone {
             drop(server.child.stderr.take());
         }
