@@ -31,10 +31,12 @@ impl Handler for Checksum {
 }
 
 fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1);
+    let address = address.unwrap_or("127.0.0.1:9000".to_owned());
     let config = Config::default()
         .workers(std::thread::available_parallelism()?.get())
         .stop_signals(StopSignals::WhileRunning);
-    let server = Server::bind("127.0.0.1:9000", config, Checksum { rounds: 1000 })?;
+    let server = Server::bind(address, config, Checksum { rounds: 1000 })?;
     println!("listening on {}", server.local_addr());
     let summary = server.run()?;
     println!("answered {} requests", summary.stats.answered_ok);
