@@ -69,6 +69,7 @@ impl Codec for Resp {
                 payload: 0..length,
                 bytes: length,
                 is_last: false,
+                runs_alone: false,
             },
             Err(Refusal::Incomplete) => Frame::Incomplete,
             Err(why) => Frame::Malformed {
