@@ -114,11 +114,13 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             while unread > 0 {
                 let read = self.serve(id, now);
                 unread = unread.saturating_sub(read);
-                if read == 0 {
+                // What waits for slots keeps its connection from being read, also what was framed
+                // because responses have left.
+                let waiting = self.engine.waiting();
+                self.submit(now);
+                if read == 0 && self.engine.waiting() == waiting {
                     break;
                 }
-                // What waits for slots keeps its connection from being read.
-                self.submit(now);
             }
         }
     }

@@ -427,6 +427,7 @@ impl World {
             !may_accept || left.next().is_none(),
             "promise 9: a connection had arrived, and is not accepted"
         );
+        let has_slots = self.queued_requests() < self.settings.config.queue;
         for peer in &mut self.peers {
             let Some((id, oracle)) = &mut peer.accepted else {
                 continue;
@@ -439,6 +440,10 @@ impl World {
             assert!(
                 left == 0 || action != Action::Read,
                 "promise 9: {left} bytes of {id:?} had arrived, and are not read"
+            );
+            assert!(
+                left == 0 || !has_slots || oracle.waiting() == 0,
+                "promise 9: {left} bytes of {id:?} are not read, though there are slots for what waits"
             );
         }
     }
