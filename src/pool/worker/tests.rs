@@ -1,0 +1,273 @@
+//! Workers by themselves: one response for each task, whatever the handler does.
+//!
+//! Knows no reactor; a channel takes its wakes.
+//!
+//! Rule: every wait has a deadline.
+
+use super::*;
+use crate::codec::Lines;
+use crate::config::QueueOrder;
+use crate::task::{ConnectionId, Run, Sequence, Span};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn crew<S: Service>(
+    service: S,
+    queue: &Arc<WorkQueue<Task>>,
+    completions: &Arc<ResponseQueue<Completion>>,
+) -> Crew<S, Lines> {
+    Crew {
+        service: Arc::new(service),
+        codec: Guarded::new(Arc::new(Lines::new(65_536))),
+        queue: Arc::clone(queue),
+        completions: Arc::clone(completions),
+        connections: Arc::default(),
+    }
+}
+
+/// A task of these requests, the first of which is `first`.
+fn task(flow: usize, first: u64, is_quick: bool, requests: &[&str]) -> Task {
+    Task {
+        connection: ConnectionId::new(1, flow),
+        run: Run {
+            span: Span {
+                first: Sequence(first),
+                requests: requests.len(),
+            },
+            frames: requests
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+                .into(),
+            framed_at: Instant::now(),
+            is_quick,
+        },
+    }
+}
+
+/// A pool, and the loop's end of its queues.
+struct Bench {
+    pool: Pool,
+    queue: Arc<WorkQueue<Task>>,
+    completions: Arc<ResponseQueue<Completion>>,
+    wakes: mpsc::Receiver<()>,
+    /// Requests that were pushed.
+    requests: usize,
+    /// How those fared that were answered.
+    outcomes: Outcomes,
+}
+
+impl Bench {
+    fn new<S: Service>(workers: usize, handler: S) -> Bench {
+        let queue = Arc::new(WorkQueue::new(2000, QueueOrder::Fair));
+        let (wake, wakes) = mpsc::channel();
+        let completions = Arc::new(ResponseQueue::new(move || {
+            wake.send(()).expect("the test listens")
+        }));
+        let crew = crew(handler, &queue, &completions);
+        let pool = Pool::start(&Config::default().workers(workers), &crew).expect("a few threads");
+        Bench {
+            pool,
+            queue,
+            completions,
+            wakes,
+            requests: 0,
+            outcomes: Outcomes::default(),
+        }
+    }
+
+    /// Pushes a task for each of `runs`, all at once.
+    fn push(&mut self, is_quick: bool, runs: &[&[&str]]) {
+        let mut tasks = Vec::new();
+        for (flow, run) in runs.iter().enumerate() {
+            tasks.push(task(flow, self.requests as u64 + 1, is_quick, run));
+            self.requests += run.len();
+        }
+        self.queue.push(Instant::now(), tasks);
+    }
+
+    /// The responses to so many requests, by sequence, as soon as the loop has been told of
+    /// them.
+    fn completions(&mut self, requests: usize) -> Vec<Completion> {
+        let (mut got, mut count) = (Vec::new(), 0);
+        while count < requests {
+            if self.completions.park() {
+                self.wakes
+                    .recv_timeout(PATIENCE)
+                    .expect("every request gets a response");
+            }
+            self.completions.drain(|completion| {
+                self.outcomes.ok += completion.outcomes.ok;
+                self.outcomes.error += completion.outcomes.error;
+                self.outcomes.internal += completion.outcomes.internal;
+                count += completion.span.requests;
+                got.push(completion);
+            });
+        }
+        got.sort_by_key(|completion| completion.span.first);
+        got
+    }
+}
+
+/// What a pool of three answers: how the requests fared, and the lines of each run.
+fn answers(is_quick: bool, runs: &[&[&str]]) -> (Outcomes, Vec<String>) {
+    let mut bench = Bench::new(3, handler);
+    bench.push(is_quick, runs);
+    let got = bench.completions(bench.requests);
+    bench.pool.join();
+    let text = |completion: Completion| String::from_utf8(completion.responses).expect("ASCII");
+    (bench.outcomes, got.into_iter().map(text).collect())
+}
+
+fn handler(request: &[u8], response: &mut Response<'_>) {
+    match request {
+        b"panic" => {
+            response.push(b"OK half a li");
+            panic!("as asked");
+        }
+        b"two lines" => response.push(b"OK\nOK"),
+        b"nothing" => {}
+        other => response.push(other),
+    }
+}
+
+fn outcomes(ok: usize, error: usize, internal: usize) -> Outcomes {
+    Outcomes {
+        ok,
+        error,
+        internal,
+    }
+}
+
+#[test]
+fn every_task_gets_exactly_one_line_whatever_its_handler_does() {
+    let expected = [
+        ("OK 1", "OK 1\n"),
+        ("panic", "ERR internal error\n"),
+        ("two lines", "ERR internal error\n"),
+        ("nothing", "\n"),
+        ("ERR no", "ERR no\n"),
+        ("OK 2", "OK 2\n"),
+    ];
+    let runs = expected.map(|(request, _)| [request]);
+    let runs: Vec<&[&str]> = runs.iter().map(|run| &run[..]).collect();
+    let lines = expected.map(|(_, line)| line.to_owned()).to_vec();
+    let expected = (outcomes(2, 2, 2), lines);
+    assert_eq!(answers(false, &runs), expected);
+    assert_eq!(answers(true, &runs), expected);
+}
+
+#[test]
+fn a_worker_that_dies_outside_a_handler_is_reported() {
+    let queue = Arc::new(WorkQueue::new(9, QueueOrder::Fair));
+    let (reported, reports) = mpsc::channel();
+    // The first wake is a bug in the worker's own code, in the middle of an announcement.
+    let wakes = Mutex::new(0);
+    let responses = Arc::new(ResponseQueue::new(move || {
+        let mut wakes = wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        *wakes += 1;
+        assert!(*wakes > 1, "as arranged");
+        reported.send(()).expect("the test listens");
+    }));
+    let pool = Pool::start(
+        &Config::default().workers(1),
+        &crew(handler, &queue, &responses),
+    );
+    let pool = pool.expect("a thread");
+    assert!(responses.park() && !responses.has_death());
+    queue.push(Instant::now(), [task(0, 1, false, &["OK"])]);
+    reports.recv_timeout(PATIENCE).expect("the loop is woken");
+    assert!(responses.has_death());
+    pool.join();
+}
+
+#[test]
+fn a_run_is_answered_line_by_line() {
+    let got = answers(true, &[&["OK a", "", "OK b", "ERR c"], &["OK d"]]);
+    let lines = ["OK a\n\nOK b\nERR c\n", "OK d\n"].map(str::to_owned);
+    assert_eq!(got, (outcomes(3, 2, 0), lines.to_vec()));
+}
+
+#[test]
+fn a_panic_or_a_second_line_in_a_run_is_an_error_in_its_own_place_only() {
+    let got = answers(
+        true,
+        &[&[
+            "panic",
+            "OK a",
+            "two lines",
+            "panic",
+            "nothing",
+            "OK b",
+            "two lines",
+        ]],
+    );
+    let internal = "ERR internal error\n";
+    let lines = format!("{internal}OK a\n{internal}{internal}\nOK b\n{internal}");
+    assert_eq!(got, (outcomes(2, 1, 4), vec![lines]));
+}
+
+#[test]
+fn workers_go_on_after_hundreds_of_panics() {
+    let requests: Vec<&[&str]> = (0..900)
+        .map(|n| if n % 3 == 0 { &["OK"] } else { &["panic"] })
+        .map(|run: &[&str; 1]| &run[..])
+        .collect();
+    for is_quick in [false, true] {
+        let (fared, got) = answers(is_quick, &requests);
+        assert_eq!((fared, got.len()), (outcomes(300, 0, 600), 900));
+        for (n, line) in got.iter().enumerate() {
+            let expected = if n % 3 == 0 {
+                "OK\n"
+            } else {
+                "ERR internal error\n"
+            };
+            assert_eq!(line, expected, "request {n}");
+        }
+    }
+}
+
+#[test]
+fn what_is_called_quick_and_is_not_is_named() {
+    let handler = |request: &[u8], response: &mut Response<'_>| {
+        if request.starts_with(b"n\tap") {
+            thread::sleep(2 * QUICK_LIMIT);
+        }
+        response.push(b"OK");
+    };
+    let mut bench = Bench::new(1, handler);
+    bench.push(true, &[&["n\tap now", "then"], &["no"]]);
+    bench.push(false, &[&["n\tap"]]);
+    let got = bench.completions(4);
+    bench.pool.join();
+    assert_eq!(got[0].overrun.as_deref(), Some("n\\tap"));
+    assert_eq!(got[2].overrun, None, "it may take any time");
+}
+
+// When the loop is told.
+
+/// One worker, which stops at each request `wait` until it is let go on.
+fn gated() -> (Bench, mpsc::Sender<()>) {
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let bench = Bench::new(1, move |request: &[u8], response: &mut Response<'_>| {
+        if request == b"wait" {
+            let gate = gate.lock().expect("nobody panics");
+            gate.recv_timeout(PATIENCE).expect("the test lets it go on");
+        }
+        response.push(b"OK");
+    });
+    (bench, go_on)
+}
+
+#[test]
+fn each_answer_is_announced_before_the_next_task() {
+    let (mut bench, go_on) = gated();
+    bench.push(true, &[&["a", "b"], &["c"], &["wait"]]);
+    assert_eq!(bench.completions(3).len(), 2);
+    go_on.send(()).expect("the worker waits");
+    assert_eq!(bench.completions(1).len(), 1);
+    bench.pool.join();
+}
