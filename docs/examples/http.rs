@@ -1,7 +1,8 @@
 //! A service over HTTP: `curl --data-binary @file http://127.0.0.1:9000/sha256` answers with a
 //! digest.
 //!
-//! Knows two paths; the work of one burns CPU, that of the other blocks, so both belong on workers.
+//! Knows two paths; the work of one burns CPU, that of the other blocks, so both belong on
+//! workers.
 //!
 //! Rule: whatever the request, the handler writes one whole response.
 //!

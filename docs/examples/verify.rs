@@ -1,7 +1,7 @@
 //! Signature checks as a service: work that burns CPU, over frames in which any byte may stand.
 //!
-//! Knows envelopes: an ed25519 public key (32 bytes), a signature (64 bytes), and the message. Each
-//! has its length in front of it, and so has each answer.
+//! Knows envelopes: an ed25519 public key (32 bytes), a signature (64 bytes), and the message.
+//! Each has its length in front of it, and so has each answer.
 //!
 //! Rule: a signature that is not proven right is wrong.
 //!

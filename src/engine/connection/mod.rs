@@ -4,10 +4,12 @@
 //!
 //! Rule: every bound of promise 5 on a connection is held here, by not framing and not reading.
 
+mod batch;
 mod input;
 pub(super) mod order;
 mod outbox;
 mod phase;
+mod progress;
 
 use super::admission::Ticket;
 use super::read_gate::Pause;
@@ -18,11 +20,13 @@ use super::{IsQuick, Kernel};
 use crate::codec::{Broken, Checked, Codec, Guarded, Refusal};
 use crate::config::Config;
 use crate::task::{ConnectionId, Sequence, Span};
+use batch::Batch;
 use input::{Cut, Input};
-use order::{Order, RUN_BYTES};
+use order::Order;
 use outbox::Outbox;
 use phase::Closing;
 pub(super) use phase::{Event, Phase};
+use progress::Progress;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -80,104 +84,6 @@ pub(super) struct Connection {
     /// What it added to the engine's counts of buffered bytes and of waiting requests.
     pub(super) counted_bytes: usize,
     pub(super) counted_waiting: usize,
-}
-
-/// How a client gets on with what it is sent.
-#[derive(Debug)]
-struct Progress {
-    /// When response bytes were last written or seen to be taken, the last request was answered,
-    /// the sending side was shut, or the connection opened.
-    last: Instant,
-    /// Written bytes that the client is known to have taken.
-    taken: u64,
-    /// It is idle, unless what has come brings a request.
-    last_chance: Option<LastChance>,
-}
-
-/// What is read of a connection that is idle otherwise: it has come, so it counts.
-#[derive(Debug)]
-struct LastChance {
-    /// Bytes that lie in the socket and are to be read.
-    left: usize,
-    /// Bytes that may count when they come while those are read: the rest of a long request. No
-    /// more, for the rest of one that is too long may never end.
-    more: usize,
-}
-
-impl LastChance {
-    /// Counts what has come meanwhile, when nothing is left. Says whether there is something to
-    /// read.
-    fn look_again(&mut self, unread: impl FnOnce() -> usize) -> bool {
-        if self.left == 0 && self.more > 0 {
-            self.left = self.more.min(unread());
-            self.more -= self.left;
-        }
-        self.left > 0
-    }
-}
-
-/// Quick requests that stand side by side in the bytes that are being cut, and will travel as one
-/// run, or join one: one copy for all of them buys a tenth of the throughput of deep pipelines.
-#[derive(Debug, Default)]
-struct Batch {
-    /// Where they begin, and how long they are.
-    start: usize,
-    bytes: usize,
-    requests: usize,
-    payload_bytes: usize,
-    /// They join the last run.
-    joins: bool,
-    /// What there is room for.
-    max_requests: usize,
-    max_bytes: usize,
-}
-
-impl Batch {
-    /// A batch with one request, which stands at `start`.
-    fn begin(
-        start: usize,
-        frame: &[u8],
-        payload: &[u8],
-        order: &Order,
-        max_run: usize,
-        now: Instant,
-    ) -> Batch {
-        let (requests, bytes) = order.room_to_join(max_run, now);
-        let joins = requests > 0 && frame.len() <= bytes;
-        Batch {
-            start,
-            bytes: frame.len(),
-            requests: 1,
-            payload_bytes: payload.len(),
-            joins,
-            max_requests: if joins { requests } else { max_run },
-            max_bytes: if joins { bytes } else { RUN_BYTES },
-        }
-    }
-
-    /// Takes the next request, if there is room; an empty batch takes none.
-    fn takes(&mut self, frame: &[u8], payload: &[u8]) -> bool {
-        let has_room = self.requests > 0
-            && self.requests < self.max_requests
-            && self.bytes + frame.len() <= self.max_bytes;
-        if has_room {
-            self.bytes += frame.len();
-            self.requests += 1;
-            self.payload_bytes += payload.len();
-        }
-        has_room
-    }
-
-    /// Gives its requests their place; it is empty then.
-    fn open(&mut self, bytes: &[u8], order: &mut Order, now: Instant) {
-        let batch = std::mem::take(self);
-        let frames = &bytes[batch.start..batch.start + batch.bytes];
-        match batch.requests {
-            0 => {}
-            requests if batch.joins => order.join(frames, requests, batch.payload_bytes),
-            requests => order.open(frames, requests, batch.payload_bytes, true, now),
-        }
-    }
 }
 
 /// Bytes while they are cut.
@@ -240,11 +146,7 @@ impl Connection {
             input: Input::default(),
             order: Order::new(max_parallel),
             outbox: Outbox::default(),
-            progress: Progress {
-                last: now,
-                taken: 0,
-                last_chance: None,
-            },
+            progress: Progress::new(now),
             opened_at: now,
             bytes_in: 0,
             is_refused: false,
@@ -326,9 +228,7 @@ impl Connection {
             "a connection whose input is blocked is not read"
         );
         self.bytes_in += chunk.len() as u64;
-        if let Some(chance) = &mut self.progress.last_chance {
-            chance.left = chance.left.saturating_sub(chunk.len());
-        }
+        self.progress.read(chunk.len());
         let mut framed = Framed::default();
         self.frame(chunk, rules, now, &mut framed);
         self.advance(rules, now, &mut framed);
@@ -634,22 +534,10 @@ impl Connection {
             && !self.input.is_finished()
             && !self.is_output_full()
             && (self.outbox.is_empty() || !is_budget_spent);
-        if may_bring_a_request {
-            let mut unread = || kernel.unread(self.id);
-            let is_read_first = match &mut self.progress.last_chance {
-                Some(chance) => chance.look_again(unread),
-                none => {
-                    *none = Some(LastChance {
-                        left: unread(),
-                        more: rules.codec.max_incomplete_bytes(),
-                    });
-                    // Also with nothing unread, for the end of the stream may have come.
-                    true
-                }
-            };
-            if is_read_first {
-                return Expired::ReadFirst;
-            }
+        let most = rules.codec.max_incomplete_bytes();
+        let unread = || kernel.unread(self.id);
+        if may_bring_a_request && self.progress.is_read_first(most, unread) {
+            return Expired::ReadFirst;
         }
         if self.phase == Phase::Serving && self.outbox.is_empty() {
             self.farewell(Refusal::IdleTimeout, rules, now);
@@ -721,10 +609,7 @@ impl Connection {
     fn note_unacknowledged(&mut self, bytes: usize, now: Instant) {
         let bytes = self.without_end(bytes) as u64;
         let taken = self.outbox.sent_in_all().saturating_sub(bytes);
-        if taken > self.progress.taken {
-            self.progress.last = now;
-            self.progress.taken = taken;
-        }
+        self.progress.note_taken(taken, now);
     }
 
     /// A shut sending side counts as one byte until it is acknowledged.

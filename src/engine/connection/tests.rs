@@ -4,6 +4,7 @@
 //!
 //! Rule: the runs are those of a definition line by line, however the bytes are split.
 
+use super::order::RUN_BYTES;
 use super::*;
 use crate::codec::Lines;
 use crate::engine::admission::Admission;
