@@ -53,7 +53,7 @@ use tracing::{Level, enabled};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Server {
-    /// [`Run::to_end`], which knows the codec.
+    /// [`Run::until_stopped`], which knows the codec.
     run: Box<dyn FnOnce() -> io::Result<Summary> + Send>,
     /// At least one.
     addresses: Vec<Address>,
@@ -169,7 +169,7 @@ struct Run<C> {
 }
 
 impl<C: Codec> Run<C> {
-    fn to_end(mut self) -> io::Result<Summary> {
+    fn until_stopped(mut self) -> io::Result<Summary> {
         let ended = self.reactor.run();
         let stats = self.reactor.engine().stats().clone();
         if matches!(ended, Ok(StopReason::Drained)) && !self.reactor.engine().has_submitted() {

@@ -210,7 +210,7 @@ impl<C: Codec> Builder<C> {
             queue,
         };
         Ok(Server {
-            run: Box::new(|| run.to_end()),
+            run: Box::new(|| run.until_stopped()),
             addresses,
             stopper,
         })
