@@ -128,7 +128,9 @@ pub struct Completion {
     pub outcomes: Outcomes,
     /// The connection closes after these responses.
     pub is_last: bool,
-    /// When a worker took the task.
+    /// The number of the worker.
+    pub worker: usize,
+    /// When it took the task.
     pub started_at: Instant,
     /// When it was done with it.
     pub finished_at: Instant,

@@ -217,6 +217,7 @@ impl<C: Codec> Engine<C> {
             started_at,
             finished_at,
             overrun,
+            worker: _,
         } = completion;
         let requests = span.requests;
         let stats = &mut self.stats;

@@ -5,12 +5,14 @@
 //! Rule: tasks pass through one lock, responses through none, and no lock is held while a handler
 //! runs.
 
+mod board;
 mod parking;
 mod response_queue;
 mod round_robin;
 mod work_queue;
 mod worker;
 
+pub use board::{Board, Line, Running};
 pub use parking::Parking;
 pub use response_queue::ResponseQueue;
 pub use work_queue::{PATIENCE, Popped, Pushed, Slotted, Taker, WorkQueue};

@@ -4,7 +4,7 @@
 //!
 //! Rule: one response for each task, whatever the handler does, and the worker goes on.
 
-use super::{Popped, ResponseQueue, Taker, WorkQueue};
+use super::{Board, Popped, ResponseQueue, Running, Taker, WorkQueue};
 use crate::codec::{Broken, Codec, Guarded, NotOneResponse, Outcome, Refusal};
 use crate::config::Config;
 use crate::connections::Connections;
@@ -129,6 +129,8 @@ pub struct Crew<S, C> {
     /// Where completions go.
     pub(crate) completions: Arc<ResponseQueue<Completion>>,
     pub(crate) connections: Arc<Connections>,
+    /// Has a line for each worker.
+    pub(crate) board: Arc<Board>,
 }
 
 impl<S, C> Clone for Crew<S, C> {
@@ -139,6 +141,7 @@ impl<S, C> Clone for Crew<S, C> {
             queue: Arc::clone(&self.queue),
             completions: Arc::clone(&self.completions),
             connections: Arc::clone(&self.connections),
+            board: Arc::clone(&self.board),
         }
     }
 }
@@ -187,6 +190,12 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
     fn complete(&mut self, task: Task) -> Completion {
         let started_at = Instant::now();
         let Task { connection, run } = task;
+        let running = Running {
+            connection,
+            span: run.span,
+            started_at,
+        };
+        self.crew.board.start(self.number, running);
         let codec = &self.crew.codec;
         let mut responses = Responses {
             bytes: Vec::with_capacity(run.frames.len()),
@@ -208,6 +217,7 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
             }
         }
         let finished_at = Instant::now();
+        self.crew.board.finish(self.number, finished_at);
         if is_traced {
             for sequence in run.span.sequences() {
                 trace!(conn = %connection, seq = %sequence, worker = self.number,
@@ -222,6 +232,7 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
             responses: responses.bytes,
             outcomes: responses.outcomes,
             is_last: responses.is_last,
+            worker: self.number,
             started_at,
             finished_at,
             overrun: is_overrun.then(|| operation_name(codec, &run.frames)),

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::log::warn;
 use crate::net::{Bound, Listener, MioNet, cannot};
 use crate::panics::catch;
-use crate::pool::{Crew, Pool, ResponseQueue, WorkQueue};
+use crate::pool::{Board, Crew, Pool, ResponseQueue, WorkQueue};
 use crate::reactor::{Protocol, Reactor, Stopper};
 use crate::service::Service;
 use crate::task::{Completion, Task};
@@ -184,6 +184,7 @@ impl<C: Codec> Builder<C> {
             queue: Arc::clone(&queue),
             completions: Arc::clone(&completions),
             connections: Arc::default(),
+            board: Arc::new(Board::new(config.workers)),
         };
         let pool = Pool::start(&config, &crew)?;
         let sessions = ServiceSessions {

@@ -73,6 +73,7 @@ fn answer(task: Task, now: Instant) -> Completion {
         started_at: now,
         finished_at: now,
         is_last: false,
+        worker: 0,
         overrun: None,
     }
 }

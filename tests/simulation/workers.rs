@@ -172,6 +172,7 @@ impl World {
             started_at,
             finished_at: self.now,
             is_last: false,
+            worker: 0,
             overrun: None,
         };
         (completion, panicked)

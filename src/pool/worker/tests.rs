@@ -17,6 +17,7 @@ fn crew<S: Service>(
     service: S,
     queue: &Arc<WorkQueue<Task>>,
     completions: &Arc<ResponseQueue<Completion>>,
+    workers: usize,
 ) -> Crew<S, Lines> {
     Crew {
         service: Arc::new(service),
@@ -24,6 +25,7 @@ fn crew<S: Service>(
         queue: Arc::clone(queue),
         completions: Arc::clone(completions),
         connections: Arc::default(),
+        board: Arc::new(Board::new(workers)),
     }
 }
 
@@ -53,6 +55,7 @@ struct Bench {
     queue: Arc<WorkQueue<Task>>,
     completions: Arc<ResponseQueue<Completion>>,
     wakes: mpsc::Receiver<()>,
+    board: Arc<Board>,
     /// Requests that were pushed.
     requests: usize,
     /// How those fared that were answered.
@@ -66,13 +69,14 @@ impl Bench {
         let completions = Arc::new(ResponseQueue::new(move || {
             wake.send(()).expect("the test listens")
         }));
-        let crew = crew(handler, &queue, &completions);
+        let crew = crew(handler, &queue, &completions, workers);
         let pool = Pool::start(&Config::default().workers(workers), &crew).expect("a few threads");
         Bench {
             pool,
             queue,
             completions,
             wakes,
+            board: crew.board,
             requests: 0,
             outcomes: Outcomes::default(),
         }
@@ -173,7 +177,7 @@ fn a_worker_that_dies_outside_a_handler_is_reported() {
     }));
     let pool = Pool::start(
         &Config::default().workers(1),
-        &crew(handler, &queue, &responses),
+        &crew(handler, &queue, &responses, 1),
     );
     let pool = pool.expect("a thread");
     assert!(responses.park() && !responses.has_death());
@@ -270,4 +274,36 @@ fn each_answer_is_announced_before_the_next_task() {
     go_on.send(()).expect("the worker waits");
     assert_eq!(bench.completions(1).len(), 1);
     bench.pool.join();
+}
+
+#[test]
+fn the_board_tells_what_each_worker_does_and_has_done() {
+    let (go_on, gate) = mpsc::channel::<()>();
+    let (runs, running) = mpsc::channel::<()>();
+    let gate = Mutex::new((runs, gate));
+    let handler = move |_: &[u8], response: &mut Response<'_>| {
+        let (runs, gate) = &*gate.lock().expect("nobody panics here");
+        runs.send(()).expect("the test listens");
+        gate.recv_timeout(PATIENCE).expect("the test lets it go on");
+        response.push(b"OK");
+    };
+    let mut bench = Bench::new(1, handler);
+    let board = Arc::clone(&bench.board);
+    assert!(board.lines()[0].running.is_none());
+    bench.push(true, &[&["a", "b"]]);
+    running.recv_timeout(PATIENCE).expect("it runs");
+    let line = board.lines()[0];
+    let seen = line.running.expect("it runs");
+    assert_eq!(
+        (seen.connection, seen.span.requests),
+        (ConnectionId::new(1, 0), 2)
+    );
+    assert_eq!((line.tasks, line.busy), (0, Duration::ZERO));
+    go_on.send(()).expect("it waits");
+    go_on.send(()).expect("it waits");
+    bench.completions(2);
+    let line = board.lines()[0];
+    assert!(line.running.is_none());
+    assert_eq!((line.tasks, line.requests), (1, 2));
+    assert!(line.busy > Duration::ZERO && line.busy <= seen.started_at.elapsed());
 }

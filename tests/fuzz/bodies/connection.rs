@@ -321,6 +321,7 @@ impl Life {
             started_at: self.now,
             finished_at: self.now,
             is_last: false,
+            worker: 0,
             overrun: None,
         };
         self.engine.completed(completion, self.now);

@@ -101,6 +101,7 @@ fn answer_all(
                 started_at: now,
                 finished_at: now,
                 is_last: false,
+                worker: 0,
                 overrun: None,
             };
             engine.completed(completion, now);
