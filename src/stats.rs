@@ -88,6 +88,33 @@ impl Times {
         Duration::from_nanos(self.0.value_at_quantile(quantile))
     }
 
+    /// How many did not exceed each of `bounds`, which ascend: the buckets of a histogram that
+    /// only grows. A bound is met to two significant digits.
+    pub fn cumulative(&self, bounds: &[Duration]) -> Vec<u64> {
+        let mut recorded = self.0.iter_recorded().peekable();
+        let mut count = 0;
+        let up_to = |bound: &Duration| {
+            let bound = bound.as_nanos() as u64;
+            while let Some(value) = recorded.next_if(|value| value.value_iterated_to() <= bound) {
+                count += value.count_since_last_iteration();
+            }
+            count
+        };
+        bounds.iter().map(up_to).collect()
+    }
+
+    /// All of them together, to two significant digits.
+    pub fn sum(&self) -> Duration {
+        let recorded = self.0.iter_recorded();
+        let nanos = recorded.map(|value| {
+            let middle = self.0.median_equivalent(value.value_iterated_to());
+            u128::from(middle) * u128::from(value.count_at_value())
+        });
+        let nanos: u128 = nanos.sum();
+        let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+        Duration::new(seconds as u64, rest as u32)
+    }
+
     /// The longest, to two significant digits.
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.0.max())
@@ -385,6 +412,20 @@ fn round_to_two_digits(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_counted_up_to_each_bound_and_summed() {
+        let (mut times, start) = (Times::default(), Instant::now());
+        let ms = Duration::from_millis;
+        assert_eq!(times.cumulative(&[ms(1), ms(2)]), [0, 0]);
+        for (time, count) in [(ms(1), 3), (ms(10), 2), (ms(3_600_000), 1)] {
+            times.record(start, start + time, count);
+        }
+        let bounds = [ms(0), ms(2), ms(9), ms(11), ms(60_000), ms(4_000_000)];
+        assert_eq!(times.cumulative(&bounds), [0, 3, 3, 5, 5, 6]);
+        let exact = 3.0 * 0.001 + 2.0 * 0.01 + 3600.0;
+        assert!((times.sum().as_secs_f64() / exact - 1.0).abs() < 0.01);
+    }
 
     #[test]
     fn times_are_shown_with_two_digits() {

@@ -13,6 +13,7 @@ mod read_gate;
 mod ready_list;
 mod timers;
 mod trace;
+mod view;
 
 use crate::codec::{Codec, Guarded, Refusal};
 use crate::config::{Config, REFUSAL_RESERVE};
@@ -22,13 +23,14 @@ use crate::task::{Completion, ConnectionId, Task};
 use admission::{Admission, Ticket};
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, Expired, Framed, Phase, Rules};
-use read_gate::{ReadGate, Reason};
+use read_gate::ReadGate;
 use ready_list::ReadyList;
 use slab::Slab;
 use std::sync::Arc;
 use std::time::Instant;
 use timers::Timers;
 use trace::trace_each;
+pub use view::{ConnectionState, ConnectionView, PauseReason};
 
 /// Tells of a request whether the handler calls it quick.
 pub type IsQuick = Box<dyn Fn(&[u8]) -> bool + Send>;
@@ -369,7 +371,7 @@ impl<C: Codec> Engine<C> {
         }
         match self.read_gate.pass(connection) {
             Ok(()) => return Action::Read,
-            Err(Reason::Budget) => self.stats.budget_pauses += 1,
+            Err(PauseReason::Budget) => self.stats.budget_pauses += 1,
             Err(_) => self.stats.read_pauses += 1,
         }
         Action::Wait
@@ -570,6 +572,12 @@ impl<C: Codec> Engine<C> {
     pub fn ids(&self) -> Vec<ConnectionId> {
         let ids = self.connections.iter().map(|(_, connection)| connection.id);
         ids.collect()
+    }
+
+    /// What each connection is about. Linear in the connections.
+    pub fn views(&self, now: Instant) -> impl Iterator<Item = ConnectionView> {
+        let connections = self.connections.iter();
+        connections.map(move |(_, connection)| connection.view(now))
     }
 
     /// What would be lost if the server ended now. Linear in the connections.

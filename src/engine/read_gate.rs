@@ -14,23 +14,20 @@
 //! | `Budget` | too much is buffered for all, and some of it is pending here | either ends |
 
 use super::connection::Connection;
+use super::view::PauseReason;
 use crate::config::Config;
 use crate::task::ConnectionId;
 use std::collections::BTreeSet;
 
-/// Why a connection must not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    QueueFull,
-    InFlight,
-    Blocked,
-    Unsent,
-    Budget,
-}
-
 /// The reason for which a connection that had bytes to read was not read.
 #[derive(Debug, Default)]
-pub(super) struct Pause(Option<Reason>);
+pub(super) struct Pause(Option<PauseReason>);
+
+impl Pause {
+    pub(super) fn reason(&self) -> Option<PauseReason> {
+        self.0
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct ReadGate {
@@ -62,32 +59,32 @@ impl ReadGate {
     }
 
     /// A connection that has bytes to read may be read, or is paused for the returned reason.
-    pub(super) fn pass(&mut self, connection: &mut Connection) -> Result<(), Reason> {
+    pub(super) fn pass(&mut self, connection: &mut Connection) -> Result<(), PauseReason> {
         let reason = self.reason(connection);
         self.forget(connection);
         let Some(reason) = reason else {
             return Ok(());
         };
-        if reason == Reason::Budget {
+        if reason == PauseReason::Budget {
             self.over_budget.insert(connection.id);
         }
         connection.pause = Pause(Some(reason));
         Err(reason)
     }
 
-    fn reason(&self, connection: &Connection) -> Option<Reason> {
+    fn reason(&self, connection: &Connection) -> Option<PauseReason> {
         if connection.order.waiting() > 0 {
-            Some(Reason::QueueFull)
+            Some(PauseReason::QueueFull)
         } else if connection.is_input_blocked() {
-            Some(Reason::Blocked)
+            Some(PauseReason::Blocked)
         } else if connection.order.len() >= self.max_inflight {
-            Some(Reason::InFlight)
+            Some(PauseReason::InFlight)
         } else if connection.is_output_full() {
-            Some(Reason::Unsent)
+            Some(PauseReason::Unsent)
         } else if self.is_budget_spent() && !connection.has_nothing_pending() {
             // A connection on which nothing is pending is always read: its next request can come,
             // be answered and leave again, so the budget cannot lock the server up.
-            Some(Reason::Budget)
+            Some(PauseReason::Budget)
         } else {
             None
         }
@@ -101,7 +98,7 @@ impl ReadGate {
 
     /// Forgets the pause of a connection.
     pub(super) fn forget(&mut self, connection: &mut Connection) {
-        if connection.pause.0.take() == Some(Reason::Budget) {
+        if connection.pause.0.take() == Some(PauseReason::Budget) {
             self.over_budget.remove(&connection.id);
         }
     }
@@ -127,7 +124,8 @@ impl ReadGate {
             .clone()
             .map(|connection| connection.counted_bytes);
         assert_eq!(self.buffered, buffered.sum::<usize>());
-        let paused = connections.filter(|connection| connection.pause.0 == Some(Reason::Budget));
+        let paused =
+            connections.filter(|connection| connection.pause.0 == Some(PauseReason::Budget));
         assert_eq!(
             self.over_budget,
             paused.map(|connection| connection.id).collect()

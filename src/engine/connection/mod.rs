@@ -16,6 +16,7 @@ use super::read_gate::Pause;
 use super::ready_list::Listed;
 use super::timers::Armed;
 use super::trace::trace_each;
+use super::view::{ConnectionState, ConnectionView};
 use super::{IsQuick, Kernel};
 use crate::codec::{Broken, Checked, Codec, Guarded, Refusal};
 use crate::config::Config;
@@ -199,6 +200,27 @@ impl Connection {
     /// Whether there may be something to read before it is called idle.
     pub(super) fn is_read_before_idle(&self) -> bool {
         self.progress.last_chance.is_some()
+    }
+
+    pub(super) fn view(&self, now: Instant) -> ConnectionView {
+        ConnectionView {
+            id: self.id,
+            age: self.age(now),
+            state: match self.phase {
+                Phase::Serving => ConnectionState::Serving,
+                Phase::Closing(_) => ConnectionState::Closing,
+                Phase::Lingering { .. } => ConnectionState::Lingering,
+                Phase::Over { .. } => ConnectionState::Over,
+            },
+            pause: self.pause.reason(),
+            requests: self.order.opened(),
+            in_flight: self.order.len(),
+            waiting: self.order.without_slot(),
+            buffered_bytes: self.buffered_bytes(),
+            unsent_bytes: self.outbox.unsent().len(),
+            bytes_in: self.bytes_in,
+            bytes_out: self.outbox.sent_in_all(),
+        }
     }
 
     /// For the log.
