@@ -169,6 +169,16 @@ pub const STATS_INTERVAL: Limit = Limit {
     reason: "Time between two reports of all counters in the log; 0 for SIGUSR1 and the end only",
 };
 
+/// Time after which a running request is warned of.
+pub const SLOW_REQUEST: Limit = Limit {
+    flag: "slow-request",
+    default: 0,
+    min: 0,
+    max: 86_400_000,
+    unit: "ms",
+    reason: "Warns of a request that runs for longer, meanwhile and at its end; 0 for never",
+};
+
 /// What the kernel may hold of one connection, in each direction.
 pub const SOCKET_BUFFER: Limit = Limit {
     flag: "socket-buffer",
@@ -297,6 +307,8 @@ with_setters! {
         pub drain_timeout: Duration,
         /// Time between two reports of the counters, zero for none; see [`STATS_INTERVAL`].
         pub stats_interval: Duration,
+        /// Time after which a running request is warned of, zero for never; see [`SLOW_REQUEST`].
+        pub slow_request: Duration,
         /// Bytes that the kernel may hold of one connection in each direction; see
         /// [`SOCKET_BUFFER`].
         pub socket_buffer: usize,
@@ -325,6 +337,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
+            slow_request: Duration::from_millis(SLOW_REQUEST.default),
             socket_buffer: SOCKET_BUFFER.default as usize,
             #[cfg(feature = "signals")]
             stop_signals: StopSignals::None,
@@ -363,6 +376,7 @@ impl Config {
                 STATS_INTERVAL,
                 seconds(self.stats_interval),
             ),
+            ("slow_request", SLOW_REQUEST, millis(self.slow_request)),
             ("socket_buffer", SOCKET_BUFFER, count(self.socket_buffer)),
         ];
         for (field, limit, value) in numbers {

@@ -98,6 +98,10 @@ impl<S: Service> Sessions for ServiceSessions<S> {
     fn ended(&self) {
         self.connections.end();
     }
+
+    fn peer(&self, id: ConnectionId) -> Option<Peer> {
+        self.connections.peer(id)
+    }
 }
 
 /// What a server did in its life.

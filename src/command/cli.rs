@@ -76,7 +76,7 @@ const MAX_SLEEP: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 16] = [
+const LIMITS: [Limit; 17] = [
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
@@ -92,6 +92,7 @@ const LIMITS: [Limit; 16] = [
     config::IDLE_TIMEOUT,
     config::DRAIN_TIMEOUT,
     config::STATS_INTERVAL,
+    config::SLOW_REQUEST,
     config::SOCKET_BUFFER,
 ];
 
@@ -154,6 +155,7 @@ impl Args {
             .idle_timeout(seconds(config::IDLE_TIMEOUT))
             .drain_timeout(seconds(config::DRAIN_TIMEOUT))
             .stats_interval(seconds(config::STATS_INTERVAL))
+            .slow_request(millis(config::SLOW_REQUEST))
             .socket_buffer(number(config::SOCKET_BUFFER) as usize)
             .stop_signals(StopSignals::UntilExit);
         let unix: Vec<_> = matches

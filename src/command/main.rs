@@ -143,6 +143,7 @@ fn say_where_it_listens(
         idle_timeout_s = config.idle_timeout.as_secs(),
         drain_timeout_s = config.drain_timeout.as_secs(),
         stats_interval_s = config.stats_interval.as_secs(),
+        slow_request_ms = config.slow_request.as_millis() as u64,
         socket_buffer = config.socket_buffer,
         worker_stack = config.worker_stack,
         descriptors,

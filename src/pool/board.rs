@@ -47,7 +47,7 @@ impl Board {
         self.0.iter().map(|line| *lock(line)).collect()
     }
 
-    pub(super) fn start(&self, worker: usize, running: Running) {
+    pub(crate) fn start(&self, worker: usize, running: Running) {
         lock(&self.0[worker]).running = Some(running);
     }
 

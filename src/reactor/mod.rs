@@ -9,6 +9,7 @@ mod backlog;
 mod overload;
 mod serve;
 mod shutdown;
+mod slow;
 mod sockets;
 mod warn_limit;
 
@@ -18,13 +19,14 @@ use crate::config::Config;
 use crate::engine::{Accepted, Engine, IsQuick, Kernel};
 use crate::log::{debug, warn};
 use crate::net::{Event, Net, Signal, Wait};
-use crate::pool::{ResponseQueue, WorkQueue};
+use crate::pool::{Board, ResponseQueue, WorkQueue};
 use crate::stats::Reports;
 use crate::task::{Completion, ConnectionId, Task};
 use backlog::Backlog;
 use overload::Overload;
 use shutdown::Stage;
 pub use shutdown::{StopReason, Stopper};
+use slow::SlowRequests;
 use sockets::Sockets;
 use std::fmt;
 use std::io;
@@ -50,6 +52,12 @@ pub trait Sessions: Send {
 
     /// The server has ended, with whatever connections there are.
     fn ended(&self);
+
+    /// The other side of a connection, while it is open.
+    fn peer(&self, id: ConnectionId) -> Option<Peer> {
+        let _ = id;
+        None
+    }
 }
 
 /// What a server serves.
@@ -82,6 +90,7 @@ pub struct Reactor<N: Net, C> {
     /// Of tasks that are called quick and are not.
     overrun_warnings: WarnLimit,
     overload: Overload,
+    slow: SlowRequests,
     sockets: Sockets<N::Stream>,
     buffer: Box<[u8]>,
     engine: Engine<C>,
@@ -115,6 +124,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         protocol: Protocol<C>,
         queue: Arc<WorkQueue<Task>>,
         completions: Arc<ResponseQueue<Completion>>,
+        board: Arc<Board>,
     ) -> Reactor<N, C> {
         let now = net.now();
         let Protocol {
@@ -131,6 +141,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             unserved_warnings: WarnLimit::default(),
             overrun_warnings: WarnLimit::default(),
             overload: Overload::default(),
+            slow: SlowRequests::new(config.slow_request, board),
             sockets: Sockets::new(),
             buffer: vec![0; READ_CHUNK_BYTES].into(),
             engine: Engine::new(config.clone(), codec, is_quick),
@@ -205,6 +216,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             backlogs.filter_map(|backlog| backlog.next_try(now)).min(),
             self.stage.drain_by(),
             self.overload.next_due(),
+            self.slow.next_due(),
             self.reports.next_due(),
         ];
         due.into_iter().flatten().min()
@@ -228,6 +240,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         self.serve_ready(now);
         self.submit(now);
         self.check_queue();
+        self.check_slow(now);
         self.expire(now);
         self.report_if_due(now);
         self.check_drained(now);
@@ -240,6 +253,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             return Err(io::Error::other(error));
         }
         let (engine, warnings) = (&mut self.engine, &mut self.overrun_warnings);
+        let (slow, sessions) = (&mut self.slow, &self.sessions);
         self.completions.drain(|completion| {
             if let Some(operation) = &completion.overrun
                 && warnings.allows(now)
@@ -248,6 +262,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
                 warn!(%operation, requests = completion.span.requests, took_ms = took.as_millis() as u64,
                     "slow, although the handler calls it quick: it blocks, or the workers lack processor time");
             }
+            slow.note_end(&completion, |id| sessions.peer(id), now);
             engine.completed(completion, now);
         });
         Ok(())
@@ -342,6 +357,11 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         let pushed = self.queue.push(self.net.now(), self.tasks.drain(..));
         self.room = pushed.room;
         self.check_queue_at = pushed.check_at;
+    }
+
+    fn check_slow(&mut self, now: Instant) {
+        let (sessions, has_submitted) = (&self.sessions, self.engine.has_submitted());
+        self.slow.check(has_submitted, |id| sessions.peer(id), now);
     }
 
     /// Sees to it that no task waits for long beside a parked worker.

@@ -27,7 +27,8 @@ fn reactor(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr) {
         is_quick: Box::new(|_| false),
         sessions: Box::new(Nobody),
     };
-    let mut reactor = Reactor::new(&config, net, protocol, queue, completions);
+    let board = Arc::new(Board::new(config.workers));
+    let mut reactor = Reactor::new(&config, net, protocol, queue, completions, board);
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = Bound::tcp(&[free], config.socket_buffer).expect("a free port");
     let address = bound[0].address().tcp().expect("of TCP");

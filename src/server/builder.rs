@@ -197,7 +197,14 @@ impl<C: Codec> Builder<C> {
             is_quick: Box::new(is_quick),
             sessions: Box::new(sessions),
         };
-        let mut reactor = Reactor::new(&config, net, protocol, Arc::clone(&queue), completions);
+        let mut reactor = Reactor::new(
+            &config,
+            net,
+            protocol,
+            Arc::clone(&queue),
+            completions,
+            crew.board,
+        );
         reactor.net_mut().listen(bound, config.socket_buffer)?;
         reactor.start_accepting(addresses.len());
         let tcp = addresses.iter().filter_map(Address::tcp);

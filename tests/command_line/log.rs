@@ -265,3 +265,40 @@ fn a_report_is_of_the_time_since_the_last_one_with_the_totals_beside() {
         assert!(zero.is_none() || line.contains("stats: report"), "{line}");
     }
 }
+
+#[test]
+fn a_slow_request_is_warned_of_while_it_runs_and_at_its_end() {
+    let server = Server::start(&["--workers", "2", "--slow-request", "200"]);
+    let mut client = server.connect();
+    client.send("ECHO quick\nSLEEP 1000\n");
+    client.expect("OK quick");
+    let fields = [
+        "WARN",
+        "conn=",
+        "peer=127.0.0.1:",
+        "seq=2",
+        "requests=1",
+        "worker=",
+        "age_ms=",
+    ];
+    let is_of_it =
+        |line: &str, what| line.contains(what) && fields.iter().all(|field| line.contains(field));
+    let what = "warns of a request that runs";
+    server
+        .log()
+        .wait_for(what, |line| is_of_it(line, "a slow request runs"));
+    assert_eq!(client.try_line(ms(1)), None, "it runs");
+    client.expect("OK 1000");
+    let what = "says how long it took";
+    server
+        .log()
+        .wait_for(what, |line| is_of_it(line, "a slow request has ended"));
+    server.assert_serves();
+    let slow = server.log().lines();
+    assert_eq!(
+        slow.iter()
+            .filter(|line| line.contains("a slow request"))
+            .count(),
+        2
+    );
+}

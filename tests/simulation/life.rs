@@ -11,6 +11,7 @@ use crate::answers;
 use reactor_pool::Peer;
 use reactor_pool::codec::Lines;
 use reactor_pool::net::Wait;
+use reactor_pool::pool::Board;
 use reactor_pool::reactor::{Protocol, Reactor, Sessions, StopReason};
 use reactor_pool::task::ConnectionId;
 use std::cell::{RefCell, RefMut};
@@ -60,7 +61,8 @@ impl Life {
             is_quick,
             sessions,
         };
-        let mut reactor = Reactor::new(&config, net, protocol, queue, completions);
+        let board = Arc::new(Board::new(config.workers));
+        let mut reactor = Reactor::new(&config, net, protocol, queue, completions, board);
         reactor.start_accepting(1);
         let wait = reactor.park();
         Life {
