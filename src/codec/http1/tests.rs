@@ -1,0 +1,262 @@
+//! The tests of the codec for HTTP/1.1: bytes in, the place of a request in them out.
+//!
+//! Knows no sockets.
+//!
+//! Rule: each refusal has the bytes that bring it.
+
+use super::*;
+use proptest::prelude::*;
+
+const HOST: &str = "host: a\r\n";
+
+fn frame(text: &str) -> Frame {
+    Http1::new(100).max_head(200).frame(text.as_bytes(), 0)
+}
+
+fn request(text: &str, is_last: bool) -> Frame {
+    let is_safe = text.starts_with("GET ") || text.starts_with("HEAD ");
+    Frame::Request {
+        payload: 0..text.len(),
+        bytes: text.len(),
+        is_last,
+        runs_alone: !is_safe,
+    }
+}
+
+fn refused(text: &str) -> Option<Refusal> {
+    match frame(text) {
+        Frame::Malformed { why, then, .. } => {
+            assert_eq!(then, Then::Close);
+            Some(why)
+        }
+        Frame::Request { .. } | Frame::Incomplete => None,
+    }
+}
+
+#[test]
+fn a_request_ends_with_its_body() {
+    for (head, body) in [
+        ("GET /a?b HTTP/1.1\r\n", ""),
+        ("POST / HTTP/1.1\r\ncontent-length: 3\r\n", "abc"),
+        (
+            "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n",
+            "0\r\n\r\n",
+        ),
+        (
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n",
+            "2;x=y\r\nab\r\n1\r\n\n\r\n0\r\nt: v\r\n\r\n",
+        ),
+    ] {
+        let whole = format!("{head}{HOST}\r\n{body}");
+        for end in 0..whole.len() {
+            assert_eq!(
+                frame(&whole[..end]),
+                Frame::Incomplete,
+                "{:?}",
+                &whole[..end]
+            );
+        }
+        let expected = request(&whole, false);
+        assert_eq!(frame(&format!("{whole}GET")), expected, "{whole:?}");
+    }
+}
+
+#[test]
+fn a_connection_is_kept_as_the_client_asks() {
+    for (version, header, is_last) in [
+        ("1.1", "", false),
+        ("1.1", "Connection: Close\r\n", true),
+        ("1.1", "connection: te, close\r\n", true),
+        ("1.0", "", true),
+        ("1.0", "connection: keep-alive\r\n", false),
+    ] {
+        let text = format!("GET / HTTP/{version}\r\n{HOST}{header}\r\n");
+        assert_eq!(frame(&text), request(&text, is_last), "{text:?}");
+    }
+}
+
+#[test]
+fn what_two_readers_could_understand_differently_is_refused() {
+    for headers in [
+        "content-length: 1\r\ntransfer-encoding: chunked\r\n",
+        "content-length: 1\r\ncontent-length: 1\r\n",
+        "content-length: 1, 1\r\n",
+        "content-length: +1\r\n",
+        "content-length: \r\n",
+        "content-length: 0x1\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: identity\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        "a: b\r\n c\r\n",
+        "a: b\rc\r\n",
+        "a: \0\r\n",
+        "a : b\r\n",
+        "host: b\r\n",
+        "a: b\n",
+    ] {
+        let text = format!("POST / HTTP/1.1\r\n{HOST}{headers}\r\n");
+        assert_eq!(refused(&text), Some(Refusal::Malformed), "{text:?}");
+    }
+    for text in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n",
+        "hello\n",
+        "GET / HTTP/2.0\r\n\r\n",
+    ] {
+        assert_eq!(refused(text), Some(Refusal::Malformed), "{text:?}");
+    }
+    let chunked = format!("POST / HTTP/1.1\r\n{HOST}transfer-encoding: chunked\r\n\r\n");
+    for body in ["x\r\n", "1\r\nab", "-1\r\n", "\r\n", "0\r\na: b\n\r\n"] {
+        let text = format!("{chunked}{body}");
+        assert_eq!(refused(&text), Some(Refusal::Malformed), "{text:?}");
+    }
+}
+
+#[test]
+fn what_passes_a_limit_is_refused_before_it_has_come() {
+    let post = format!("POST / HTTP/1.1\r\n{HOST}");
+    for text in [
+        format!("{post}content-length: 101\r\n\r\n"),
+        format!("{post}content-length: 99999999999999999999999\r\n\r\n"),
+        format!(
+            "{post}transfer-encoding: chunked\r\n\r\n65\r\n{}",
+            "x".repeat(103)
+        ),
+        format!(
+            "{post}transfer-encoding: chunked\r\n\r\n9;{}",
+            "x".repeat(301)
+        ),
+        format!("{post}x: {}", "x".repeat(200)),
+        format!("{post}{}\r\n", "a: b\r\n".repeat(65)),
+    ] {
+        assert_eq!(refused(&text), Some(Refusal::TooLong), "{text:?}");
+    }
+    let text = format!("{post}content-length: 100\r\n\r\n");
+    assert_eq!(frame(&text), Frame::Incomplete);
+}
+
+/// What is sent for what a handler wrote.
+fn finished(request: &str, status: u16, body: &str) -> (Result<Outcome, NotOneResponse>, String) {
+    let mut out = b"before".to_vec();
+    respond(
+        &mut Response::new(&mut out),
+        status,
+        "text/plain",
+        body.as_bytes(),
+    );
+    let outcome = Http1::new(9).finish(request.as_bytes(), &mut out, "before".len());
+    let text = String::from_utf8(out).expect("ASCII");
+    (outcome, text["before".len()..].to_owned())
+}
+
+#[test]
+fn a_response_says_whether_the_connection_closes_and_has_no_body_for_head() {
+    let (get, head) = (
+        format!("GET / HTTP/1.1\r\n{HOST}\r\n"),
+        format!("HEAD / HTTP/1.1\r\n{HOST}\r\n"),
+    );
+    let fields = "content-type: text/plain\r\ncontent-length: 2\r\n";
+    let (outcome, text) = finished(&get, 200, "hi");
+    assert_eq!(text, format!("HTTP/1.1 200 OK\r\n{fields}\r\nhi"));
+    assert_eq!(outcome, Ok(Outcome::Ok));
+    let (outcome, text) = finished(&head, 404, "no");
+    assert_eq!(text, format!("HTTP/1.1 404 Not Found\r\n{fields}\r\n"));
+    assert_eq!(outcome, Ok(Outcome::Error));
+    let (_, text) = finished("GET / HTTP/1.0\r\n\r\n", 200, "hi");
+    assert_eq!(
+        text,
+        format!("HTTP/1.1 200 OK\r\n{fields}connection: close\r\n\r\nhi")
+    );
+}
+
+#[test]
+fn what_is_no_whole_response_is_refused() {
+    let get = format!("GET / HTTP/1.1\r\n{HOST}\r\n");
+    for wrong in [
+        "",
+        "OK",
+        "HTTP/1.1 200 OK\r\n\r\nno length",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\ntoo much",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ntoo few",
+    ] {
+        let mut out = wrong.as_bytes().to_vec();
+        let outcome = Http1::new(9).finish(get.as_bytes(), &mut out, 0);
+        assert!(outcome.is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn refusals_have_their_status_and_say_whether_the_connection_closes() {
+    let get = format!("GET / HTTP/1.1\r\n{HOST}\r\n");
+    for (why, request, status, closes) in [
+        (Refusal::Busy, get.as_str(), "503 ", false),
+        (Refusal::Internal, get.as_str(), "500 ", false),
+        (Refusal::TooManyConnections, "", "503 ", true),
+        (Refusal::IdleTimeout, "", "408 ", true),
+        (Refusal::Malformed, "x", "400 ", true),
+        (Refusal::Incomplete, "GET", "400 ", true),
+        (Refusal::TooLong, get.as_str(), "413 ", true),
+        (Refusal::TooLong, "GET", "431 ", true),
+    ] {
+        let mut out = Vec::new();
+        Http1::new(9).refuse(why, request.as_bytes(), &mut out);
+        let text = String::from_utf8(out).expect("ASCII");
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
+        assert_eq!(text.contains("connection: close\r\n"), closes, "{text}");
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_it_is_told_to_go_on_before_it_sends_the_body() {
+    let interim = |expect: &str, body: &str| {
+        let head = format!("POST / HTTP/1.1\r\n{HOST}content-length: 3\r\n{expect}\r\n\r\n");
+        assert_eq!(frame(&format!("{head}{body}")), Frame::Incomplete);
+        Http1::new(100).interim(format!("{head}{body}").as_bytes())
+    };
+    assert_eq!(interim("expect: 100-Continue", ""), CONTINUE);
+    assert_eq!(
+        interim("expect: 100-continue", "x"),
+        b"",
+        "it has not waited"
+    );
+    assert_eq!(interim("x-y: z", ""), b"");
+    let head = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\n";
+    assert_eq!(Http1::new(100).interim(head), b"", "the head is not whole");
+}
+
+#[test]
+fn a_request_is_taken_apart() {
+    let text = format!(
+        "POST /a?b=c HTTP/1.1\r\n{HOST}X-Y: z\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"
+    );
+    let request = Request::parse(text.as_bytes()).expect("it is one");
+    assert_eq!((request.method, request.target), ("POST", "/a?b=c"));
+    assert_eq!(
+        (request.header("x-y"), request.header("x")),
+        (Some(&b"z"[..]), None)
+    );
+    assert_eq!(&*request.body, b"abc");
+}
+
+proptest! {
+    /// Neither panics nor says what cannot be right, whatever the bytes.
+    #[test]
+    fn any_bytes_are_a_request_a_part_of_one_or_refused(
+        pieces in prop::collection::vec(prop::sample::select(vec![
+            "GET / HTTP/1.1\r\n", "POST / HTTP/1.0\r\n", "host: a\r\n", "content-length: 3\r\n",
+            "transfer-encoding: chunked\r\n", "\r\n", "\n", "\r", "3\r\nabc\r\n", "0\r\n", "abc", "\0", ":", "ffffffffffffffff\r\n",
+        ]), 0..12),
+    ) {
+        let bytes = pieces.concat();
+        let codec = Http1::new(20).max_head(60);
+        match codec.frame(bytes.as_bytes(), 0) {
+            Frame::Request { bytes: whole, .. } => {
+                prop_assert!(whole > 0 && whole <= bytes.len());
+                let parsed = Request::parse(&bytes.as_bytes()[..whole]);
+                prop_assert!(parsed.is_some_and(|request| request.body.len() <= 20));
+            }
+            Frame::Incomplete => prop_assert!(bytes.len() <= codec.max_incomplete_bytes()),
+            Frame::Malformed { bytes: length, .. } => prop_assert_eq!(length, bytes.len()),
+        }
+    }
+}
