@@ -6,6 +6,8 @@
 //!
 //! Rule: it foretells, so that the engine's every step and every unsent byte can be compared.
 
+mod deadlines;
+mod places;
 mod runs;
 
 use crate::answers::{self, Cut, Cutter};
@@ -13,17 +15,14 @@ use crate::settings::{Counts, Settings};
 use reactor_pool::Config;
 use reactor_pool::engine::{Action, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::ConnectionId;
+use deadlines::LINGER_TIMEOUT;
+use places::line_bytes;
 pub(crate) use runs::Run;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Promise 3: how long a connection that is over is still read; also how long it may take its last
-/// error line.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// And how much is discarded in that time; what comes beyond waits in the socket.
+/// Promise 3: how much is discarded of what still comes; what comes beyond waits in the socket.
 const LINGER_LIMIT_BYTES: usize = 64 << 20;
-/// While a client has not taken everything, the engine looks so often within a timeout.
-const CHECKS_PER_TIMEOUT: u32 = 8;
 /// What unsent responses cost besides their bytes, if their requests were framed at one time:
 /// their numbers, when that was, and where they end.
 const NOTE_BYTES: usize = size_of::<(u64, u64, Instant, u64)>();
@@ -222,37 +221,6 @@ impl Oracle {
         self.expect_check(now);
     }
 
-    /// Promise 8: a response that the client does take is progress. The engine asks, and hears
-    /// that so many bytes are not acknowledged.
-    pub(crate) fn looked(&mut self, unacknowledged: usize, now: Instant) {
-        if !self.may_be_taking() {
-            return;
-        }
-        let is_shut = matches!(self.phase, Phase::Lingering { .. });
-        let untaken = unacknowledged.saturating_sub(usize::from(is_shut));
-        if self.sent - untaken > self.taken {
-            self.last_progress = now;
-            self.taken = self.sent - untaken;
-            self.counts.progress_seen += 1;
-        }
-        self.check_due = None;
-        self.expect_check(now);
-    }
-
-    fn expect_check(&mut self, now: Instant) {
-        let timeout = match self.phase {
-            Phase::Serving => self.idle_timeout,
-            Phase::Lingering { .. } => LINGER_TIMEOUT,
-            Phase::Closing { .. } | Phase::Over => Duration::ZERO,
-        };
-        let is_due = self.may_be_taking() && !timeout.is_zero();
-        self.check_due = is_due.then(|| now + timeout / CHECKS_PER_TIMEOUT);
-    }
-
-    fn may_be_taking(&self) -> bool {
-        self.places.is_empty() && self.taken < self.output.len()
-    }
-
     pub(crate) fn stop(&mut self, now: Instant) {
         if self.phase == Phase::Serving {
             self.cut_input_off(Phase::Closing { by: None });
@@ -330,74 +298,6 @@ impl Oracle {
         self.counts.internal += u64::from(panicked);
     }
 
-    /// Time is looked at: refuses and closes what is due. So many bytes have come and were not
-    /// read.
-    pub(crate) fn expire(&mut self, unread: usize, budget_spent: bool, now: Instant) {
-        assert!(
-            self.check_due.is_none_or(|due| due > now),
-            "promise 8: nobody looked whether it takes what it got"
-        );
-        match self.phase {
-            Phase::Closing { by: Some(by) } if by <= now => {
-                self.phase = Phase::Over;
-                self.counts.farewell_timeouts += 1;
-                return;
-            }
-            Phase::Lingering { .. } if self.linger_deadline().is_some_and(|by| by <= now) => {
-                self.phase = Phase::Over;
-                self.counts.linger_timeouts += 1;
-                return;
-            }
-            Phase::Closing { by: Some(_) } | Phase::Lingering { .. } => return,
-            Phase::Over => return,
-            Phase::Serving | Phase::Closing { by: None } => {}
-        }
-        if self.busy_deadline().is_some_and(|deadline| deadline <= now) {
-            let before = self.counts.busy;
-            while self.busy_deadline().is_some_and(|deadline| deadline <= now) {
-                let sequence = self.first(&State::Waiting).expect("it has a deadline");
-                self.place(sequence).state = State::Answered(answers::BUSY.to_vec());
-                self.counts.busy += 1;
-            }
-            self.counts.runs_refused += u64::from(self.counts.busy > before + 1);
-            self.settle(now);
-            self.expect_check(now);
-        }
-        let is_serving = self.phase == Phase::Serving;
-        let is_idle = is_serving && self.idle_deadline().is_some_and(|by| by <= now);
-        self.is_read_due = false;
-        if !is_idle {
-            self.idle_unless = None;
-        } else if self.may_bring_a_request(budget_spent) && self.has_last_chance(unread) {
-            // Promise 8: what has arrived is read before any deadline is judged.
-            self.is_read_due = true;
-        } else {
-            self.counts.idle += 1;
-            if self.unsent().is_empty() {
-                self.farewell(answers::IDLE, now);
-            } else {
-                self.phase = Phase::Over;
-                self.cut_off = true;
-            }
-        }
-    }
-
-    /// Whether it is read once more: at first in any case, then as long as what has come is not
-    /// read, with at most one request's worth of what comes meanwhile.
-    fn has_last_chance(&mut self, unread: usize) -> bool {
-        let Some((left, more)) = &mut self.idle_unless else {
-            self.counts.read_before_idle += u64::from(unread > 0);
-            self.idle_unless = Some((unread, self.max_line + 1));
-            return true;
-        };
-        if *left == 0 {
-            *left = unread.min(*more);
-            *more -= *left;
-            self.counts.read_on_before_idle += u64::from(*left > 0);
-        }
-        *left > 0
-    }
-
     // What follows.
 
     /// Promise 5: what has been read is framed, as far as the bounds allow.
@@ -435,15 +335,6 @@ impl Oracle {
         self.places.len() < self.max_inflight
             && self.unsent_weight() <= UNSENT_LIMIT_BYTES
             && self.request_bytes() + next_bytes <= 2 * self.max_line
-    }
-
-    fn may_bring_a_request(&self, budget_spent: bool) -> bool {
-        let is_read = self.phase == Phase::Serving && !self.end_read;
-        let is_within = self.unsent_weight() <= UNSENT_LIMIT_BYTES;
-        is_read
-            && self.unframed.is_empty()
-            && is_within
-            && (self.unsent().is_empty() || !budget_spent)
     }
 
     fn open(&mut self, cut: Cut, now: Instant) {
@@ -542,214 +433,5 @@ impl Oracle {
     pub(crate) fn must_be_read(&mut self) -> bool {
         // A budget that is spent does not matter to who is owed nothing.
         self.is_read_due && self.next_action(false, true) == Action::Read
-    }
-
-    /// When time has something to say at the latest.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Closing { by: Some(by) } => Some(by),
-            Phase::Lingering { .. } => self
-                .check_due
-                .into_iter()
-                .chain(self.linger_deadline())
-                .min(),
-            Phase::Serving => {
-                let judged = self.busy_deadline().or_else(|| self.idle_deadline());
-                self.check_due.into_iter().chain(judged).min()
-            }
-            Phase::Closing { by: None } => self.busy_deadline(),
-            Phase::Over => None,
-        }
-    }
-
-    /// While the server is_draining, what has not been taken is waited for.
-    fn linger_deadline(&self) -> Option<Instant> {
-        let is_draining = matches!(
-            self.phase,
-            Phase::Lingering {
-                is_draining: true,
-                ..
-            }
-        );
-        let waits = is_draining && self.taken < self.output.len();
-        (!waits).then(|| self.last_progress + LINGER_TIMEOUT)
-    }
-
-    /// Promise 4: waited so long since it was framed, and no slot for its connection for so long
-    /// either.
-    fn busy_deadline(&self) -> Option<Instant> {
-        let waits = |place: &&Place| place.state == State::Waiting;
-        let framed_at = self.places.iter().find(waits)?.framed_at;
-        if self.is_held_back() {
-            return None;
-        }
-        let since = framed_at.max(self.released_at.unwrap_or(framed_at));
-        Some(since.max(self.last_slot_at) + self.busy_timeout)
-    }
-
-    /// Promise 8: never while something is waiting, queued or running.
-    fn idle_deadline(&self) -> Option<Instant> {
-        let is_on = !self.idle_timeout.is_zero() && self.places.is_empty();
-        is_on.then(|| self.last_progress + self.idle_timeout)
-    }
-
-    pub(crate) fn unsent(&self) -> &[u8] {
-        &self.output[self.sent..]
-    }
-
-    fn unsent_weight(&self) -> usize {
-        self.output.len() - self.sent + self.notes.len() * NOTE_BYTES
-    }
-
-    fn has_nothing_pending(&self) -> bool {
-        self.places.is_empty() && self.unsent().is_empty()
-    }
-
-    fn request_bytes(&self) -> usize {
-        self.places.iter().map(|place| line_bytes(&place.cut)).sum()
-    }
-
-    /// Bytes that are kept for this connection: of what has come and is not framed; of the
-    /// requests in flight, until their response leaves; of the responses that wait for an earlier
-    /// one; and of what is unsent.
-    pub(crate) fn kept_bytes(&self) -> usize {
-        let answers = self.places.iter().map(|place| match &place.state {
-            State::Answered(line) => line.len(),
-            State::Waiting | State::Queued | State::Running => 0,
-        });
-        let unframed = match self.unframed.front() {
-            Some(_) => self.cutter.bytes() - self.framed_until.max(self.cutter.skipped_until()),
-            None => self.cutter.kept_bytes(),
-        };
-        unframed + self.request_bytes() + answers.sum::<usize>() + self.unsent_weight()
-    }
-
-    /// As many of it run at a time as may: the others are held back.
-    fn is_held_back(&self) -> bool {
-        self.in_flight >= self.max_parallel
-    }
-
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.waiting() > 0
-    }
-
-    /// Requests that wait for a slot.
-    pub(crate) fn waiting(&self) -> usize {
-        match self.is_held_back() {
-            true => 0,
-            false => self.without_slot(),
-        }
-    }
-
-    pub(crate) fn without_slot(&self) -> usize {
-        self.count(&State::Waiting)
-    }
-
-    /// Requests that are held back.
-    pub(crate) fn held_back(&self) -> usize {
-        self.without_slot() - self.waiting()
-    }
-
-    pub(crate) fn has_queued(&self) -> bool {
-        self.first(&State::Queued).is_some()
-    }
-
-    /// Requests that a removal takes out of the queue.
-    pub(crate) fn queued(&self) -> usize {
-        self.count(&State::Queued)
-    }
-
-    pub(crate) fn unanswered(&self) -> usize {
-        self.places.len()
-    }
-
-    fn count(&self, state: &State) -> usize {
-        self.places
-            .iter()
-            .filter(|place| place.state == *state)
-            .count()
-    }
-
-    fn first(&self, state: &State) -> Option<u64> {
-        let position = self.places.iter().position(|place| place.state == *state)?;
-        Some(self.left + 1 + position as u64)
-    }
-
-    fn place(&mut self, sequence: u64) -> &mut Place {
-        let position = sequence
-            .checked_sub(self.left + 1)
-            .expect("promise 1: answered twice");
-        let place = self.places.get_mut(position as usize);
-        place.expect("promise 1: no such request")
-    }
-
-    /// Promise 4: while this one waits, each other connection has one turn at most; being refused
-    /// and asking again is not starting over.
-    pub(crate) fn passed_by_turn_of(&mut self, other: ConnectionId) {
-        if self.has_waiting() {
-            let twice = self.passed_for_slots.contains(&other);
-            assert!(
-                !twice,
-                "promise 4: {other:?} had two turns while this one waited"
-            );
-            self.passed_for_slots.push(other);
-        }
-    }
-
-    /// Promise 7: the same for workers. A task is one request where `max_run` is 1.
-    pub(crate) fn passed_by_task_of(&mut self, other: ConnectionId) {
-        if self.has_queued() {
-            let twice = self.passed_for_workers.contains(&other);
-            assert!(
-                !twice,
-                "promise 7: {other:?} was served twice while this one was queued"
-            );
-            self.passed_for_workers.push(other);
-        }
-    }
-
-    /// Promises 1 and 2 once more for the whole life of a connection that was closed, not lost:
-    /// the whole stream against everything that the client got. Whether it got all.
-    pub(crate) fn check_whole(&self, received: &[u8]) -> bool {
-        let written = &self.output[..self.sent];
-        assert!(received == written, "not all that was written came");
-        if !self.unsent().is_empty() {
-            assert_eq!(self.phase, Phase::Over, "closed with bytes unsent");
-            return false;
-        }
-        let cuts = answers::cut_whole(&self.stream, self.ended_by_client, self.max_line);
-        let mut lines = received.split_inclusive(|byte| *byte == b'\n');
-        let mut answered = 0;
-        for (cut, line) in cuts.iter().zip(lines.by_ref()) {
-            let fits = match cut {
-                Cut::Line(request) => {
-                    line == answers::BUSY
-                        || line == answers::INTERNAL
-                        || line == answers::answer(request)
-                }
-                Cut::TooLong => line == answers::too_long(self.max_line),
-                Cut::Incomplete => line == answers::INCOMPLETE,
-            };
-            assert!(fits, "promise 1: {cut:?} got {}", line.escape_ascii());
-            answered += 1;
-        }
-        assert!(
-            self.cut_off || answered == cuts.len(),
-            "promise 1: {answered} of {cuts:?}"
-        );
-        let more: Vec<&[u8]> = lines.collect();
-        let is_goodbye = self.cut_off && matches!(more[..], [answers::IDLE | answers::TOO_MANY]);
-        assert!(
-            more.is_empty() || is_goodbye,
-            "promise 1: a response too many"
-        );
-        true
-    }
-}
-
-fn line_bytes(cut: &Cut) -> usize {
-    match cut {
-        Cut::Line(line) => line.len(),
-        Cut::TooLong | Cut::Incomplete => 0,
     }
 }

@@ -1,0 +1,175 @@
+//! What time does to a connection, as PROTOCOL says it should: busy, idle, lingering.
+//!
+//! Knows of a connection what the oracle does.
+//!
+//! Rule: each deadline is foretold to the moment; none is missed, and none comes early.
+
+use super::{Oracle, Phase, Place, State};
+use crate::answers;
+use reactor_pool::engine::UNSENT_LIMIT_BYTES;
+use std::time::{Duration, Instant};
+
+/// Promise 3: how long a connection that is over is still read; also how long it may take its last
+/// error line.
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// While a client has not taken everything, the engine looks so often within a timeout.
+const CHECKS_PER_TIMEOUT: u32 = 8;
+
+impl Oracle {
+    /// Promise 8: a response that the client does take is progress. The engine asks, and hears
+    /// that so many bytes are not acknowledged.
+    pub(crate) fn looked(&mut self, unacknowledged: usize, now: Instant) {
+        if !self.may_be_taking() {
+            return;
+        }
+        let is_shut = matches!(self.phase, Phase::Lingering { .. });
+        let untaken = unacknowledged.saturating_sub(usize::from(is_shut));
+        if self.sent - untaken > self.taken {
+            self.last_progress = now;
+            self.taken = self.sent - untaken;
+            self.counts.progress_seen += 1;
+        }
+        self.check_due = None;
+        self.expect_check(now);
+    }
+
+    pub(super) fn expect_check(&mut self, now: Instant) {
+        let timeout = match self.phase {
+            Phase::Serving => self.idle_timeout,
+            Phase::Lingering { .. } => LINGER_TIMEOUT,
+            Phase::Closing { .. } | Phase::Over => Duration::ZERO,
+        };
+        let is_due = self.may_be_taking() && !timeout.is_zero();
+        self.check_due = is_due.then(|| now + timeout / CHECKS_PER_TIMEOUT);
+    }
+
+    pub(super) fn may_be_taking(&self) -> bool {
+        self.places.is_empty() && self.taken < self.output.len()
+    }
+
+    /// Time is looked at: refuses and closes what is due. So many bytes have come and were not
+    /// read.
+    pub(crate) fn expire(&mut self, unread: usize, budget_spent: bool, now: Instant) {
+        assert!(
+            self.check_due.is_none_or(|due| due > now),
+            "promise 8: nobody looked whether it takes what it got"
+        );
+        match self.phase {
+            Phase::Closing { by: Some(by) } if by <= now => {
+                self.phase = Phase::Over;
+                self.counts.farewell_timeouts += 1;
+                return;
+            }
+            Phase::Lingering { .. } if self.linger_deadline().is_some_and(|by| by <= now) => {
+                self.phase = Phase::Over;
+                self.counts.linger_timeouts += 1;
+                return;
+            }
+            Phase::Closing { by: Some(_) } | Phase::Lingering { .. } => return,
+            Phase::Over => return,
+            Phase::Serving | Phase::Closing { by: None } => {}
+        }
+        if self.busy_deadline().is_some_and(|deadline| deadline <= now) {
+            let before = self.counts.busy;
+            while self.busy_deadline().is_some_and(|deadline| deadline <= now) {
+                let sequence = self.first(&State::Waiting).expect("it has a deadline");
+                self.place(sequence).state = State::Answered(answers::BUSY.to_vec());
+                self.counts.busy += 1;
+            }
+            self.counts.runs_refused += u64::from(self.counts.busy > before + 1);
+            self.settle(now);
+            self.expect_check(now);
+        }
+        let is_serving = self.phase == Phase::Serving;
+        let is_idle = is_serving && self.idle_deadline().is_some_and(|by| by <= now);
+        self.is_read_due = false;
+        if !is_idle {
+            self.idle_unless = None;
+        } else if self.may_bring_a_request(budget_spent) && self.has_last_chance(unread) {
+            // Promise 8: what has arrived is read before any deadline is judged.
+            self.is_read_due = true;
+        } else {
+            self.counts.idle += 1;
+            if self.unsent().is_empty() {
+                self.farewell(answers::IDLE, now);
+            } else {
+                self.phase = Phase::Over;
+                self.cut_off = true;
+            }
+        }
+    }
+
+    /// Whether it is read once more: at first in any case, then as long as what has come is not
+    /// read, with at most one request's worth of what comes meanwhile.
+    fn has_last_chance(&mut self, unread: usize) -> bool {
+        let Some((left, more)) = &mut self.idle_unless else {
+            self.counts.read_before_idle += u64::from(unread > 0);
+            self.idle_unless = Some((unread, self.max_line + 1));
+            return true;
+        };
+        if *left == 0 {
+            *left = unread.min(*more);
+            *more -= *left;
+            self.counts.read_on_before_idle += u64::from(*left > 0);
+        }
+        *left > 0
+    }
+
+    pub(super) fn may_bring_a_request(&self, budget_spent: bool) -> bool {
+        let is_read = self.phase == Phase::Serving && !self.end_read;
+        let is_within = self.unsent_weight() <= UNSENT_LIMIT_BYTES;
+        is_read
+            && self.unframed.is_empty()
+            && is_within
+            && (self.unsent().is_empty() || !budget_spent)
+    }
+
+    /// When time has something to say at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Closing { by: Some(by) } => Some(by),
+            Phase::Lingering { .. } => self
+                .check_due
+                .into_iter()
+                .chain(self.linger_deadline())
+                .min(),
+            Phase::Serving => {
+                let judged = self.busy_deadline().or_else(|| self.idle_deadline());
+                self.check_due.into_iter().chain(judged).min()
+            }
+            Phase::Closing { by: None } => self.busy_deadline(),
+            Phase::Over => None,
+        }
+    }
+
+    /// While the server is_draining, what has not been taken is waited for.
+    pub(super) fn linger_deadline(&self) -> Option<Instant> {
+        let is_draining = matches!(
+            self.phase,
+            Phase::Lingering {
+                is_draining: true,
+                ..
+            }
+        );
+        let waits = is_draining && self.taken < self.output.len();
+        (!waits).then(|| self.last_progress + LINGER_TIMEOUT)
+    }
+
+    /// Promise 4: waited so long since it was framed, and no slot for its connection for so long
+    /// either.
+    pub(super) fn busy_deadline(&self) -> Option<Instant> {
+        let waits = |place: &&Place| place.state == State::Waiting;
+        let framed_at = self.places.iter().find(waits)?.framed_at;
+        if self.is_held_back() {
+            return None;
+        }
+        let since = framed_at.max(self.released_at.unwrap_or(framed_at));
+        Some(since.max(self.last_slot_at) + self.busy_timeout)
+    }
+
+    /// Promise 8: never while something is waiting, queued or running.
+    pub(super) fn idle_deadline(&self) -> Option<Instant> {
+        let is_on = !self.idle_timeout.is_zero() && self.places.is_empty();
+        is_on.then(|| self.last_progress + self.idle_timeout)
+    }
+}

@@ -1,0 +1,171 @@
+//! What a connection holds and waits for, and what its client should have got in the end.
+//!
+//! Knows of a connection what the oracle does.
+//!
+//! Rule: all is counted anew each time; nothing is kept up to date.
+
+use super::{NOTE_BYTES, Oracle, Phase, Place, State};
+use crate::answers::{self, Cut};
+use reactor_pool::task::ConnectionId;
+
+impl Oracle {
+    pub(crate) fn unsent(&self) -> &[u8] {
+        &self.output[self.sent..]
+    }
+
+    pub(super) fn unsent_weight(&self) -> usize {
+        self.output.len() - self.sent + self.notes.len() * NOTE_BYTES
+    }
+
+    pub(super) fn has_nothing_pending(&self) -> bool {
+        self.places.is_empty() && self.unsent().is_empty()
+    }
+
+    pub(super) fn request_bytes(&self) -> usize {
+        self.places.iter().map(|place| line_bytes(&place.cut)).sum()
+    }
+
+    /// Bytes that are kept for this connection: of what has come and is not framed; of the
+    /// requests in flight, until their response leaves; of the responses that wait for an earlier
+    /// one; and of what is unsent.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let answers = self.places.iter().map(|place| match &place.state {
+            State::Answered(line) => line.len(),
+            State::Waiting | State::Queued | State::Running => 0,
+        });
+        let unframed = match self.unframed.front() {
+            Some(_) => self.cutter.bytes() - self.framed_until.max(self.cutter.skipped_until()),
+            None => self.cutter.kept_bytes(),
+        };
+        unframed + self.request_bytes() + answers.sum::<usize>() + self.unsent_weight()
+    }
+
+    /// As many of it run at a time as may: the others are held back.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.in_flight >= self.max_parallel
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting() > 0
+    }
+
+    /// Requests that wait for a slot.
+    pub(crate) fn waiting(&self) -> usize {
+        match self.is_held_back() {
+            true => 0,
+            false => self.without_slot(),
+        }
+    }
+
+    pub(crate) fn without_slot(&self) -> usize {
+        self.count(&State::Waiting)
+    }
+
+    /// Requests that are held back.
+    pub(crate) fn held_back(&self) -> usize {
+        self.without_slot() - self.waiting()
+    }
+
+    pub(crate) fn has_queued(&self) -> bool {
+        self.first(&State::Queued).is_some()
+    }
+
+    /// Requests that a removal takes out of the queue.
+    pub(crate) fn queued(&self) -> usize {
+        self.count(&State::Queued)
+    }
+
+    pub(crate) fn unanswered(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn count(&self, state: &State) -> usize {
+        self.places
+            .iter()
+            .filter(|place| place.state == *state)
+            .count()
+    }
+
+    pub(super) fn first(&self, state: &State) -> Option<u64> {
+        let position = self.places.iter().position(|place| place.state == *state)?;
+        Some(self.left + 1 + position as u64)
+    }
+
+    pub(super) fn place(&mut self, sequence: u64) -> &mut Place {
+        let position = sequence
+            .checked_sub(self.left + 1)
+            .expect("promise 1: answered twice");
+        let place = self.places.get_mut(position as usize);
+        place.expect("promise 1: no such request")
+    }
+
+    /// Promise 4: while this one waits, each other connection has one turn at most; being refused
+    /// and asking again is not starting over.
+    pub(crate) fn passed_by_turn_of(&mut self, other: ConnectionId) {
+        if self.has_waiting() {
+            let twice = self.passed_for_slots.contains(&other);
+            assert!(
+                !twice,
+                "promise 4: {other:?} had two turns while this one waited"
+            );
+            self.passed_for_slots.push(other);
+        }
+    }
+
+    /// Promise 7: the same for workers. A task is one request where `max_run` is 1.
+    pub(crate) fn passed_by_task_of(&mut self, other: ConnectionId) {
+        if self.has_queued() {
+            let twice = self.passed_for_workers.contains(&other);
+            assert!(
+                !twice,
+                "promise 7: {other:?} was served twice while this one was queued"
+            );
+            self.passed_for_workers.push(other);
+        }
+    }
+
+    /// Promises 1 and 2 once more for the whole life of a connection that was closed, not lost:
+    /// the whole stream against everything that the client got. Whether it got all.
+    pub(crate) fn check_whole(&self, received: &[u8]) -> bool {
+        let written = &self.output[..self.sent];
+        assert!(received == written, "not all that was written came");
+        if !self.unsent().is_empty() {
+            assert_eq!(self.phase, Phase::Over, "closed with bytes unsent");
+            return false;
+        }
+        let cuts = answers::cut_whole(&self.stream, self.ended_by_client, self.max_line);
+        let mut lines = received.split_inclusive(|byte| *byte == b'\n');
+        let mut answered = 0;
+        for (cut, line) in cuts.iter().zip(lines.by_ref()) {
+            let fits = match cut {
+                Cut::Line(request) => {
+                    line == answers::BUSY
+                        || line == answers::INTERNAL
+                        || line == answers::answer(request)
+                }
+                Cut::TooLong => line == answers::too_long(self.max_line),
+                Cut::Incomplete => line == answers::INCOMPLETE,
+            };
+            assert!(fits, "promise 1: {cut:?} got {}", line.escape_ascii());
+            answered += 1;
+        }
+        assert!(
+            self.cut_off || answered == cuts.len(),
+            "promise 1: {answered} of {cuts:?}"
+        );
+        let more: Vec<&[u8]> = lines.collect();
+        let is_goodbye = self.cut_off && matches!(more[..], [answers::IDLE | answers::TOO_MANY]);
+        assert!(
+            more.is_empty() || is_goodbye,
+            "promise 1: a response too many"
+        );
+        true
+    }
+}
+
+pub(super) fn line_bytes(cut: &Cut) -> usize {
+    match cut {
+        Cut::Line(line) => line.len(),
+        Cut::TooLong | Cut::Incomplete => 0,
+    }
+}
