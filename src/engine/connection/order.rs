@@ -114,6 +114,11 @@ impl Order {
         self.payload_bytes
     }
 
+    /// Of those, the bytes in the first place.
+    pub(super) fn first_payload_bytes(&self) -> usize {
+        self.places.front().map_or(0, |place| place.payload_bytes)
+    }
+
     /// Bytes kept for these places. A request counts until its response has left, although the
     /// worker gives its bytes back earlier: the bound is what matters, and it errs to the safe
     /// side.
