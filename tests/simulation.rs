@@ -14,6 +14,8 @@
 mod answers;
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/framing.rs"]
+mod framing;
 // The operations of the command, which no library has.
 #[path = "../src/command/operations.rs"]
 mod operations;

@@ -1,135 +1,17 @@
-//! What is right, from docs/protocol.md alone: where lines end, and what each is answered.
+//! What each request is answered, from docs/protocol.md alone, and the words of refusals.
 //!
-//! Knows nothing of the server's code, but for [`handle`], which is what a worker runs.
+//! Knows no framing, and nothing of the server's code, but for [`handle`], which is what a worker
+//! runs.
 //!
 //! Rule: the plain way, never the fast one.
 
 use crate::operations::Operations;
 use reactor_pool::{Handler, Response};
-use std::collections::VecDeque;
-
-/// What the bytes of a client amount to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// A request line, without its ending.
-    Line(Vec<u8>),
-    TooLong,
-    /// The stream ended inside a line.
-    Incomplete,
-}
-
-/// Cuts a byte stream as it comes.
-#[derive(Debug)]
-pub(crate) struct Cutter {
-    max_line: usize,
-    /// The line that has not ended.
-    partial: Vec<u8>,
-    /// It was too long already, and that was said.
-    said: bool,
-    /// Bytes that have come.
-    bytes: usize,
-    /// Where the last line ended that was too long before what ended it came.
-    skipped_until: usize,
-}
-
-impl Cutter {
-    pub(crate) fn new(max_line: usize) -> Cutter {
-        Cutter {
-            max_line,
-            partial: Vec::new(),
-            said: false,
-            bytes: 0,
-            skipped_until: 0,
-        }
-    }
-
-    /// Adds what bytes amount to, with where in the stream each ends: a line that is too long, at
-    /// its LF, if that has come.
-    pub(crate) fn add(&mut self, bytes: &[u8], cuts: &mut VecDeque<(Cut, usize)>) {
-        let mut too_long = None;
-        for &byte in bytes {
-            self.bytes += 1;
-            if byte == b'\n' {
-                let line = std::mem::take(&mut self.partial);
-                let line = line.strip_suffix(b"\r").unwrap_or(&line);
-                if !std::mem::take(&mut self.said) {
-                    cuts.push_back((Cut::Line(line.to_vec()), self.bytes));
-                } else if let Some(at) = too_long.take() {
-                    let (_, end): &mut (Cut, usize) = &mut cuts[at];
-                    *end = self.bytes;
-                } else {
-                    self.skipped_until = self.bytes;
-                }
-                continue;
-            }
-            if self.said {
-                continue;
-            }
-            self.partial.push(byte);
-            let sure = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
-            if sure.len() > self.max_line {
-                self.partial.clear();
-                self.said = true;
-                too_long = Some(cuts.len());
-                cuts.push_back((Cut::TooLong, self.bytes));
-            }
-        }
-        if let Some(at) = too_long {
-            cuts[at].1 = self.bytes;
-        }
-    }
-
-    pub(crate) fn end(&mut self, cuts: &mut VecDeque<(Cut, usize)>) {
-        if !self.partial.is_empty() {
-            cuts.push_back((Cut::Incomplete, self.bytes));
-        }
-        self.forget();
-    }
-
-    pub(crate) fn forget(&mut self) {
-        self.partial.clear();
-    }
-
-    /// Bytes that have come.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(crate) fn skipped_until(&self) -> usize {
-        self.skipped_until
-    }
-
-    /// Bytes that have to be remembered.
-    pub(crate) fn kept_bytes(&self) -> usize {
-        self.partial.len()
-    }
-}
-
-/// Cuts a whole byte stream: the definition, to which [`Cutter`] is held at the end of each
-/// connection.
-pub(crate) fn cut_whole(stream: &[u8], ended: bool, max_line: usize) -> Vec<Cut> {
-    let mut pieces: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
-    let tail = pieces.pop().unwrap_or_default();
-    let without_cr = |piece: &'_ [u8]| piece.strip_suffix(b"\r").unwrap_or(piece).to_vec();
-    let mut cuts: Vec<Cut> = pieces
-        .into_iter()
-        .map(|piece| match without_cr(piece) {
-            line if line.len() > max_line => Cut::TooLong,
-            line => Cut::Line(line),
-        })
-        .collect();
-    if without_cr(tail).len() > max_line {
-        cuts.push(Cut::TooLong);
-    } else if ended && !tail.is_empty() {
-        cuts.push(Cut::Incomplete);
-    }
-    cuts
-}
 
 /// The longest SLEEP of the simulated server: nothing sleeps here.
 pub(crate) const MAX_SLEEP: u64 = 0;
-/// The longest response: that to `B9`, its LF included.
-pub(crate) const MAX_RESPONSE_BYTES: usize = 5 + 9 * BULK_BYTES;
+/// The longest response: that to `B9`.
+pub(crate) const MAX_RESPONSE_BYTES: usize = 4 + 9 * BULK_BYTES;
 const BULK_BYTES: usize = 5_000;
 
 /// `B<digit>`, the operation that this simulation adds: a long response to a short request.
@@ -137,10 +19,10 @@ pub(crate) fn bulk(request: &[u8]) -> Option<Vec<u8>> {
     let [b'B', digit @ b'0'..=b'9'] = request else {
         return None;
     };
-    let mut line = b"OK ".to_vec();
-    line.push(*digit);
-    line.resize(line.len() + usize::from(digit - b'0') * BULK_BYTES, b'.');
-    Some(line)
+    let mut text = b"OK ".to_vec();
+    text.push(*digit);
+    text.resize(text.len() + usize::from(digit - b'0') * BULK_BYTES, b'.');
+    Some(text)
 }
 
 /// Whether a request may travel with its neighbours: the rule of the production operations, with a
@@ -152,7 +34,7 @@ pub(crate) fn is_quick(request: &[u8], quick_bytes: usize) -> bool {
 /// What a worker does: the production operations, and that one more.
 pub(crate) fn handle(request: &[u8], response: &mut Vec<u8>) {
     match bulk(request) {
-        Some(line) => response.extend(line),
+        Some(text) => response.extend(text),
         None => {
             let operations = Operations {
                 max_sleep: MAX_SLEEP,
@@ -162,14 +44,9 @@ pub(crate) fn handle(request: &[u8], response: &mut Vec<u8>) {
     }
 }
 
-/// The response line to a request that a worker runs, its LF included.
+/// The response to a request that a worker runs.
 pub(crate) fn answer(request: &[u8]) -> Vec<u8> {
-    let mut line = match bulk(request) {
-        Some(line) => line,
-        None => plain_answer(request),
-    };
-    line.push(b'\n');
-    line
+    bulk(request).unwrap_or_else(|| plain_answer(request))
 }
 
 fn plain_answer(request: &[u8]) -> Vec<u8> {
@@ -208,12 +85,12 @@ fn plain_answer(request: &[u8]) -> Vec<u8> {
     }
 }
 
-pub(crate) const BUSY: &[u8] = b"ERR server busy\n";
-pub(crate) const INTERNAL: &[u8] = b"ERR internal error\n";
-pub(crate) const INCOMPLETE: &[u8] = b"ERR incomplete line\n";
-pub(crate) const IDLE: &[u8] = b"ERR idle timeout\n";
-pub(crate) const TOO_MANY: &[u8] = b"ERR too many connections\n";
+pub(crate) const BUSY: &[u8] = b"ERR server busy";
+pub(crate) const INTERNAL: &[u8] = b"ERR internal error";
+pub(crate) const INCOMPLETE: &[u8] = b"ERR incomplete line";
+pub(crate) const IDLE: &[u8] = b"ERR idle timeout";
+pub(crate) const TOO_MANY: &[u8] = b"ERR too many connections";
 
-pub(crate) fn too_long(max_line: usize) -> Vec<u8> {
-    format!("ERR line too long (limit {max_line} bytes)\n").into_bytes()
+pub(crate) fn too_long(limit: usize) -> Vec<u8> {
+    format!("ERR line too long (limit {limit} bytes)").into_bytes()
 }

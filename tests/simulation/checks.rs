@@ -174,7 +174,7 @@ impl World {
         );
         let kept = self.kept_bytes();
         assert_eq!(stats.buffered.now as usize, kept, "promise 5: what is kept");
-        let bound = Oracle::memory_bound(&self.settings.config);
+        let bound = Oracle::memory_bound(&self.settings);
         assert!(
             kept <= bound * self.oracles().count(),
             "promise 5: {kept} bytes are buffered"

@@ -5,22 +5,23 @@
 //! Rule: everything is allowed that a stranger could do, and each request that has room for it
 //! names its client and its number.
 
+use crate::framing::Framing;
 use crate::random::Random;
 use crate::socket::Socket;
 use std::collections::VecDeque;
 
-/// Which lines a client prefers.
+/// Which requests a client prefers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taste {
     /// Good requests.
     Honest,
     /// Requests with long answers, which do not fit into the socket.
     Bulky,
-    /// Lines about as long as the limit, or longer.
+    /// Requests about as long as the limit, or longer.
     Long,
     /// Anything.
     Mixed,
-    /// One line that never ends.
+    /// Bytes that were not meant as a request, such as a line that never ends.
     Endless,
 }
 
@@ -31,7 +32,7 @@ pub(crate) struct Client {
     taste: Taste,
     /// Percent of its actions that read what the server sent.
     takes: usize,
-    /// Lines that it writes in one go, at most.
+    /// Requests that it writes in one go, at most.
     burst: usize,
     /// Written, not yet in the socket.
     pending: VecDeque<u8>,
@@ -69,7 +70,12 @@ impl Client {
     }
 
     /// One action of a client that does as it likes.
-    pub(crate) fn act(&mut self, socket: &mut Socket, max_line: usize, random: &mut Random) -> Act {
+    pub(crate) fn act(
+        &mut self,
+        socket: &mut Socket,
+        framing: &dyn Framing,
+        random: &mut Random,
+    ) -> Act {
         if socket.is_reset() {
             return Act::Nothing;
         }
@@ -90,7 +96,7 @@ impl Client {
             _ => {
                 if self.pending.is_empty() {
                     for _ in 0..random.between(1, self.burst) {
-                        self.write_line(max_line, random);
+                        self.write_request(framing, random);
                     }
                 }
                 let some = match random.below(8) {
@@ -147,33 +153,23 @@ impl Client {
         Act::Finished
     }
 
-    fn write_line(&mut self, max_line: usize, random: &mut Random) {
+    fn write_request(&mut self, framing: &dyn Framing, random: &mut Random) {
         let taste = match self.taste {
             Taste::Mixed => random.pick(&[Taste::Honest, Taste::Long, Taste::Mixed]),
             Taste::Bulky => random.pick(&[Taste::Bulky, Taste::Bulky, Taste::Honest]),
             other => other,
         };
         self.next_request += 1;
-        let line = match taste {
-            Taste::Honest => self.honest(max_line, random),
+        let payload = match taste {
+            Taste::Honest => self.honest(framing, random),
             Taste::Bulky => format!("B{}", random.below(10)).into_bytes(),
             Taste::Long => {
-                let length = match random.below(if max_line > 1000 { 16 } else { 4 }) {
-                    // Short enough that several fit into a run, and together do not: four lines of
-                    // 4095 bytes just do.
-                    4..=13 => random.between(4094, 4096),
-                    14.. => random.between(1000, 5000),
-                    0 => max_line * random.between(1, 5),
-                    1 => max_line.saturating_sub(1),
-                    2 => max_line,
-                    _ => max_line + random.between(1, 2),
-                };
+                let length = framing.long(random);
                 (0..length).map(|_| random.pick(b"ab \r\0")).collect()
             }
             Taste::Mixed => {
                 let length = random.below(7);
-                let bytes = b"EeCcOoSs 019\r\r\0\xff~\x7f!\t";
-                (0..length).map(|_| random.pick(bytes)).collect()
+                anything(length, framing, random)
             }
             Taste::Endless => {
                 let length = random.between(1, 3);
@@ -181,34 +177,38 @@ impl Client {
                 return;
             }
         };
-        self.pending.extend(line);
-        let ending: &[u8] = random.pick(&[&b"\n"[..], b"\n", b"\n", b"\r\n", b"\r\r\n"]);
-        self.pending.extend(ending);
+        self.pending.extend(framing.request(payload, random));
     }
 
-    fn honest(&self, max_line: usize, random: &mut Random) -> Vec<u8> {
+    fn honest(&self, framing: &dyn Framing, random: &mut Random) -> Vec<u8> {
         let name = format!("{}.{}", self.number, self.next_request);
-        let line = match random.below(16) {
-            0 => String::new(),
-            1 => "ECHO".to_owned(),
-            2 => "eChO ".to_owned(),
-            3 => random
-                .pick(&["SLEEP 0", "sleep \t000 ", "SLEEP 0\t"])
-                .to_owned(),
-            4 => random
-                .pick(&["SLEEP", "SLEEP 1", "SLEEP +0", "SLEEP 0 0", "SLEEP -0"])
-                .to_owned(),
-            5 => "HASH".to_owned(),
-            6 => random
-                .pick(&[" ECHO", "FROB x", "ECHO\tx", "x\x01"])
-                .to_owned(),
-            7 => format!("ECHO {name}  with spaces \r."),
-            _ => format!("ECHO {name}"),
+        let text = match random.below(16) {
+            0 => "",
+            1 => "ECHO",
+            2 => "eChO ",
+            3 => random.pick(&["SLEEP 0", "sleep \t000 ", "SLEEP 0\t"]),
+            4 => random.pick(&["SLEEP", "SLEEP 1", "SLEEP +0", "SLEEP 0 0", "SLEEP -0"]),
+            5 => "HASH",
+            6 => random.pick(&[" ECHO", "FROB x", "ECHO\tx", "x\x01"]),
+            7 => &format!("ECHO {name}  with spaces \r."),
+            8 => &format!("ECHO {name} "),
+            _ => &format!("ECHO {name}"),
         };
-        if line.len() > max_line {
+        let mut request = text.as_bytes().to_vec();
+        if text.ends_with(&format!("{name} ")) {
+            let length = random.below(9);
+            request.extend(anything(length, framing, random));
+        }
+        if request.len() > framing.limit() {
             // Without its operation, which is an error worth its place too.
             return name.into_bytes();
         }
-        line.into_bytes()
+        request
     }
+}
+
+/// So many bytes of those that requests may consist of.
+fn anything(length: usize, framing: &dyn Framing, random: &mut Random) -> Vec<u8> {
+    let bytes = framing.alphabet();
+    (0..length).map(|_| random.pick(bytes)).collect()
 }

@@ -4,7 +4,7 @@
 //!
 //! Rule: each deadline is foretold to the moment; none is missed, and none comes early.
 
-use super::{Oracle, Phase, Place, State};
+use super::{Closing, Oracle, Phase, Place, State};
 use crate::answers;
 use reactor_pool::engine::UNSENT_LIMIT_BYTES;
 use std::time::{Duration, Instant};
@@ -35,9 +35,9 @@ impl Oracle {
 
     pub(super) fn expect_check(&mut self, now: Instant) {
         let timeout = match self.phase {
-            Phase::Serving => self.idle_timeout,
+            Phase::Serving | Phase::Closing(Closing::Last) => self.idle_timeout,
             Phase::Lingering { .. } => LINGER_TIMEOUT,
-            Phase::Closing { .. } | Phase::Over => Duration::ZERO,
+            Phase::Closing(_) | Phase::Over => Duration::ZERO,
         };
         let is_due = self.may_be_taking() && !timeout.is_zero();
         self.check_due = is_due.then(|| now + timeout / CHECKS_PER_TIMEOUT);
@@ -55,7 +55,7 @@ impl Oracle {
             "promise 8: nobody looked whether it takes what it got"
         );
         match self.phase {
-            Phase::Closing { by: Some(by) } if by <= now => {
+            Phase::Closing(Closing::Farewell { by }) if by <= now => {
                 self.phase = Phase::Over;
                 self.counts.farewell_timeouts += 1;
                 return;
@@ -65,15 +65,16 @@ impl Oracle {
                 self.counts.linger_timeouts += 1;
                 return;
             }
-            Phase::Closing { by: Some(_) } | Phase::Lingering { .. } => return,
+            Phase::Closing(Closing::Farewell { .. }) | Phase::Lingering { .. } => return,
             Phase::Over => return,
-            Phase::Serving | Phase::Closing { by: None } => {}
+            Phase::Serving | Phase::Closing(_) => {}
         }
         if self.busy_deadline().is_some_and(|deadline| deadline <= now) {
             let before = self.counts.busy;
             while self.busy_deadline().is_some_and(|deadline| deadline <= now) {
                 let sequence = self.first(&State::Waiting).expect("it has a deadline");
-                self.place(sequence).state = State::Answered(answers::BUSY.to_vec());
+                let refusal = self.refusal(answers::BUSY);
+                self.place(sequence).state = State::Answered(refusal);
                 self.counts.busy += 1;
             }
             self.counts.runs_refused += u64::from(self.counts.busy > before + 1);
@@ -81,7 +82,8 @@ impl Oracle {
             self.expect_check(now);
         }
         let is_serving = self.phase == Phase::Serving;
-        let is_idle = is_serving && self.idle_deadline().is_some_and(|by| by <= now);
+        let has_clock = is_serving || self.phase == Phase::Closing(Closing::Last);
+        let is_idle = has_clock && self.idle_deadline().is_some_and(|by| by <= now);
         self.is_read_due = false;
         if !is_idle {
             self.idle_unless = None;
@@ -90,9 +92,10 @@ impl Oracle {
             self.is_read_due = true;
         } else {
             self.counts.idle += 1;
-            if self.unsent().is_empty() {
+            if is_serving && self.unsent().is_empty() {
                 self.farewell(answers::IDLE, now);
             } else {
+                self.counts.idle_at_last += u64::from(!is_serving);
                 self.phase = Phase::Over;
                 self.cut_off = true;
             }
@@ -104,7 +107,7 @@ impl Oracle {
     fn has_last_chance(&mut self, unread: usize) -> bool {
         let Some((left, more)) = &mut self.idle_unless else {
             self.counts.read_before_idle += u64::from(unread > 0);
-            self.idle_unless = Some((unread, self.max_line + 1));
+            self.idle_unless = Some((unread, self.framing.max_partial_bytes()));
             return true;
         };
         if *left == 0 {
@@ -127,17 +130,17 @@ impl Oracle {
     /// When time has something to say at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Closing { by: Some(by) } => Some(by),
+            Phase::Closing(Closing::Farewell { by }) => Some(by),
             Phase::Lingering { .. } => self
                 .check_due
                 .into_iter()
                 .chain(self.linger_deadline())
                 .min(),
-            Phase::Serving => {
+            Phase::Serving | Phase::Closing(Closing::Last) => {
                 let judged = self.busy_deadline().or_else(|| self.idle_deadline());
                 self.check_due.into_iter().chain(judged).min()
             }
-            Phase::Closing { by: None } => self.busy_deadline(),
+            Phase::Closing(Closing::Drain) => self.busy_deadline(),
             Phase::Over => None,
         }
     }

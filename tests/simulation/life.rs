@@ -9,7 +9,7 @@ use super::net::SimNet;
 use super::{Summary, Trace, World};
 use crate::answers;
 use reactor_pool::Peer;
-use reactor_pool::codec::Lines;
+use reactor_pool::codec::Codec;
 use reactor_pool::net::Wait;
 use reactor_pool::pool::Board;
 use reactor_pool::reactor::{Protocol, Reactor, Sessions, StopReason};
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub(crate) struct Life {
-    pub(super) reactor: Reactor<SimNet, Lines>,
+    pub(super) reactor: Reactor<SimNet, Arc<dyn Codec>>,
     world: Rc<RefCell<World>>,
     /// What the reactor has told of connections.
     pub(super) open: Arc<Mutex<BTreeSet<ConnectionId>>>,
@@ -48,16 +48,16 @@ impl Life {
     pub(crate) fn new(seed: u64, trace: Trace) -> Life {
         let world = World::new(seed, trace);
         let (settings, queue) = (&world.settings, Arc::clone(&world.queue));
+        let codec = Arc::clone(&world.codec);
         let (config, quick_bytes) = (settings.config.clone(), settings.quick_bytes);
-        let is_quick = Box::new(move |line: &[u8]| answers::is_quick(line, quick_bytes));
+        let is_quick = Box::new(move |payload: &[u8]| answers::is_quick(payload, quick_bytes));
         let completions = Arc::clone(&world.completions);
         let world = Rc::new(RefCell::new(world));
-        let codec = Arc::new(Lines::new(config.max_line));
         let net = SimNet(Rc::clone(&world));
         let open = Arc::default();
         let sessions = Box::new(OpenConnections(Arc::clone(&open)));
         let protocol = Protocol {
-            codec,
+            codec: Arc::new(codec),
             is_quick,
             sessions,
         };

@@ -10,15 +10,15 @@ mod deadlines;
 mod places;
 mod runs;
 
-use crate::answers::{self, Cut, Cutter};
+use crate::answers;
+use crate::framing::{Cut, Cutter, Framing};
 use crate::settings::{Counts, Settings};
-use reactor_pool::Config;
+use deadlines::LINGER_TIMEOUT;
 use reactor_pool::engine::{Action, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::ConnectionId;
-use deadlines::LINGER_TIMEOUT;
-use places::line_bytes;
 pub(crate) use runs::Run;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Promise 3: how much is discarded of what still comes; what comes beyond waits in the socket.
@@ -33,7 +33,7 @@ const CHUNK_BYTES: usize = 65_536;
 /// What the log says of a close is not looked at.
 pub(crate) const CLOSE: Action = Action::Close { why: "" };
 
-/// A framed line whose response has not yet its turn to be written.
+/// A framed request whose response has not yet its turn to be written.
 #[derive(Debug)]
 struct Place {
     cut: Cut,
@@ -52,9 +52,7 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    Closing {
-        by: Option<Instant>,
-    },
+    Closing(Closing),
     Lingering {
         is_draining: bool,
         left_bytes: usize,
@@ -62,8 +60,20 @@ enum Phase {
     Over,
 }
 
+/// Why nothing more is read, while what is pending is answered and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// The server stops.
+    Drain,
+    /// Nothing that comes can be a request any more.
+    Last,
+    /// It has been told goodbye, and has until then to take that.
+    Farewell { by: Instant },
+}
+
 #[derive(Debug)]
 pub(crate) struct Oracle {
+    framing: Rc<dyn Framing>,
     max_line: usize,
     max_inflight: usize,
     max_run: usize,
@@ -82,7 +92,7 @@ pub(crate) struct Oracle {
     /// All that was read to be served, and whether its end was read.
     stream: Vec<u8>,
     end_read: bool,
-    cutter: Cutter,
+    cutter: Box<dyn Cutter>,
     /// Cut, but not framed for want of room; with where each ends in the stream.
     unframed: VecDeque<(Cut, usize)>,
     /// Where in the stream the last framed one ends.
@@ -124,6 +134,7 @@ impl Oracle {
     pub(crate) fn new(settings: &Settings, now: Instant) -> Oracle {
         let config = &settings.config;
         Oracle {
+            framing: Rc::clone(&settings.framing),
             max_line: config.max_line,
             max_inflight: config.max_inflight,
             max_run: config.max_run,
@@ -137,7 +148,7 @@ impl Oracle {
             is_refused: false,
             stream: Vec::new(),
             end_read: false,
-            cutter: Cutter::new(config.max_line),
+            cutter: settings.framing.cutter(),
             unframed: VecDeque::new(),
             framed_until: 0,
             places: VecDeque::new(),
@@ -159,11 +170,16 @@ impl Oracle {
         }
     }
 
-    /// Bytes that one connection may hold at most: the beginning of a line; the rest of a read;
+    /// Bytes that one connection may hold at most: the beginning of a request; the rest of a read;
     /// the requests in flight; their responses; unsent output.
-    pub(crate) fn memory_bound(config: &Config) -> usize {
-        let responses = config.max_inflight * (answers::MAX_RESPONSE_BYTES + NOTE_BYTES);
-        (config.max_line + 1) + CHUNK_BYTES + 2 * config.max_line + responses + UNSENT_LIMIT_BYTES
+    pub(crate) fn memory_bound(settings: &Settings) -> usize {
+        let (config, framing) = (&settings.config, &settings.framing);
+        let response = answers::MAX_RESPONSE_BYTES + framing.overhead() + NOTE_BYTES;
+        framing.max_partial_bytes()
+            + CHUNK_BYTES
+            + framing.limit().max(2 * config.max_line)
+            + config.max_inflight * response
+            + UNSENT_LIMIT_BYTES
     }
 
     // What happened.
@@ -214,7 +230,7 @@ impl Oracle {
 
     pub(crate) fn shut_down(&mut self, now: Instant) {
         self.phase = Phase::Lingering {
-            is_draining: matches!(self.phase, Phase::Closing { by: None }),
+            is_draining: self.phase == Phase::Closing(Closing::Drain),
             left_bytes: LINGER_LIMIT_BYTES,
         };
         self.last_progress = now;
@@ -222,8 +238,13 @@ impl Oracle {
     }
 
     pub(crate) fn stop(&mut self, now: Instant) {
-        if self.phase == Phase::Serving {
-            self.cut_input_off(Phase::Closing { by: None });
+        match self.phase {
+            Phase::Serving => {
+                self.cut_off = true;
+                self.cut_input_off(Closing::Drain);
+            }
+            Phase::Closing(Closing::Last) => self.phase = Phase::Closing(Closing::Drain),
+            Phase::Closing(_) | Phase::Lingering { .. } | Phase::Over => {}
         }
         self.settle(now);
     }
@@ -286,16 +307,15 @@ impl Oracle {
             State::Running,
             "promise 1: answered twice, or never started"
         );
-        let Cut::Line(line) = &place.cut else {
+        let Cut::Request(payload) = &place.cut else {
             panic!("{:?} was run", place.cut);
         };
-        let line = if panicked {
-            answers::INTERNAL.to_vec()
-        } else {
-            answers::answer(line)
-        };
-        place.state = State::Answered(line);
-        self.counts.internal += u64::from(panicked);
+        let text = (!panicked).then(|| answers::answer(payload));
+        let response = text.and_then(|text| self.framing.response(&text));
+        self.counts.internal += u64::from(response.is_none());
+        self.counts.unsayable += u64::from(response.is_none() && !panicked);
+        let response = response.unwrap_or_else(|| self.refusal(answers::INTERNAL));
+        self.place(sequence).state = State::Answered(response);
     }
 
     // What follows.
@@ -305,10 +325,10 @@ impl Oracle {
         loop {
             let had_places = !self.places.is_empty();
             while let Some(place) = self.places.front() {
-                let (State::Answered(line), framed_at) = (&place.state, place.framed_at) else {
+                let (State::Answered(response), framed_at) = (&place.state, place.framed_at) else {
                     break;
                 };
-                self.output.extend_from_slice(line);
+                self.output.extend_from_slice(response);
                 self.note(framed_at);
                 self.left += 1;
                 self.places.pop_front();
@@ -331,26 +351,33 @@ impl Oracle {
     }
 
     fn has_room(&self) -> bool {
-        let next_bytes = self.unframed.front().map_or(0, |(cut, _)| line_bytes(cut));
+        let next = self.unframed.front();
+        let next_bytes = next.map_or(0, |(cut, _)| cut.payload_bytes());
+        let is_within = self.request_bytes() + next_bytes <= 2 * self.max_line;
         self.places.len() < self.max_inflight
             && self.unsent_weight() <= UNSENT_LIMIT_BYTES
-            && self.request_bytes() + next_bytes <= 2 * self.max_line
+            && (is_within || next_bytes == 0 || self.places.is_empty())
     }
 
     fn open(&mut self, cut: Cut, now: Instant) {
         self.check_due = None;
         let state = match &cut {
-            Cut::Line(_) => {
+            Cut::Request(payload) => {
                 self.counts.framed += 1;
+                self.counts.large_alone += u64::from(payload.len() > 2 * self.max_line);
                 State::Waiting
             }
-            Cut::TooLong => {
+            Cut::TooLong { is_last } => {
                 self.counts.too_long += 1;
-                State::Answered(answers::too_long(self.max_line))
+                if *is_last {
+                    self.counts.out_of_step += 1;
+                    self.cut_input_off(Closing::Last);
+                }
+                State::Answered(self.refusal(&answers::too_long(self.framing.limit())))
             }
             Cut::Incomplete => {
                 self.counts.incomplete += 1;
-                State::Answered(answers::INCOMPLETE.to_vec())
+                State::Answered(self.refusal(answers::INCOMPLETE))
             }
         };
         self.places.push_back(Place {
@@ -362,10 +389,11 @@ impl Oracle {
 
     fn farewell(&mut self, words: &[u8], now: Instant) {
         assert!(self.places.is_empty(), "a goodbye before the last answer");
-        self.cut_input_off(Phase::Closing {
-            by: Some(now + LINGER_TIMEOUT),
-        });
-        self.output.extend_from_slice(words);
+        let by = now + LINGER_TIMEOUT;
+        self.cut_off = true;
+        self.cut_input_off(Closing::Farewell { by });
+        let goodbye = self.refusal(words);
+        self.output.extend_from_slice(&goodbye);
         self.note(now);
         self.last_progress = now;
     }
@@ -378,12 +406,15 @@ impl Oracle {
         }
     }
 
-    fn cut_input_off(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.check_due = self
-            .check_due
-            .filter(|_| phase == Phase::Closing { by: None });
-        self.cut_off = true;
+    /// A refusal in the words of the server.
+    fn refusal(&self, words: &[u8]) -> Vec<u8> {
+        let refusal = self.framing.response(words);
+        refusal.expect("every refusal is short enough")
+    }
+
+    fn cut_input_off(&mut self, closing: Closing) {
+        self.phase = Phase::Closing(closing);
+        self.check_due = self.check_due.filter(|_| closing == Closing::Drain);
         self.unframed.clear();
         self.cutter.forget();
     }
@@ -399,7 +430,7 @@ impl Oracle {
                 left_bytes: 1.., ..
             } if readable => return Action::Discard,
             Phase::Lingering { .. } => return Action::Wait,
-            Phase::Serving | Phase::Closing { .. } => {}
+            Phase::Serving | Phase::Closing(_) => {}
         }
         let input_over = self.end_read || self.phase != Phase::Serving;
         if input_over && self.has_nothing_pending() && self.unframed.is_empty() {

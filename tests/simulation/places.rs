@@ -5,7 +5,8 @@
 //! Rule: all is counted anew each time; nothing is kept up to date.
 
 use super::{NOTE_BYTES, Oracle, Phase, Place, State};
-use crate::answers::{self, Cut};
+use crate::answers;
+use crate::framing::Cut;
 use reactor_pool::task::ConnectionId;
 
 impl Oracle {
@@ -22,7 +23,10 @@ impl Oracle {
     }
 
     pub(super) fn request_bytes(&self) -> usize {
-        self.places.iter().map(|place| line_bytes(&place.cut)).sum()
+        self.places
+            .iter()
+            .map(|place| place.cut.payload_bytes())
+            .sum()
     }
 
     /// Bytes that are kept for this connection: of what has come and is not framed; of the
@@ -30,7 +34,7 @@ impl Oracle {
     /// one; and of what is unsent.
     pub(crate) fn kept_bytes(&self) -> usize {
         let answers = self.places.iter().map(|place| match &place.state {
-            State::Answered(line) => line.len(),
+            State::Answered(response) => response.len(),
             State::Waiting | State::Queued | State::Running => 0,
         });
         let unframed = match self.unframed.front() {
@@ -133,39 +137,32 @@ impl Oracle {
             assert_eq!(self.phase, Phase::Over, "closed with bytes unsent");
             return false;
         }
-        let cuts = answers::cut_whole(&self.stream, self.ended_by_client, self.max_line);
-        let mut lines = received.split_inclusive(|byte| *byte == b'\n');
+        let cuts = self.framing.cut_whole(&self.stream, self.ended_by_client);
+        let mut texts = self.framing.responses(received).into_iter();
         let mut answered = 0;
-        for (cut, line) in cuts.iter().zip(lines.by_ref()) {
+        for (cut, text) in cuts.iter().zip(texts.by_ref()) {
             let fits = match cut {
-                Cut::Line(request) => {
-                    line == answers::BUSY
-                        || line == answers::INTERNAL
-                        || line == answers::answer(request)
+                Cut::Request(payload) => {
+                    text == answers::BUSY
+                        || text == answers::INTERNAL
+                        || text == answers::answer(payload)
                 }
-                Cut::TooLong => line == answers::too_long(self.max_line),
-                Cut::Incomplete => line == answers::INCOMPLETE,
+                Cut::TooLong { .. } => text == answers::too_long(self.framing.limit()),
+                Cut::Incomplete => text == answers::INCOMPLETE,
             };
-            assert!(fits, "promise 1: {cut:?} got {}", line.escape_ascii());
+            assert!(fits, "promise 1: {cut:?} got {}", text.escape_ascii());
             answered += 1;
         }
         assert!(
             self.cut_off || answered == cuts.len(),
             "promise 1: {answered} of {cuts:?}"
         );
-        let more: Vec<&[u8]> = lines.collect();
+        let more: Vec<&[u8]> = texts.collect();
         let is_goodbye = self.cut_off && matches!(more[..], [answers::IDLE | answers::TOO_MANY]);
         assert!(
             more.is_empty() || is_goodbye,
             "promise 1: a response too many"
         );
         true
-    }
-}
-
-pub(super) fn line_bytes(cut: &Cut) -> usize {
-    match cut {
-        Cut::Line(line) => line.len(),
-        Cut::TooLong | Cut::Incomplete => 0,
     }
 }

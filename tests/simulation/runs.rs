@@ -6,10 +6,11 @@
 //! checked of each request.
 
 use super::{Oracle, State};
-use crate::answers::{self, Cut};
+use crate::answers;
+use crate::framing::Cut;
 use reactor_pool::task::{ConnectionId, Task};
 
-/// A run is no longer, the endings of its lines counted, unless it is a single line.
+/// A run is no longer, all that frames its requests counted, unless it is a single one.
 const RUN_BYTES: usize = 16_384;
 
 /// What a task said when it was pushed.
@@ -18,7 +19,7 @@ pub(crate) struct Run {
     pub(crate) id: ConnectionId,
     pub(crate) first: u64,
     pub(crate) requests: usize,
-    lines: Vec<u8>,
+    frames: Vec<u8>,
     is_quick: bool,
 }
 
@@ -28,7 +29,7 @@ impl Run {
             id: task.connection,
             first: task.run.span.first.0,
             requests: task.run.span.requests,
-            lines: task.run.frames.clone(),
+            frames: task.run.frames.clone(),
             is_quick: task.run.is_quick,
         }
     }
@@ -41,20 +42,18 @@ impl Run {
 impl Oracle {
     /// Holds a pushed task to the rules of runs; its requests have not got their slots yet.
     pub(crate) fn check_run(&mut self, run: &Run) {
-        let lines: Vec<&[u8]> = run.lines.split_inclusive(|byte| *byte == b'\n').collect();
+        let payloads = self.framing.requests(&run.frames);
         assert!(run.requests > 0, "a task without a request");
-        assert_eq!(lines.len(), run.requests, "a run has a line a request");
+        assert_eq!(payloads.len(), run.requests, "a run is whole requests");
         let is_alone = run.requests == 1;
         assert!(is_alone || run.requests <= self.max_run, "a run too long");
         assert!(
-            is_alone || run.lines.len() <= RUN_BYTES,
+            is_alone || run.frames.len() <= RUN_BYTES,
             "a run of too many bytes"
         );
         let framed_at = self.place(run.first).framed_at;
-        for (sequence, line) in run.sequences().zip(&lines) {
-            let line = line.strip_suffix(b"\n").expect("an LF ends each line");
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let is_quick = self.max_run > 1 && answers::is_quick(line, self.quick_bytes);
+        for (sequence, payload) in run.sequences().zip(payloads) {
+            let is_quick = self.max_run > 1 && answers::is_quick(payload, self.quick_bytes);
             assert_eq!(
                 run.is_quick, is_quick,
                 "a task is quick as its requests are"
@@ -63,8 +62,8 @@ impl Oracle {
             let place = self.place(sequence);
             assert_eq!(
                 place.cut,
-                Cut::Line(line.to_vec()),
-                "another line was submitted"
+                Cut::Request(payload.to_vec()),
+                "another request was submitted"
             );
             assert_eq!(
                 place.framed_at, framed_at,
@@ -81,17 +80,19 @@ impl Oracle {
         let (Some(place), Some(next)) = (self.places.get(last), self.places.get(last + 1)) else {
             return;
         };
-        let Cut::Line(line) = &next.cut else { return };
+        let Cut::Request(payload) = &next.cut else {
+            return;
+        };
         let could_join = run.is_quick
             && next.state == State::Waiting
             && next.framed_at == place.framed_at
-            && answers::is_quick(line, self.quick_bytes);
+            && answers::is_quick(payload, self.quick_bytes);
         if !could_join {
             return;
         }
         if run.requests == self.max_run {
             self.counts.runs_full += 1;
-        } else if run.lines.len() + line.len() + 1 > RUN_BYTES {
+        } else if run.frames.len() + payload.len() + self.framing.overhead() > RUN_BYTES {
             self.counts.runs_long += 1;
         } else {
             self.counts.runs_split += 1;

@@ -4,9 +4,11 @@
 //!
 //! Rule: every bound is tiny in most runs, so that it is met.
 
+use crate::framing::{self, Framing};
 use crate::random::Random;
 use reactor_pool::Config;
 use reactor_pool::config::QueueOrder;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How often each part of the world acts, relative to the others.
@@ -21,6 +23,7 @@ pub(crate) struct Weights {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) config: Config,
+    pub(crate) framing: Rc<dyn Framing>,
     pub(crate) weights: Weights,
     /// Clients at a time; more than the connection limit in some runs.
     pub(crate) clients: usize,
@@ -86,6 +89,7 @@ impl Settings {
             random.pick(&[0, 0, 1, 4])
         };
         Settings {
+            framing: framing::draw(config.max_line, random),
             config,
             weights: Weights {
                 clients: random.pick(&[20, 40, 60]),
@@ -154,6 +158,14 @@ counts! {
     idle,
     internal,
     too_many,
+    /// Requests too long behind which nothing could be told from a request.
+    out_of_step,
+    /// Connections that did not take what was pending after their last request.
+    idle_at_last,
+    /// Requests that had more bytes than all in flight together may have.
+    large_alone,
+    /// Responses that no length could say.
+    unsayable,
     /// Connections whose client reset them.
     lost,
     /// Requests never run, because their connection had gone.

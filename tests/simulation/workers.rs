@@ -6,6 +6,7 @@
 
 use super::{Undrained, World};
 use crate::answers;
+use reactor_pool::codec::{Frame, NotOneResponse, Outcome, Refusal};
 use reactor_pool::pool::{Popped, Taker, WorkQueue};
 use reactor_pool::task::{Completion, Outcomes, Task};
 use std::sync::Arc;
@@ -143,31 +144,45 @@ impl World {
 
     /// The response to a task, and of each of its requests whether it panicked.
     fn answer(&mut self, task: Task, started_at: Instant) -> (Completion, Vec<bool>) {
-        let (mut lines, mut panicked) = (Vec::new(), Vec::new());
+        let (mut responses, mut panicked) = (Vec::new(), Vec::new());
         let mut outcomes = Outcomes::default();
-        for line in task.run.frames.split_inclusive(|byte| *byte == b'\n') {
-            let request = line.strip_suffix(b"\n").expect("an LF ends each line");
-            let request = request.strip_suffix(b"\r").unwrap_or(request);
+        let mut rest = &task.run.frames[..];
+        for _ in task.run.span.sequences() {
+            let Frame::Request { payload, bytes, .. } = self.codec.frame(rest, 0) else {
+                panic!("a run is whole requests, not {}", rest.escape_ascii());
+            };
+            let request;
+            (request, rest) = rest.split_at(bytes);
+            let start = responses.len();
+            self.codec.begin(request, &mut responses);
+            let text = responses.len();
+            answers::handle(&request[payload], &mut responses);
+            let is_ok = responses[text..].starts_with(b"OK");
             let panics = self.random.percent(self.settings.panics);
             panicked.push(panics);
-            if panics {
-                lines.extend_from_slice(answers::INTERNAL);
-                outcomes.internal += 1;
-                continue;
+            let finished = match panics {
+                true => Err(NotOneResponse("it panicked")),
+                false => self.codec.finish(request, &mut responses, start),
+            };
+            match finished {
+                Ok(outcome) => {
+                    assert_eq!(outcome == Outcome::Ok, is_ok, "how it counts");
+                    outcomes.ok += usize::from(is_ok);
+                    outcomes.error += usize::from(!is_ok);
+                }
+                Err(_) => {
+                    responses.truncate(start);
+                    let why = Refusal::Internal;
+                    self.codec.refuse(why, request, &mut responses);
+                    outcomes.internal += 1;
+                }
             }
-            let start = lines.len();
-            answers::handle(request, &mut lines);
-            match lines[start..].starts_with(b"OK") {
-                true => outcomes.ok += 1,
-                false => outcomes.error += 1,
-            }
-            lines.push(b'\n');
         }
         self.note(|| format!("{:?} {} is done", task.connection, task.run.span.first));
         let completion = Completion {
             connection: task.connection,
             span: task.run.span,
-            responses: lines,
+            responses,
             outcomes,
             started_at,
             finished_at: self.now,

@@ -16,6 +16,7 @@ use crate::random::Random;
 use crate::settings::{Counts, Settings};
 use crate::socket::Socket;
 pub(crate) use life::Life;
+use reactor_pool::codec::Codec;
 use reactor_pool::pool::{ResponseQueue, WorkQueue};
 use reactor_pool::task::{Completion, ConnectionId, Outcomes, Task};
 use std::cell::RefCell;
@@ -63,6 +64,8 @@ pub(crate) struct World {
     settings: Settings,
     base: Instant,
     now: Instant,
+    /// That of production.
+    codec: Arc<dyn Codec>,
     queue: Arc<WorkQueue<Task>>,
     /// Tasks in the queue, in the order in which they were pushed, and when that was.
     queued: VecDeque<(Run, Instant)>,
@@ -119,6 +122,7 @@ impl World {
             random,
             base,
             now: base,
+            codec: settings.framing.codec(),
             workers: (0..config.workers).map(|_| Worker::new(&queue)).collect(),
             queue,
             queued: VecDeque::new(),
@@ -214,9 +218,8 @@ impl World {
             peer.client
                 .behave(&mut peer.socket, !self.settings.ends_with_stop)
         } else {
-            let max_line = self.settings.config.max_line;
-            peer.client
-                .act(&mut peer.socket, max_line, &mut self.random)
+            let framing = &*self.settings.framing;
+            peer.client.act(&mut peer.socket, framing, &mut self.random)
         };
         let did = !matches!(act, Act::Nothing);
         if did {
