@@ -44,9 +44,9 @@ impl Http1 {
         }
     }
 
-    /// What the framing of chunks may add to a body.
+    /// The longest body in chunks, with their framing and the trailers.
     fn max_chunked(&self) -> usize {
-        self.max_body + self.max_head
+        self.max_body.saturating_add(self.max_head)
     }
 }
 
@@ -66,6 +66,8 @@ struct Head<'a> {
     body: Body,
     is_last: bool,
     expects_continue: bool,
+    /// What the response says of the connection, with its CR LF.
+    connection: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,10 +110,8 @@ impl<'a> Head<'a> {
                 .map(<[u8]>::trim_ascii)
                 .any(|value| value.eq_ignore_ascii_case(token))
         };
-        let is_last = match minor {
-            0 => !has("connection", b"keep-alive"),
-            _ => has("connection", b"close"),
-        };
+        let keeps = minor > 0 || has("connection", b"keep-alive");
+        let is_last = !keeps || has("connection", b"close");
         if minor > 0 && all(&headers, "host").count() != 1 {
             return Err(Fault::Malformed);
         }
@@ -125,9 +125,17 @@ impl<'a> Head<'a> {
             body,
             is_last,
             expects_continue,
+            connection: match minor {
+                _ if is_last => CLOSE,
+                0 => "connection: keep-alive\r\n",
+                _ => "",
+            },
         })
     }
 }
+
+/// Tells a client that the connection closes.
+const CLOSE: &str = "connection: close\r\n";
 
 /// An LF without its CR ends a line for some readers, and for others it does not.
 fn has_lone_lf(head: &[u8]) -> bool {
@@ -162,7 +170,7 @@ fn body_of(headers: &[(&str, &[u8])], minor: u8) -> Result<Body, Fault> {
             let number = std::str::from_utf8(length).ok().filter(|_| is_number);
             // What no number can hold is above every limit.
             let number = number.ok_or(Fault::Malformed)?.parse();
-            Ok(Body::Length(number.map_err(|_| Fault::TooLong)?))
+            Ok(Body::Length(number.unwrap_or(usize::MAX)))
         }
         (Some(coding), None) if minor > 0 && codings.next().is_none() => {
             match coding.eq_ignore_ascii_case(b"chunked") {
@@ -174,9 +182,10 @@ fn body_of(headers: &[(&str, &[u8])], minor: u8) -> Result<Body, Fault> {
     }
 }
 
-/// Passes each chunk of a body in chunks to `take`; says how long the whole is.
-fn chunks(bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<usize, Fault> {
-    let mut at = 0;
+/// Passes each chunk of a body in chunks, which has at most `max_body` bytes, to `take`; says how
+/// long the whole is.
+fn chunks(bytes: &[u8], max_body: usize, mut take: impl FnMut(&[u8])) -> Result<usize, Fault> {
+    let (mut at, mut left) = (0, max_body as u64);
     loop {
         if bytes.get(at).is_some_and(|byte| !byte.is_ascii_hexdigit()) {
             return Err(Fault::Malformed);
@@ -186,28 +195,36 @@ fn chunks(bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<usize, Fault> {
             Ok(Status::Partial) => return Err(Fault::Incomplete),
             Err(_) => return Err(Fault::Malformed),
         };
+        // An extension may hold anything for httparse; an LF there ends the line for others.
+        let line = &bytes[at..at + head - 2];
+        if line
+            .iter()
+            .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+        {
+            return Err(Fault::Malformed);
+        }
         at += head;
         if size == 0 {
             break;
         }
-        let size = usize::try_from(size).map_err(|_| Fault::TooLong)?;
-        let end = at.checked_add(size).ok_or(Fault::TooLong)?;
-        if end > bytes.len() {
-            // It may be longer than any limit; whoever waits for it counts what is there.
-            return Err(Fault::Incomplete);
-        }
-        take(&bytes[at..end]);
-        at = line_end(bytes, end)?;
+        left = left.checked_sub(size).ok_or(Fault::TooLong)?;
+        // It is within the limit, so it is a number of bytes that can be there.
+        let (chunk, _) = bytes[at..]
+            .split_at_checked(size as usize)
+            .ok_or(Fault::Incomplete)?;
+        take(chunk);
+        at = line_end(bytes, at + chunk.len())?;
     }
     // Trailers are allowed and not looked at.
-    loop {
-        let rest = &bytes[at..];
-        if rest.starts_with(b"\r") || rest.is_empty() {
-            return line_end(bytes, at);
+    let mut trailers = [EMPTY_HEADER; MAX_HEADERS];
+    match httparse::parse_headers(&bytes[at..], &mut trailers) {
+        Ok(Status::Complete((length, _))) if has_lone_lf(&bytes[at..at + length]) => {
+            Err(Fault::Malformed)
         }
-        let lf = rest.iter().position(|byte| *byte == b'\n');
-        let end = at + lf.ok_or(Fault::Incomplete)?;
-        at = line_end(bytes, end - 1)?;
+        Ok(Status::Complete((length, _))) => Ok(at + length),
+        Ok(Status::Partial) => Err(Fault::Incomplete),
+        Err(httparse::Error::TooManyHeaders) => Err(Fault::TooLong),
+        Err(_) => Err(Fault::Malformed),
     }
 }
 
@@ -221,39 +238,39 @@ fn line_end(bytes: &[u8], at: usize) -> Result<usize, Fault> {
 }
 
 impl Http1 {
-    /// The head of the request at the front of `bytes`, and the length of the whole.
+    /// The head of the request at the front of `bytes`, and the length of the whole. What lies
+    /// beyond a limit is not looked at: so it makes no difference whether it has come.
     fn cut<'a>(&self, bytes: &'a [u8]) -> Result<(Head<'a>, usize), Fault> {
-        let head = match Head::parse(bytes) {
-            Err(Fault::Incomplete) if bytes.len() > self.max_head => return Err(Fault::TooLong),
-            head => head?,
-        };
-        if head.bytes > self.max_head {
-            return Err(Fault::TooLong);
-        }
+        let head = within(bytes, self.max_head, Head::parse)?;
         let rest = &bytes[head.bytes..];
         let body = match head.body {
             Body::Length(length) if length > self.max_body => return Err(Fault::TooLong),
             Body::Length(length) if length > rest.len() => return Err(Fault::Incomplete),
             Body::Length(length) => length,
-            Body::Chunked => {
-                let mut length = 0;
-                match chunks(rest, |chunk| length += chunk.len()) {
-                    _ if length > self.max_body => return Err(Fault::TooLong),
-                    Err(Fault::Incomplete) if rest.len() > self.max_chunked() => {
-                        return Err(Fault::TooLong);
-                    }
-                    body => body?,
-                }
-            }
+            Body::Chunked => within(rest, self.max_chunked(), |rest| {
+                chunks(rest, self.max_body, |_| {})
+            })?,
         };
         let whole = head.bytes + body;
         Ok((head, whole))
     }
 }
 
+/// Parses at most `limit` of the bytes. What is not whole within these is too long.
+fn within<'a, R>(
+    bytes: &'a [u8],
+    limit: usize,
+    parse: impl FnOnce(&'a [u8]) -> Result<R, Fault>,
+) -> Result<R, Fault> {
+    match parse(&bytes[..bytes.len().min(limit)]) {
+        Err(Fault::Incomplete) if bytes.len() > limit => Err(Fault::TooLong),
+        parsed => parsed,
+    }
+}
+
 impl Codec for Http1 {
     fn max_incomplete_bytes(&self) -> usize {
-        self.max_head + self.max_chunked()
+        self.max_head.saturating_add(self.max_chunked())
     }
 
     fn frame(&self, bytes: &[u8], _seen: usize) -> Frame {
@@ -296,28 +313,37 @@ impl Codec for Http1 {
     ) -> Result<Outcome, NotOneResponse> {
         const NOT_ONE: NotOneResponse =
             NotOneResponse("the handler wrote no HTTP response, or more than one");
-        let head = Head::parse(request).map_err(|_| NOT_ONE)?;
+        let request = Head::parse(request).map_err(|_| NOT_ONE)?;
+        let written = &out[start..];
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
-        let Ok(Status::Complete(end)) = response.parse(&out[start..]) else {
-            return Err(NOT_ONE);
+        let (end, code) = match (response.parse(written), response.code) {
+            // Anything below is no final response.
+            (Ok(Status::Complete(end)), Some(code @ 200..)) => (end, code),
+            _ => return Err(NOT_ONE),
         };
-        let headers = response.headers.iter();
-        let lengths = headers.filter(|header| header.name.eq_ignore_ascii_case("content-length"));
-        let length = lengths.map(|header| header.value).next();
-        let written = out.len() - start - end;
-        if length != Some(written.to_string().as_bytes()) {
+        let (head, body) = written.split_at(end);
+        let named = |name: &'static str| {
+            let headers = response.headers.iter();
+            let named = headers.filter(move |header| header.name.eq_ignore_ascii_case(name));
+            named.map(|header| header.value)
+        };
+        // Where a reader could find another end than this one, the next response would begin
+        // there.
+        let is_one = head.starts_with(b"HTTP/")
+            && !has_lone_lf(head)
+            && named("content-length").eq([body.len().to_string().as_bytes()])
+            && named("transfer-encoding").next().is_none()
+            && (body.is_empty() || !matches!(code, 204 | 304));
+        if !is_one {
             return Err(NOT_ONE);
         }
-        let code = response.code.unwrap_or_default();
-        if head.method == "HEAD" {
-            out.truncate(start + end);
+        let end = start + end;
+        if request.method == "HEAD" {
+            out.truncate(end);
         }
-        if head.is_last {
-            // Before the empty line that ends the head.
-            let at = start + end - 2;
-            out.splice(at..at, *b"connection: close\r\n");
-        }
+        // Before the empty line that ends the head.
+        out.splice(end - 2..end - 2, request.connection.bytes());
         Ok(match code {
             0..400 => Outcome::Ok,
             _ => Outcome::Error,
@@ -325,7 +351,7 @@ impl Codec for Http1 {
     }
 
     fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {
-        let head = Head::parse(request).ok();
+        let head = within(request, self.max_head, Head::parse).ok();
         let (status, closes) = match why {
             Refusal::Busy => (503, false),
             Refusal::TooManyConnections => (503, true),
@@ -335,15 +361,19 @@ impl Codec for Http1 {
             Refusal::TooLong if head.is_some() => (413, true),
             Refusal::TooLong => (431, true),
         };
-        let closes = closes || head.as_ref().is_none_or(|head| head.is_last);
+        let connection = match &head {
+            Some(head) if !closes => head.connection,
+            _ => CLOSE,
+        };
+        let retry = match connection {
+            CLOSE => "",
+            _ if status == 503 => "retry-after: 1\r\n",
+            _ => "",
+        };
         let body = format!("{}\n", reason(status));
         append_head(out, status, "text/plain", body.len());
         let end = out.len() - 2;
-        if closes {
-            out.splice(end..end, *b"connection: close\r\n");
-        } else if status == 503 {
-            out.splice(end..end, *b"retry-after: 1\r\n");
-        }
+        out.splice(end..end, [connection, retry].concat().into_bytes());
         if head.is_none_or(|head| head.method != "HEAD") {
             out.extend_from_slice(body.as_bytes());
         }
@@ -419,7 +449,7 @@ impl<'a> Request<'a> {
             Body::Length(length) => Cow::Borrowed(rest.get(..length)?),
             Body::Chunked => {
                 let mut body = Vec::new();
-                chunks(rest, |chunk| body.extend_from_slice(chunk)).ok()?;
+                chunks(rest, usize::MAX, |chunk| body.extend_from_slice(chunk)).ok()?;
                 Cow::Owned(body)
             }
         };

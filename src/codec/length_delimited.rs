@@ -93,7 +93,7 @@ impl LengthDelimited {
 
 impl Codec for LengthDelimited {
     fn max_incomplete_bytes(&self) -> usize {
-        self.width + self.limit
+        self.width.saturating_add(self.limit)
     }
 
     fn frame(&self, bytes: &[u8], _seen: usize) -> Frame {
@@ -108,10 +108,10 @@ impl Codec for LengthDelimited {
                 then: Then::Close,
             };
         }
-        let end = self.width + length as usize;
-        if rest.len() < length as usize {
+        if length > rest.len() as u64 {
             return Frame::Incomplete;
         }
+        let end = self.width + length as usize;
         Frame::Request {
             payload: self.width..end,
             bytes: end,
@@ -179,6 +179,7 @@ mod tests {
         let codec = LengthDelimited::new(5);
         assert_eq!(codec.frame(b"\0\0\0", 0), Frame::Incomplete);
         assert_eq!(codec.frame(b"\0\0\0\x05", 0), Frame::Incomplete);
+        assert_eq!(codec.max_incomplete_bytes(), b"\0\0\0\x05abcde".len());
         let malformed = Frame::Malformed {
             why: Refusal::TooLong,
             bytes: 4,
@@ -191,6 +192,10 @@ mod tests {
             widest.frame(&[0xff; 8], 0),
             Frame::Malformed { .. }
         ));
+        // Where nothing is too long, it is as long as it says.
+        let unlimited = LengthDelimited::new(usize::MAX).width(8);
+        assert_eq!(unlimited.frame(&[0xff; 12], 0), Frame::Incomplete);
+        assert_eq!(unlimited.max_incomplete_bytes(), usize::MAX);
     }
 
     #[test]
@@ -200,6 +205,26 @@ mod tests {
         assert_eq!(codec.finish(b"", &mut out, 0), Ok(Outcome::Ok));
         let mut out = vec![0; 1 + 256];
         assert!(codec.finish(b"", &mut out, 0).is_err());
+    }
+
+    #[test]
+    fn a_response_that_begins_with_err_is_an_error() {
+        for (text, expected) in [
+            ("ERR no", Outcome::Error),
+            ("OK", Outcome::Ok),
+            ("er", Outcome::Ok),
+            ("", Outcome::Ok),
+        ] {
+            let mut out = [b"\0\0\0\0", text.as_bytes()].concat();
+            let finished = LengthDelimited::new(9).finish(b"", &mut out, 0);
+            assert_eq!(finished, Ok(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a length has 1 to 8 bytes, not 9")]
+    fn no_length_is_wider_than_a_number() {
+        LengthDelimited::new(1).width(9).max_incomplete_bytes();
     }
 
     #[test]
