@@ -9,12 +9,14 @@
 #[path = "fuzz/bodies/mod.rs"]
 mod bodies;
 
-use bodies::{connection, framing, slots};
+use bodies::{connection, framing, http, lengths, slots};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const FRAMING: &str = include_str!("fuzz/corpus-kept/framing.hex");
 const CONNECTION: &str = include_str!("fuzz/corpus-kept/connection.hex");
 const SLOTS: &str = include_str!("fuzz/corpus-kept/slots.hex");
+const LENGTHS: &str = include_str!("fuzz/corpus-kept/lengths.hex");
+const HTTP: &str = include_str!("fuzz/corpus-kept/http.hex");
 
 /// Random inputs of each kind; seeds from 1.
 const RANDOM_INPUTS: u64 = 1000;
@@ -105,6 +107,24 @@ fn kept_inputs_of_slots_pass() {
 }
 
 #[test]
+fn kept_inputs_of_lengths_pass() {
+    let inputs = kept(LENGTHS);
+    assert!(inputs.len() >= 10, "the file is there");
+    inputs.iter().for_each(|input| {
+        run(lengths::check, input);
+    });
+}
+
+#[test]
+fn kept_inputs_of_http_pass() {
+    let inputs = kept(HTTP);
+    assert!(inputs.len() >= 10, "the file is there");
+    inputs.iter().for_each(|input| {
+        run(http::check, input);
+    });
+}
+
+#[test]
 fn random_splits_of_random_bytes_are_framed_as_the_whole() {
     let mut frames = 0;
     for seed in 1..=RANDOM_INPUTS {
@@ -158,4 +178,121 @@ fn slots_go_round_one_by_one_whatever_waits() {
     }
     println!("{all:?}");
     assert!(all.several_rounds > RANDOM_INPUTS && all.runs > RANDOM_INPUTS);
+}
+
+#[test]
+fn random_frames_with_their_length_in_front_are_found_however_they_are_split() {
+    let mut all = lengths::Counts::default();
+    for seed in 1..=RANDOM_INPUTS {
+        let mut random = Random::new(seed);
+        let mut input = random.bytes(7, false);
+        // The width and order of the lengths are those that the first byte chooses.
+        let width = 1 + usize::from(input[0]) % 8;
+        let is_big_endian = (input[0] / 8).is_multiple_of(2);
+        for _ in 0..random.below(20) {
+            let length = random.below(70);
+            let mut digits = (length as u64).to_le_bytes()[..width].to_vec();
+            if is_big_endian {
+                digits.reverse();
+            }
+            if random.below(20) == 0 {
+                digits[random.below(width)] = random.next() as u8;
+            }
+            input.extend(digits);
+            input.extend(random.bytes(length, false));
+        }
+        input.truncate(input.len() - random.below(3).min(input.len()));
+        all.add(run(lengths::check, &input));
+    }
+    println!("{all:?}");
+    assert!(all.requests > RANDOM_INPUTS);
+    assert!(all.all().iter().all(|count| *count > 50), "{all:?}");
+}
+
+#[test]
+fn random_http_is_cut_where_a_plain_reader_cuts_it() {
+    let mut all = http::Counts::default();
+    for seed in 1..=3 * RANDOM_INPUTS {
+        let mut random = Random::new(seed);
+        let mut input = random.bytes(6, false);
+        // What a handler writes.
+        let response = RESPONSES[random.below(RESPONSES.len())];
+        let response = with_mistakes(&mut random, response);
+        input.push(response.len() as u8);
+        input.extend(response);
+        for _ in 0..random.below(6) {
+            let message = MESSAGES[random.below(MESSAGES.len())];
+            input.extend(with_mistakes(&mut random, message));
+        }
+        all.add(run(http::check, &input));
+    }
+    println!("{all:?}");
+    assert!(all.requests > RANDOM_INPUTS);
+    assert!(all.all().iter().all(|count| *count > 50), "{all:?}");
+}
+
+/// Whole requests, in the pieces of which inputs consist.
+const MESSAGES: [&[&str]; 9] = [
+    &["GET / HTTP/1.1\r\nhost: a\r\n\r\n"],
+    &["HEAD / HTTP/1.1\r\nhost: a\r\n\r\n"],
+    &[POST, "x: y\r\n", "connection: close\r\n", "\r\n"],
+    &[POST, "content-length: 3\r\n", "\r\n", "abc"],
+    &[POST, "content-length: 3\r\n", "\r\n", "abc"],
+    &[POST, CHUNKED, "\r\n", "3\r\nabc\r\n", "0\r\n\r\n"],
+    &[POST, EXPECT, CHUNKED, "\r\n"],
+    &[
+        POST,
+        CHUNKED,
+        "\r\n",
+        "2;a=b\r\nxy\r\n",
+        "0\r\n",
+        "x: y\r\n",
+        "\r\n",
+    ],
+    &[
+        "GET /a?b=c HTTP/1.0\r\n",
+        "connection: keep-alive\r\n",
+        "\r\n",
+    ],
+];
+const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\n";
+const EXPECT: &str = "expect: 100-continue\r\n";
+const CHUNKED: &str = "transfer-encoding: chunked\r\n";
+
+/// Whole responses.
+const RESPONSES: [&[&str]; 3] = [
+    &[
+        "HTTP/1.1 200 OK\r\n",
+        "content-length: 3\r\n",
+        "\r\n",
+        "abc",
+    ],
+    &[
+        "HTTP/1.1 204 No Content\r\n",
+        "content-length: 0\r\n",
+        "\r\n",
+    ],
+    &[
+        "HTTP/1.0 500 \r\n",
+        "x: y\r\n",
+        "content-length: 3\r\n",
+        "\r\n",
+        "abc",
+    ],
+];
+
+/// A message, in which now and then a piece is missing, or another one is too much.
+fn with_mistakes(random: &mut Random, message: &[&str]) -> Vec<u8> {
+    let mut pieces: Vec<u8> = message.iter().map(|piece| http::piece(piece)).collect();
+    match random.below(8) {
+        0 => {
+            pieces.remove(random.below(pieces.len()));
+        }
+        1 => {
+            let anything = random.next() as u8;
+            pieces.insert(random.below(pieces.len() + 1), anything);
+        }
+        _ => {}
+    }
+    pieces
 }

@@ -4,6 +4,7 @@
 //!
 //! Rule: after each piece the answers are those to exactly what has come so far, none late.
 
+use super::codec::pieces;
 use super::reference::{Cut, answer_of_the_loop, cut};
 use super::{Input, MAX_RUNS, is_quick, lines, lines_of};
 use reactor_pool::Config;
@@ -29,17 +30,7 @@ pub(crate) fn check(data: &[u8]) -> usize {
     let lengths = [(); 4].map(|()| 1 + input.byte_or_zero() % 40);
     let stream = input.take(LONGEST_STREAM_BYTES);
 
-    let mut pieces = Vec::new();
-    let mut rest = stream;
-    for length in lengths.into_iter().cycle() {
-        if rest.is_empty() {
-            break;
-        }
-        let (piece, after) = rest.split_at(length.min(rest.len()));
-        pieces.push(piece);
-        rest = after;
-    }
-    arrive(&config, slots, &pieces);
+    arrive(&config, slots, &pieces(stream, lengths));
     arrive(&config, slots, &[stream]);
     cut(stream, true, config.max_line).len()
 }

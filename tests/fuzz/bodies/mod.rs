@@ -8,8 +8,12 @@
 // Each target compiles this module for itself, and uses its own part of it.
 #![allow(dead_code)]
 
+pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod framing;
+pub(crate) mod http;
+mod http_reference;
+pub(crate) mod lengths;
 pub(crate) mod reference;
 pub(crate) mod slots;
 
