@@ -44,6 +44,12 @@ pub(crate) trait Framing: fmt::Debug {
     /// What the server of production is given.
     fn codec(&self) -> Arc<dyn Codec>;
 
+    /// Whether no other request of its connection runs beside this one.
+    fn runs_alone(&self, payload: &[u8]) -> bool {
+        let _ = payload;
+        false
+    }
+
     /// The longest request, what frames it not counted.
     fn limit(&self) -> usize;
 
@@ -105,7 +111,7 @@ pub(crate) trait Cutter: fmt::Debug {
 /// The framing of a run, where a connection may have twice `max_line` bytes in flight.
 pub(crate) fn draw(max_line: usize, random: &mut Random) -> Rc<dyn Framing> {
     if random.percent(60) {
-        return Rc::new(Lines::new(max_line));
+        return Rc::new(Lines::new(max_line, random.percent(30)));
     }
     // One request alone may have more than the bound on those in flight.
     let limit = max_line * random.pick(&[1, 1, 1, 3]);

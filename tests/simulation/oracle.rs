@@ -80,6 +80,8 @@ pub(crate) struct Oracle {
     max_parallel: usize,
     /// Tasks of it that are queued, run, or come back.
     in_flight: usize,
+    /// The task that is there runs alone.
+    alone_in_flight: bool,
     /// When its requests were last held back no more by that.
     released_at: Option<Instant>,
     /// Longer requests are not quick.
@@ -140,6 +142,7 @@ impl Oracle {
             max_run: config.max_run,
             max_parallel: config.max_parallel,
             in_flight: 0,
+            alone_in_flight: false,
             released_at: None,
             quick_bytes: settings.quick_bytes,
             busy_timeout: config.busy_timeout,
@@ -282,6 +285,8 @@ impl Oracle {
     pub(crate) fn task_queued(&mut self) {
         assert!(!self.is_held_back(), "more of it run at a time than may");
         self.in_flight += 1;
+        self.alone_in_flight = self.next_runs_alone();
+        self.counts.alone += u64::from(self.alone_in_flight);
     }
 
     /// The responses of one task came back together; `panicked` says of each whether the handler
@@ -291,6 +296,7 @@ impl Oracle {
             self.released_at = Some(now);
         }
         self.in_flight -= 1;
+        self.alone_in_flight = false;
         for (sequence, panicked) in (first..).zip(panicked) {
             self.answered(sequence, *panicked);
         }

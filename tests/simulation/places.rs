@@ -47,6 +47,20 @@ impl Oracle {
     /// As many of it run at a time as may: the others are held back.
     pub(super) fn is_held_back(&self) -> bool {
         self.in_flight >= self.max_parallel
+            || self.alone_in_flight
+            || self.in_flight > 0 && self.next_runs_alone()
+    }
+
+    /// Whether the next request to be submitted runs alone.
+    pub(super) fn next_runs_alone(&self) -> bool {
+        let mut waiting = self
+            .places
+            .iter()
+            .filter(|place| place.state == State::Waiting);
+        waiting.next().is_some_and(|place| match &place.cut {
+            Cut::Request(payload) => self.framing.runs_alone(payload),
+            Cut::TooLong { .. } | Cut::Incomplete => false,
+        })
     }
 
     pub(crate) fn has_waiting(&self) -> bool {

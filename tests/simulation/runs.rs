@@ -53,7 +53,7 @@ impl Oracle {
         );
         let framed_at = self.place(run.first).framed_at;
         for (sequence, payload) in run.sequences().zip(payloads) {
-            let is_quick = self.max_run > 1 && answers::is_quick(payload, self.quick_bytes);
+            let is_quick = self.is_quick(payload);
             assert_eq!(
                 run.is_quick, is_quick,
                 "a task is quick as its requests are"
@@ -73,6 +73,13 @@ impl Oracle {
         self.count_run(run);
     }
 
+    /// Whether a request may travel with its neighbours.
+    fn is_quick(&self, payload: &[u8]) -> bool {
+        self.max_run > 1
+            && answers::is_quick(payload, self.quick_bytes)
+            && !self.framing.runs_alone(payload)
+    }
+
     /// Whether it was a run, and why it is no longer.
     fn count_run(&mut self, run: &Run) {
         self.counts.runs += u64::from(run.requests > 1);
@@ -86,7 +93,7 @@ impl Oracle {
         let could_join = run.is_quick
             && next.state == State::Waiting
             && next.framed_at == place.framed_at
-            && answers::is_quick(payload, self.quick_bytes);
+            && self.is_quick(payload);
         if !could_join {
             return;
         }

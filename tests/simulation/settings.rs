@@ -231,6 +231,8 @@ counts! {
     /// Requests that were held back when the reactor would have slept, because as many as may were
     /// in flight.
     held_back,
+    /// Tasks beside which no other one of their connection ran.
+    alone,
     /// Times at which the reactor would have slept, all of them looked at.
     sleeps,
 }
