@@ -97,7 +97,7 @@ pub use config::StopSignals;
 pub use engine::Unfinished;
 pub use handler::{Handler, Response};
 pub use net::Listener;
-pub use reactor::{StopReason, Stopper};
+pub use reactor::{Monitor, NotAnswering, ServerState, Snapshot, StopReason, Stopper};
 pub use server::{Builder, Server, Summary};
 pub use service::{Request, Service};
 pub use stats::QueueStats;

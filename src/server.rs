@@ -14,7 +14,7 @@ use crate::log::{debug, error};
 use crate::net::MioNet;
 use crate::panics::catch;
 use crate::pool::{Pool, WorkQueue};
-use crate::reactor::{Reactor, Sessions, StopReason, Stopper};
+use crate::reactor::{Monitor, Reactor, Sessions, StopReason, Stopper};
 use crate::service::Service;
 use crate::stats::{QueueStats, Stats};
 use crate::task::{ConnectionId, Task};
@@ -58,6 +58,7 @@ pub struct Server {
     /// At least one.
     addresses: Vec<Address>,
     stopper: Stopper,
+    monitor: Monitor,
 }
 
 impl fmt::Debug for Server {
@@ -151,6 +152,11 @@ impl Server {
     /// A handle that stops the server from another thread.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// A handle that asks the server for its numbers while it runs, from any thread.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
     }
 
     /// Serves until it is stopped. Workers that still run a request when the drain timeout has

@@ -240,6 +240,11 @@ impl Reports {
         }
     }
 
+    /// How long the server is there.
+    pub(crate) fn uptime(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started_at)
+    }
+
     /// When the next one is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.next
@@ -248,7 +253,7 @@ impl Reports {
     /// Writes one to the log, at info: a line that begins it, and one for each group.
     pub(crate) fn write(&mut self, stats: &mut Stats, queue: QueueStats, now: Instant) {
         let lasted = now.saturating_duration_since(self.last_at);
-        let uptime = now.saturating_duration_since(self.started_at);
+        let uptime = self.uptime(now);
         info!(
             of_the_last_s = lasted.as_secs(),
             uptime_s = uptime.as_secs(),

@@ -21,6 +21,8 @@ mod listeners;
 mod local;
 #[path = "library/local_clients.rs"]
 mod local_clients;
+#[path = "library/monitor.rs"]
+mod monitor;
 #[path = "library/panics.rs"]
 mod panics;
 #[path = "library/quick.rs"]

@@ -10,14 +10,14 @@
 
 #![cfg(loom)]
 
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use reactor_pool::config::QueueOrder;
-use reactor_pool::pool::{Parking, Popped, ResponseQueue, Slotted, Taker, WorkQueue};
+use reactor_pool::pool::{Inquiry, Parking, Popped, ResponseQueue, Slotted, Taker, WorkQueue};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// When everything is pushed: a model's time stands still, so that its runs repeat each other.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -485,6 +485,63 @@ fn a_stop_that_is_asked_for_at_any_time_is_heard() {
         }
         asker.join().expect("no panic");
     });
+}
+
+/// What `Monitor::snapshot` and the reactor do. Each asker has done something before it asks; its
+/// answer must know of that. The loop ends when it likes, and nobody is left waiting.
+fn questions_are_answered(preemptions: Option<usize>, askers: usize, ends_early: bool) {
+    check(preemptions, move || {
+        let poll = Poll::new();
+        let responses: Arc<ResponseQueue<u32>> = responses(&poll);
+        let inquiry = Arc::new(Inquiry::new(0));
+        let done = Arc::new(AtomicUsize::new(0));
+        inquiry.open();
+        let askers: Vec<_> = (0..askers)
+            .map(|asker| {
+                let (responses, inquiry) = (Arc::clone(&responses), Arc::clone(&inquiry));
+                let done = Arc::clone(&done);
+                thread::spawn(move || {
+                    done.fetch_add(1 << asker, Ordering::Relaxed);
+                    let answer = inquiry.ask(Duration::MAX, || responses.announce());
+                    let answer = answer.expect("there is no time here");
+                    let is_known = answer & 1 << asker != 0;
+                    assert!(
+                        is_known || ends_early,
+                        "an answer is older than its question"
+                    );
+                })
+            })
+            .collect();
+        // As the loop does: it looks after each drain, and sleeps if nothing was announced since.
+        let (mut answered, all) = (0, askers.len() as u64);
+        while !ends_early && answered < all {
+            responses.drain(|_| ());
+            if let Some(number) = inquiry.asked() {
+                inquiry.answer(number, done.load(Ordering::Relaxed));
+                answered = number;
+            }
+            if answered < all {
+                sleep(&responses, &poll);
+            }
+        }
+        if ends_early {
+            inquiry.close(|last| last);
+        }
+        for asker in askers {
+            asker.join().expect("no panic");
+        }
+    });
+}
+
+#[test]
+fn each_question_gets_an_answer_that_is_younger() {
+    questions_are_answered(None, 1, false);
+    questions_are_answered(Some(3), 2, false);
+}
+
+#[test]
+fn whoever_asks_a_loop_that_ends_is_not_left_waiting() {
+    questions_are_answered(Some(3), 2, true);
 }
 
 #[test]

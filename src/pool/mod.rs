@@ -6,6 +6,7 @@
 //! runs.
 
 mod board;
+mod inquiry;
 mod parking;
 mod response_queue;
 mod round_robin;
@@ -13,6 +14,7 @@ mod work_queue;
 mod worker;
 
 pub use board::{Board, Line, Running};
+pub use inquiry::Inquiry;
 pub use parking::Parking;
 pub use response_queue::ResponseQueue;
 pub use work_queue::{PATIENCE, Popped, Pushed, Slotted, Taker, WorkQueue};

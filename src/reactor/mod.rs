@@ -6,6 +6,7 @@
 //! Rule: a [`Reactor::tick`] never blocks, and gives each connection a bounded share.
 
 mod backlog;
+mod monitor;
 mod overload;
 mod serve;
 mod shutdown;
@@ -23,6 +24,7 @@ use crate::pool::{Board, ResponseQueue, WorkQueue};
 use crate::stats::Reports;
 use crate::task::{Completion, ConnectionId, Task};
 use backlog::Backlog;
+pub use monitor::{Monitor, Monitored, NotAnswering, ServerState, Snapshot};
 use overload::Overload;
 use shutdown::Stage;
 pub use shutdown::{StopReason, Stopper};
@@ -106,6 +108,8 @@ pub struct Reactor<N: Net, C> {
     stage: Stage,
     drain_timeout: Duration,
     reports: Reports,
+    monitored: Monitored,
+    board: Arc<Board>,
 }
 
 impl<N: Net, C> fmt::Debug for Reactor<N, C> {
@@ -125,6 +129,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         queue: Arc<WorkQueue<Task>>,
         completions: Arc<ResponseQueue<Completion>>,
         board: Arc<Board>,
+        monitored: Monitored,
     ) -> Reactor<N, C> {
         let now = net.now();
         let Protocol {
@@ -141,7 +146,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             unserved_warnings: WarnLimit::default(),
             overrun_warnings: WarnLimit::default(),
             overload: Overload::default(),
-            slow: SlowRequests::new(config.slow_request, board),
+            slow: SlowRequests::new(config.slow_request, Arc::clone(&board)),
             sockets: Sockets::new(),
             buffer: vec![0; READ_CHUNK_BYTES].into(),
             engine: Engine::new(config.clone(), codec, is_quick),
@@ -154,6 +159,8 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             stage: Stage::Running,
             drain_timeout: config.drain_timeout,
             reports: Reports::new(config, now),
+            monitored,
+            board,
         }
     }
 
@@ -188,6 +195,16 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     /// # Errors
     /// When polling fails, or a worker has died outside a handler.
     pub fn run(&mut self) -> io::Result<StopReason> {
+        self.monitored.open();
+        let ended = self.tick_to_end();
+        self.monitored.close(Snapshot {
+            state: ServerState::Ended,
+            ..self.snapshot(self.net.now())
+        });
+        ended
+    }
+
+    fn tick_to_end(&mut self) -> io::Result<StopReason> {
         loop {
             let wait = self.park();
             self.tick(wait)?;
@@ -244,6 +261,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         self.expire(now);
         self.report_if_due(now);
         self.check_drained(now);
+        self.answer_monitors(now);
         Ok(())
     }
 
@@ -388,6 +406,30 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     fn report_if_due(&mut self, now: Instant) {
         if self.reports.next_due().is_some_and(|at| at <= now) {
             self.report(now);
+        }
+    }
+
+    /// Whoever asked before the drain in `collect` gets an answer now, and whoever asked since
+    /// keeps the loop from parking.
+    fn answer_monitors(&mut self, now: Instant) {
+        if let Some(number) = self.monitored.asked() {
+            self.monitored.answer(number, self.snapshot(now));
+        }
+    }
+
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        let workers = self.board.lines();
+        Snapshot {
+            state: match self.stage {
+                Stage::Running => ServerState::Serving,
+                Stage::Draining { .. } => ServerState::Draining,
+                Stage::Ended(_) => ServerState::Ended,
+            },
+            uptime: self.reports.uptime(now),
+            stats: self.engine.stats().clone(),
+            queue: self.queue.stats(),
+            workers: workers.len(),
+            workers_busy: workers.iter().filter(|line| line.running.is_some()).count(),
         }
     }
 }

@@ -18,6 +18,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A loop that listens, and where.
 fn reactor(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr) {
+    let (reactor, address, _) = monitored(config);
+    (reactor, address)
+}
+
+/// The same, with a monitor of it.
+fn monitored(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr, Monitor) {
     let queue = Arc::new(WorkQueue::new(config.queue, QueueOrder::Fair));
     let net = MioNet::new(&config).expect("descriptors");
     let completions = Arc::new(ResponseQueue::new(net.waker().expect("descriptors")));
@@ -28,14 +34,15 @@ fn reactor(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr) {
         sessions: Box::new(Nobody),
     };
     let board = Arc::new(Board::new(config.workers));
-    let mut reactor = Reactor::new(&config, net, protocol, queue, completions, board);
+    let (monitor, monitored) = Monitor::new(config.workers, &completions);
+    let mut reactor = Reactor::new(&config, net, protocol, queue, completions, board, monitored);
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = Bound::tcp(&[free], config.socket_buffer).expect("a free port");
     let address = bound[0].address().tcp().expect("of TCP");
     let listening = reactor.net_mut().listen(bound, config.socket_buffer);
     listening.expect("nobody else listens there");
     reactor.start_accepting(1);
-    (reactor, address)
+    (reactor, address, monitor)
 }
 
 /// Is told of connections, and does not care.
@@ -129,10 +136,15 @@ fn a_connection_that_cannot_be_registered_is_closed_and_forgotten() {
 
 #[test]
 fn a_worker_that_died_ends_the_loop_with_an_error() {
-    let (mut reactor, _) = reactor(Config::default());
+    let (mut reactor, _, monitor) = monitored(Config::default());
     reactor.completions.report_death();
     let error = reactor.run().expect_err("nobody would answer any more");
     assert!(error.to_string().contains("worker"), "{error}");
+    let snapshot = monitor.snapshot(Duration::ZERO);
+    assert_eq!(
+        snapshot.expect("nobody has to answer").state,
+        ServerState::Ended
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::log::warn;
 use crate::net::{Bound, Listener, MioNet, cannot};
 use crate::panics::catch;
 use crate::pool::{Board, Crew, Pool, ResponseQueue, WorkQueue};
-use crate::reactor::{Protocol, Reactor, Stopper};
+use crate::reactor::{Monitor, Monitored, Protocol, Reactor, Stopper};
 use crate::service::Service;
 use crate::task::{Completion, Task};
 use std::fmt;
@@ -50,6 +50,8 @@ pub struct Builder<C = Lines> {
     net: MioNet,
     queue: Arc<WorkQueue<Task>>,
     completions: Arc<ResponseQueue<Completion>>,
+    monitor: Monitor,
+    monitored: Monitored,
     bound: Vec<Bound>,
 }
 
@@ -69,10 +71,14 @@ impl Builder<Lines> {
             .check()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let net = MioNet::new(&config)?;
+        let completions = Arc::new(ResponseQueue::new(net.waker()?));
+        let (monitor, monitored) = Monitor::new(config.workers, &completions);
         Ok(Builder {
             codec: Arc::new(Lines::new(config.max_line)),
             queue: Arc::new(WorkQueue::new(config.queue, config.queue_order)),
-            completions: Arc::new(ResponseQueue::new(net.waker()?)),
+            completions,
+            monitor,
+            monitored,
             bound: Vec::new(),
             config,
             net,
@@ -93,6 +99,8 @@ impl<C: Codec> Builder<C> {
             net: self.net,
             queue: self.queue,
             completions: self.completions,
+            monitor: self.monitor,
+            monitored: self.monitored,
             bound: self.bound,
         }
     }
@@ -158,6 +166,11 @@ impl<C: Codec> Builder<C> {
         Stopper::new(&self.completions)
     }
 
+    /// A handle that asks the server for its numbers while it runs, from any thread.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
     /// Starts the workers, then listens.
     ///
     /// # Errors
@@ -170,6 +183,8 @@ impl<C: Codec> Builder<C> {
             net,
             queue,
             completions,
+            monitor,
+            monitored,
             bound,
         } = self;
         if bound.is_empty() {
@@ -204,6 +219,7 @@ impl<C: Codec> Builder<C> {
             Arc::clone(&queue),
             completions,
             crew.board,
+            monitored,
         );
         reactor.net_mut().listen(bound, config.socket_buffer)?;
         reactor.start_accepting(addresses.len());
@@ -221,6 +237,7 @@ impl<C: Codec> Builder<C> {
             run: Box::new(|| run.until_stopped()),
             addresses,
             stopper,
+            monitor,
         })
     }
 }

@@ -12,7 +12,7 @@ use reactor_pool::Peer;
 use reactor_pool::codec::Codec;
 use reactor_pool::net::Wait;
 use reactor_pool::pool::Board;
-use reactor_pool::reactor::{Protocol, Reactor, Sessions, StopReason};
+use reactor_pool::reactor::{Monitor, Protocol, Reactor, Sessions, StopReason};
 use reactor_pool::task::ConnectionId;
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeSet;
@@ -62,7 +62,9 @@ impl Life {
             sessions,
         };
         let board = Arc::new(Board::new(config.workers));
-        let mut reactor = Reactor::new(&config, net, protocol, queue, completions, board);
+        let (_, monitored) = Monitor::new(config.workers, &completions);
+        let mut reactor =
+            Reactor::new(&config, net, protocol, queue, completions, board, monitored);
         reactor.start_accepting(1);
         let wait = reactor.park();
         Life {
