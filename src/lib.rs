@@ -94,10 +94,13 @@ pub use address::{Address, Peer};
 pub use config::Config;
 #[cfg(feature = "signals")]
 pub use config::StopSignals;
-pub use engine::Unfinished;
+pub use engine::{ConnectionState, ConnectionView, PauseReason, Unfinished};
 pub use handler::{Handler, Response};
 pub use net::Listener;
-pub use reactor::{Monitor, NotAnswering, ServerState, Snapshot, StopReason, Stopper};
+pub use reactor::{
+    Monitor, NotAnswering, RunningView, ServerState, Snapshot, StopReason, Stopper,
+    TOP_CONNECTIONS, WorkerView,
+};
 pub use server::{Builder, Server, Summary};
 pub use service::{Request, Service};
 pub use stats::QueueStats;

@@ -75,7 +75,7 @@ const MODULES: [Module; 18] = [
     ),
     pure(
         "src/engine",
-        &["codec", "config", "log", "stats", "task"],
+        &["address", "codec", "config", "log", "stats", "task"],
         &["slab", "tracing"],
     ),
     impure(
@@ -108,7 +108,16 @@ const MODULES: [Module; 18] = [
     pure(
         "src/reactor",
         &[
-            "address", "codec", "config", "engine", "log", "net", "pool", "stats", "task",
+            "address",
+            "codec",
+            "config",
+            "connections",
+            "engine",
+            "log",
+            "net",
+            "pool",
+            "stats",
+            "task",
         ],
         &[],
     ),

@@ -4,6 +4,7 @@
 //!
 //! Rule: a view is a copy, made when somebody asks.
 
+use crate::address::Peer;
 use crate::task::ConnectionId;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 pub struct ConnectionView {
     /// Its name.
     pub id: ConnectionId,
+    /// The other side.
+    pub peer: Option<Peer>,
     /// How long ago it was accepted.
     pub age: Duration,
     /// What it is doing.

@@ -47,6 +47,11 @@ impl Board {
         self.0.iter().map(|line| *lock(line)).collect()
     }
 
+    /// The same, and when they were read.
+    pub fn look(&self) -> (Vec<Line>, Instant) {
+        (self.lines(), Instant::now())
+    }
+
     pub(crate) fn start(&self, worker: usize, running: Running) {
         lock(&self.0[worker]).running = Some(running);
     }

@@ -20,11 +20,14 @@ use crate::config::Config;
 use crate::engine::{Accepted, Engine, IsQuick, Kernel};
 use crate::log::{debug, warn};
 use crate::net::{Event, Net, Signal, Wait};
-use crate::pool::{Board, ResponseQueue, WorkQueue};
+use crate::pool::{ResponseQueue, WorkQueue};
 use crate::stats::Reports;
 use crate::task::{Completion, ConnectionId, Task};
 use backlog::Backlog;
-pub use monitor::{Monitor, Monitored, NotAnswering, ServerState, Snapshot};
+pub use monitor::{
+    Monitor, Monitored, NotAnswering, RunningView, ServerState, Snapshot, TOP_CONNECTIONS,
+    WorkerView,
+};
 use overload::Overload;
 use shutdown::Stage;
 pub use shutdown::{StopReason, Stopper};
@@ -102,6 +105,8 @@ pub struct Reactor<N: Net, C> {
     tasks: Vec<Task>,
     /// Slots that were free after the last push, at least.
     room: usize,
+    /// Since when requests wait for a slot and none gets one.
+    stalled_since: Option<Instant>,
     /// When to check whether queued tasks wait beside parked workers.
     check_queue_at: Option<Instant>,
     completions: Arc<ResponseQueue<Completion>>,
@@ -109,7 +114,6 @@ pub struct Reactor<N: Net, C> {
     drain_timeout: Duration,
     reports: Reports,
     monitored: Monitored,
-    board: Arc<Board>,
 }
 
 impl<N: Net, C> fmt::Debug for Reactor<N, C> {
@@ -128,7 +132,6 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         protocol: Protocol<C>,
         queue: Arc<WorkQueue<Task>>,
         completions: Arc<ResponseQueue<Completion>>,
-        board: Arc<Board>,
         monitored: Monitored,
     ) -> Reactor<N, C> {
         let now = net.now();
@@ -146,7 +149,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             unserved_warnings: WarnLimit::default(),
             overrun_warnings: WarnLimit::default(),
             overload: Overload::default(),
-            slow: SlowRequests::new(config.slow_request, Arc::clone(&board)),
+            slow: SlowRequests::new(config.slow_request, Arc::clone(monitored.board())),
             sockets: Sockets::new(),
             buffer: vec![0; READ_CHUNK_BYTES].into(),
             engine: Engine::new(config.clone(), codec, is_quick),
@@ -154,13 +157,13 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             queue,
             tasks: Vec::new(),
             room: config.queue,
+            stalled_since: None,
             check_queue_at: None,
             completions,
             stage: Stage::Running,
             drain_timeout: config.drain_timeout,
             reports: Reports::new(config, now),
             monitored,
-            board,
         }
     }
 
@@ -362,13 +365,16 @@ impl<N: Net, C: Codec> Reactor<N, C> {
                 // Workers may have made room since.
                 self.push();
                 if self.room == 0 {
+                    self.stalled_since.get_or_insert(now);
                     return;
                 }
             }
+            self.stalled_since = None;
             self.engine.submit(self.room, now, &mut self.tasks);
             self.net.note_tasks(&self.tasks);
             self.push();
         }
+        self.stalled_since = None;
     }
 
     fn push(&mut self) {
@@ -412,13 +418,12 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     /// Whoever asked before the drain in `collect` gets an answer now, and whoever asked since
     /// keeps the loop from parking.
     fn answer_monitors(&mut self, now: Instant) {
-        if let Some(number) = self.monitored.asked() {
-            self.monitored.answer(number, self.snapshot(now));
-        }
+        let views = || self.engine.views(now).collect();
+        self.monitored.answer(|| self.snapshot(now), views);
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
-        let workers = self.board.lines();
+        let workers = self.monitored.board().lines();
         Snapshot {
             state: match self.stage {
                 Stage::Running => ServerState::Serving,
@@ -428,6 +433,9 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             uptime: self.reports.uptime(now),
             stats: self.engine.stats().clone(),
             queue: self.queue.stats(),
+            stalled_for: self
+                .stalled_since
+                .map(|since| now.saturating_duration_since(since)),
             workers: workers.len(),
             workers_busy: workers.iter().filter(|line| line.running.is_some()).count(),
         }

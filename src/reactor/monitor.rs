@@ -1,16 +1,25 @@
 //! What a server can be asked while it runs, and how the loop answers.
 //!
-//! Knows the numbers that the loop knows; no sockets and no connection.
+//! Knows the numbers that the loop knows, and the board of the workers; no sockets.
 //!
-//! Rule: the loop itself answers. So an answer says that it runs, and its numbers belong together.
+//! Rule: the loop itself answers for what it knows. So an answer says that it runs, and its numbers
+//! belong together.
 
-use crate::pool::{Inquiry, ResponseQueue};
+use crate::address::Peer;
+use crate::connections::Connections;
+use crate::engine::ConnectionView;
+use crate::pool::{Board, Inquiry, Line, ResponseQueue};
 use crate::stats::{QueueStats, Stats};
-use crate::task::Completion;
+use crate::task::{Completion, ConnectionId};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How many connections of a kind [`Monitor::connections`] tells of.
+pub const TOP_CONNECTIONS: usize = 100;
 
 /// Asks a server for its numbers while it runs, from any thread.
 ///
@@ -37,29 +46,45 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Monitor {
-    inquiry: Arc<Inquiry<Arc<Snapshot>>>,
+    snapshots: Arc<Inquiry<Arc<Snapshot>>>,
+    views: Arc<Inquiry<Arc<Vec<ConnectionView>>>>,
     completions: Arc<ResponseQueue<Completion>>,
+    board: Arc<Board>,
+    connections: Arc<Connections>,
 }
 
 impl Monitor {
-    /// A monitor of a loop with that many workers, and the end of it that the loop has.
+    /// A monitor of a loop whose workers have that board, and the end of it that the loop has.
     pub fn new(
-        workers: usize,
+        board: Arc<Board>,
         completions: &Arc<ResponseQueue<Completion>>,
     ) -> (Monitor, Monitored) {
-        let inquiry = Arc::new(Inquiry::new(Arc::new(Snapshot {
-            state: ServerState::Starting,
-            uptime: Duration::ZERO,
-            stats: Stats::default(),
-            queue: QueueStats::default(),
-            workers,
-            workers_busy: 0,
-        })));
         let monitor = Monitor {
-            inquiry: Arc::clone(&inquiry),
+            snapshots: Arc::new(Inquiry::new(Arc::new(Snapshot {
+                state: ServerState::Starting,
+                uptime: Duration::ZERO,
+                stats: Stats::default(),
+                queue: QueueStats::default(),
+                stalled_for: None,
+                workers: board.lines().len(),
+                workers_busy: 0,
+            }))),
+            views: Arc::new(Inquiry::new(Arc::default())),
             completions: Arc::clone(completions),
+            board: Arc::clone(&board),
+            connections: Arc::default(),
         };
-        (monitor, Monitored(inquiry))
+        let monitored = Monitored {
+            snapshots: Arc::clone(&monitor.snapshots),
+            views: Arc::clone(&monitor.views),
+            board,
+        };
+        (monitor, monitored)
+    }
+
+    /// The connections whose peers it tells.
+    pub(crate) fn connections_open(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// The numbers as they are after the tick in which the loop hears of it, which begins at once
@@ -82,9 +107,45 @@ impl Monitor {
     /// suspended.
     pub fn snapshot(&self, timeout: Duration) -> Result<Snapshot, NotAnswering> {
         let wake = || self.completions.announce();
-        let snapshot = self.inquiry.ask(timeout, wake);
+        let snapshot = self.snapshots.ask(timeout, wake);
         let snapshot = snapshot.ok_or(NotAnswering { timeout })?;
         Ok(Arc::unwrap_or_clone(snapshot))
+    }
+
+    /// The connections that have the most requests in flight, those for which the most bytes are
+    /// buffered, and the oldest: of each kind [`TOP_CONNECTIONS`] at most. It costs the loop a
+    /// look at every connection.
+    ///
+    /// Before the run and after its end there are none.
+    ///
+    /// # Errors
+    /// As [`Monitor::snapshot`].
+    pub fn connections(&self, timeout: Duration) -> Result<Vec<ConnectionView>, NotAnswering> {
+        let views = self.views.ask(timeout, || self.completions.announce());
+        let mut views = Arc::unwrap_or_clone(views.ok_or(NotAnswering { timeout })?);
+        for view in &mut views {
+            view.peer = self.connections.peer(view.id);
+        }
+        Ok(views)
+    }
+
+    /// What each worker does, in the order of their numbers. It asks nobody, so it answers also
+    /// when the loop does not.
+    pub fn workers(&self) -> Vec<WorkerView> {
+        let (lines, now) = self.board.look();
+        let view = |line: Line| WorkerView {
+            running: line.running.map(|running| RunningView {
+                connection: running.connection,
+                peer: self.connections.peer(running.connection),
+                first: running.span.first.0,
+                requests: running.span.requests,
+                age: now.saturating_duration_since(running.started_at),
+            }),
+            tasks: line.tasks,
+            requests: line.requests,
+            busy: line.busy,
+        };
+        lines.into_iter().map(view).collect()
     }
 }
 
@@ -100,10 +161,43 @@ pub struct Snapshot {
     pub stats: Stats,
     /// What the work queue has been through.
     pub queue: QueueStats,
+    /// How long requests have waited for a queue slot without any of them getting one; none while
+    /// slots are given, or nothing waits.
+    pub stalled_for: Option<Duration>,
     /// Worker threads.
     pub workers: usize,
     /// Workers that have a request in hand.
     pub workers_busy: usize,
+}
+
+/// What a worker does, and what it has done.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WorkerView {
+    /// What it has in hand.
+    pub running: Option<RunningView>,
+    /// Tasks that it has done: single requests, and runs of quick ones.
+    pub tasks: u64,
+    /// Requests that were in them.
+    pub requests: u64,
+    /// The time that these took.
+    pub busy: Duration,
+}
+
+/// What a worker has in hand.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RunningView {
+    /// Whose requests they are.
+    pub connection: ConnectionId,
+    /// The other side of it, if it is still there.
+    pub peer: Option<Peer>,
+    /// The number of the first request on its connection, from 1.
+    pub first: u64,
+    /// How many they are: several quick ones may travel together.
+    pub requests: usize,
+    /// How long it has had them.
+    pub age: Duration,
 }
 
 /// Where a server is in its life.
@@ -144,36 +238,69 @@ impl Error for NotAnswering {}
 
 /// The loop's end of its monitors. Dropped, it tells them that the server has ended.
 #[derive(Debug)]
-pub struct Monitored(Arc<Inquiry<Arc<Snapshot>>>);
+pub struct Monitored {
+    snapshots: Arc<Inquiry<Arc<Snapshot>>>,
+    views: Arc<Inquiry<Arc<Vec<ConnectionView>>>>,
+    board: Arc<Board>,
+}
 
 impl Monitored {
+    /// What the workers do.
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
     /// From here on the loop answers.
     pub(super) fn open(&self) {
-        self.0.open();
+        self.snapshots.open();
+        self.views.open();
     }
 
-    /// The number of the last question, if one may wait for an answer.
-    pub(super) fn asked(&self) -> Option<u64> {
-        self.0.asked()
-    }
-
-    pub(super) fn answer(&self, number: u64, snapshot: Snapshot) {
-        self.0.answer(number, Arc::new(snapshot));
+    /// Answers whoever has asked.
+    pub(super) fn answer(
+        &self,
+        snapshot: impl FnOnce() -> Snapshot,
+        views: impl FnOnce() -> Vec<ConnectionView>,
+    ) {
+        if let Some(number) = self.snapshots.asked() {
+            self.snapshots.answer(number, Arc::new(snapshot()));
+        }
+        if let Some(number) = self.views.asked() {
+            self.views.answer(number, Arc::new(top(views())));
+        }
     }
 
     /// The loop has ended, like that.
     pub(super) fn close(&self, snapshot: Snapshot) {
-        self.0.close(|_| Arc::new(snapshot));
+        self.snapshots.close(|_| Arc::new(snapshot));
+        self.views.close(|_| Arc::default());
     }
 }
 
 impl Drop for Monitored {
     fn drop(&mut self) {
-        self.0.close(|mut last| {
+        self.snapshots.close(|mut last| {
             if last.state != ServerState::Ended {
                 Arc::make_mut(&mut last).state = ServerState::Ended;
             }
             last
         });
+        self.views.close(|_| Arc::default());
     }
+}
+
+/// The first [`TOP_CONNECTIONS`] of each order; those with the most in flight first.
+fn top(mut views: Vec<ConnectionView>) -> Vec<ConnectionView> {
+    let orders: [fn(&ConnectionView) -> u128; 3] = [
+        |view| view.age.as_nanos(),
+        |view| view.buffered_bytes as u128,
+        |view| view.in_flight as u128,
+    ];
+    let mut first = BTreeSet::new();
+    for order in orders {
+        views.sort_unstable_by_key(|view| (Reverse(order(view)), view.id));
+        first.extend(views.iter().take(TOP_CONNECTIONS).map(|view| view.id));
+    }
+    views.retain(|view| first.contains(&view.id));
+    views
 }

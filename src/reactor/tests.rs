@@ -11,6 +11,7 @@ use super::*;
 use crate::codec::Lines;
 use crate::config::QueueOrder;
 use crate::net::{Bound, MioNet};
+use crate::pool::Board;
 use std::io::{ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream as StdStream};
 
@@ -34,8 +35,8 @@ fn monitored(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr, Monitor) {
         sessions: Box::new(Nobody),
     };
     let board = Arc::new(Board::new(config.workers));
-    let (monitor, monitored) = Monitor::new(config.workers, &completions);
-    let mut reactor = Reactor::new(&config, net, protocol, queue, completions, board, monitored);
+    let (monitor, monitored) = Monitor::new(board, &completions);
+    let mut reactor = Reactor::new(&config, net, protocol, queue, completions, monitored);
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = Bound::tcp(&[free], config.socket_buffer).expect("a free port");
     let address = bound[0].address().tcp().expect("of TCP");

@@ -72,7 +72,7 @@ impl Builder<Lines> {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let net = MioNet::new(&config)?;
         let completions = Arc::new(ResponseQueue::new(net.waker()?));
-        let (monitor, monitored) = Monitor::new(config.workers, &completions);
+        let (monitor, monitored) = Monitor::new(Arc::new(Board::new(config.workers)), &completions);
         Ok(Builder {
             codec: Arc::new(Lines::new(config.max_line)),
             queue: Arc::new(WorkQueue::new(config.queue, config.queue_order)),
@@ -198,8 +198,8 @@ impl<C: Codec> Builder<C> {
             codec: Guarded::new(Arc::clone(&codec)),
             queue: Arc::clone(&queue),
             completions: Arc::clone(&completions),
-            connections: Arc::default(),
-            board: Arc::new(Board::new(config.workers)),
+            connections: Arc::clone(monitor.connections_open()),
+            board: Arc::clone(monitored.board()),
         };
         let pool = Pool::start(&config, &crew)?;
         let sessions = ServiceSessions {
@@ -218,7 +218,6 @@ impl<C: Codec> Builder<C> {
             protocol,
             Arc::clone(&queue),
             completions,
-            crew.board,
             monitored,
         );
         reactor.net_mut().listen(bound, config.socket_buffer)?;

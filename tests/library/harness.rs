@@ -5,7 +5,7 @@
 //! Rule: every wait has a deadline.
 
 use reactor_pool::codec::Codec;
-use reactor_pool::{Config, Handler, Response, Server, Service, Stopper, Summary};
+use reactor_pool::{Config, Handler, Monitor, Response, Server, Service, Stopper, Summary};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, Once};
@@ -20,6 +20,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) stopper: Stopper,
+    pub(crate) monitor: Monitor,
     pub(crate) thread: JoinHandle<io::Result<Summary>>,
 }
 
@@ -54,6 +55,7 @@ impl Running {
         Running {
             address: server.local_addr().tcp().expect("of TCP"),
             stopper: server.stopper(),
+            monitor: server.monitor(),
             thread: thread::spawn(move || server.run()),
         }
     }

@@ -265,3 +265,96 @@ fn a_monitor_may_be_shared_and_may_outlive_its_server() {
     Running::run(Ok(server)).stop();
     assert_eq!(ask(&monitor).state, ServerState::Ended);
 }
+
+/// Waits for one word on its channel, then answers.
+fn gated(config: Config) -> (Running, mpsc::Sender<()>) {
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let service = move |_: &[u8], response: &mut Response<'_>| {
+        let gate = gate.lock().expect("nobody panics here");
+        gate.recv_timeout(DEADLINE).expect("the test lets it go on");
+        response.push(b"OK");
+    };
+    (Running::start(config, service), go_on)
+}
+
+#[test]
+fn workers_and_connections_can_be_seen_and_what_waits_for_too_long() {
+    let config = Config::default().workers(2).queue(1).max_inflight(3);
+    let (server, go_on) = gated(config.busy_timeout(DEADLINE));
+    let monitor = server.monitor.clone();
+    let mut client = server.connect();
+    let address = client.0.get_ref().local_addr().expect("it is connected");
+    let idle = server.connect();
+    assert!(
+        monitor
+            .workers()
+            .iter()
+            .all(|worker| worker.running.is_none())
+    );
+    // One in the hands of each worker that there is a gate for; of the others one is queued.
+    client.send("a\nb\nc\nd\n");
+    wait_until("both workers are busy", || {
+        monitor
+            .workers()
+            .iter()
+            .all(|worker| worker.running.is_some())
+    });
+    let mut other = server.connect();
+    other.send("e\n");
+    wait_until("nothing moves", || {
+        ask(&monitor).stalled_for > Some(Duration::from_millis(20))
+    });
+
+    let firsts: Vec<_> = monitor
+        .workers()
+        .into_iter()
+        .map(|worker| {
+            let running = worker.running.expect("it runs");
+            assert_eq!(
+                (running.peer, running.requests),
+                (Some(Peer::Tcp(address)), 1)
+            );
+            assert!(running.age > Duration::from_millis(20));
+            running.first
+        })
+        .collect();
+    assert!(firsts.contains(&1) && firsts.contains(&2));
+
+    let views = monitor.connections(DEADLINE).expect("the loop answers");
+    assert_eq!(views.len(), 3);
+    let busy = &views[0];
+    assert_eq!(
+        (busy.peer, busy.in_flight, busy.requests),
+        (Some(Peer::Tcp(address)), 3, 3)
+    );
+    assert_eq!(
+        (busy.bytes_in, busy.bytes_out, busy.unsent_bytes),
+        (8, 0, 0)
+    );
+    assert!(busy.buffered_bytes > 0);
+    assert_eq!(busy.state.name(), "serving");
+    let waiting: usize = views.iter().map(|view| view.waiting).sum();
+    assert_eq!(waiting, 1, "{views:?}");
+
+    drop(idle);
+    (0..5).for_each(|_| go_on.send(()).expect("the server runs"));
+    client.expect(&["OK", "OK", "OK", "OK"]);
+    other.expect(&["OK"]);
+    assert_eq!(ask(&monitor).stalled_for, None);
+    let workers = monitor.workers();
+    assert_eq!(workers.iter().map(|worker| worker.requests).sum::<u64>(), 5);
+    assert!(
+        workers
+            .iter()
+            .all(|worker| worker.busy > Duration::from_millis(20))
+    );
+    drop((client, other));
+    server.stop();
+    assert!(
+        monitor
+            .connections(Duration::ZERO)
+            .expect("it comes at once")
+            .is_empty()
+    );
+}

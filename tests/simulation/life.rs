@@ -62,9 +62,8 @@ impl Life {
             sessions,
         };
         let board = Arc::new(Board::new(config.workers));
-        let (_, monitored) = Monitor::new(config.workers, &completions);
-        let mut reactor =
-            Reactor::new(&config, net, protocol, queue, completions, board, monitored);
+        let (_, monitored) = Monitor::new(board, &completions);
+        let mut reactor = Reactor::new(&config, net, protocol, queue, completions, monitored);
         reactor.start_accepting(1);
         let wait = reactor.park();
         Life {

@@ -205,6 +205,7 @@ impl Connection {
     pub(super) fn view(&self, now: Instant) -> ConnectionView {
         ConnectionView {
             id: self.id,
+            peer: None,
             age: self.age(now),
             state: match self.phase {
                 Phase::Serving => ConnectionState::Serving,
