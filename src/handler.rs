@@ -46,8 +46,8 @@ pub trait Handler: Send + Sync + 'static {
     /// Its length is the handler's matter: the bounds on memory count it, but cannot shorten it.
     ///
     /// Runs on a worker thread, and for different requests on several at once, also for those of
-    /// one connection: a request may run before the one in front of it has taken effect. Where that
-    /// matters, see [`Config::max_parallel`](field@crate::Config::max_parallel).
+    /// one connection: a request may run before the one in front of it has taken effect. Where
+    /// that matters, see [`Config::max_parallel`](field@crate::Config::max_parallel).
     ///
     /// # Panics
     /// A panic is caught and logged, the client gets `ERR internal error`, and the worker goes on

@@ -10,6 +10,7 @@ use crate::local::{Client, Folder, Local, echo, listen_unix};
 use reactor_pool::{Config, ConnectionId, Peer, Request, Response, Service, StopReason};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use socket2::SockRef;
 use std::error::Error;
 use std::io::{IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -194,6 +195,30 @@ fn a_descriptor_that_is_passed_along_is_closed_and_holds_up_no_request_behind_it
         .expect("not zero");
     let end = (&other_end).read(&mut [0]);
     assert_eq!(end.expect("no copy of it is open"), 0);
+    drop(client);
+    stopper.stop();
+    thread.join().expect("no panic").expect("no error");
+}
+
+#[test]
+fn urgent_data_over_a_unix_socket_is_no_data_and_holds_up_no_request_behind_it() {
+    let folder = Folder::new();
+    let builder = listen_unix(Config::default(), &folder.path()).expect("a new name");
+    let mut client = Client::over(UnixStream::connect(folder.path()).expect("it listens"));
+    client.send("wi");
+    if SockRef::from(client.0.get_ref())
+        .send_out_of_band(b"!")
+        .is_err()
+    {
+        eprintln!("skipped: this system has no urgent data on unix sockets");
+        return;
+    }
+    client.send("thout\n");
+    // All of it is there when the server looks for the first time.
+    let server = builder.serve(echo).expect("threads");
+    let stopper = server.stopper();
+    let thread = thread::spawn(move || server.run());
+    client.expect("OK without");
     drop(client);
     stopper.stop();
     thread.join().expect("no panic").expect("no error");
