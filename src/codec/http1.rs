@@ -391,8 +391,25 @@ fn append_head(out: &mut Vec<u8>, status: u16, content_type: &str, length: usize
 /// Writes a whole response: what a handler of this protocol has to write, once. For HEAD it writes
 /// the body, too: the codec leaves it out.
 pub fn respond(response: &mut Response<'_>, status: u16, content_type: &str, body: &[u8]) {
+    respond_with(response, status, content_type, &[], body);
+}
+
+/// The same, with more headers: names and values, which are written as they are. What is no
+/// header, or breaks off the head, becomes an internal error.
+pub fn respond_with(
+    response: &mut Response<'_>,
+    status: u16,
+    content_type: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) {
     let mut head = Vec::new();
     append_head(&mut head, status, content_type, body.len());
+    let end = head.len() - 2;
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    head.splice(end..end, lines.collect::<String>().into_bytes());
     response.push(&head);
     response.push(body);
 }

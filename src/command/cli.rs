@@ -4,11 +4,14 @@
 //!
 //! Rule: what is wrong is said in one line that names the flag and what is allowed.
 
+mod settings;
+
 use clap::builder::{BoolishValueParser, EnumValueParser, PathBufValueParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
 use reactor_pool::config::{self, Config, Limit, QueueOrder, StopSignals};
+pub(crate) use settings::Setting;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,12 +24,46 @@ pub(crate) struct Args {
     /// Paths of unix sockets.
     pub(crate) unix: Vec<PathBuf>,
     pub(crate) config: Config,
+    /// Where it can be asked how it does; none if nowhere.
+    pub(crate) admin: Option<AdminAddress>,
+    /// The age of a running request from which on the server does not count as ready; zero for
+    /// none.
+    pub(crate) stuck_after: Duration,
+    /// What holds for each flag.
+    pub(crate) settings: Vec<Setting>,
     /// The longest SLEEP, in milliseconds.
     pub(crate) max_sleep: u64,
     pub(crate) framing: Framing,
     pub(crate) log_format: LogFormat,
     /// `-v` counts up, `-q` down.
     pub(crate) verbosity: i16,
+}
+
+/// Where the admin interface listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AdminAddress {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+impl AdminAddress {
+    fn parse(text: &str) -> Result<AdminAddress, String> {
+        let tcp = || {
+            let (host, port) = text.rsplit_once(':')?;
+            let in_brackets = host
+                .strip_prefix('[')
+                .and_then(|host| host.strip_suffix(']'));
+            let host = in_brackets.or_else(|| (!host.contains(':')).then_some(host))?;
+            let port = PORT.parse(port).ok()?;
+            (!host.is_empty()).then(|| AdminAddress::Tcp(host.to_owned(), port as u16))
+        };
+        match text.strip_prefix("unix:") {
+            Some(path) if !path.is_empty() => Some(AdminAddress::Unix(path.into())),
+            Some(_) => None,
+            None => tcp(),
+        }
+        .ok_or_else(|| "allowed are HOST:PORT, [IPV6]:PORT and unix:PATH".to_owned())
+    }
 }
 
 /// How requests and responses are told apart.
@@ -75,8 +112,18 @@ const MAX_SLEEP: Limit = Limit {
     reason: "Longest SLEEP: how long one request can hold a worker",
 };
 
+/// Age of a running request that is too much.
+const STUCK_AFTER: Limit = Limit {
+    flag: "stuck-after",
+    default: 0,
+    min: 0,
+    max: 86_400,
+    unit: "s",
+    reason: "Not ready, for /readyz of --admin, while a request has run for longer; 0 for never",
+};
+
 /// In the order of the help.
-const LIMITS: [Limit; 17] = [
+const LIMITS: [Limit; 18] = [
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
@@ -93,6 +140,7 @@ const LIMITS: [Limit; 17] = [
     config::DRAIN_TIMEOUT,
     config::STATS_INTERVAL,
     config::SLOW_REQUEST,
+    STUCK_AFTER,
     config::SOCKET_BUFFER,
 ];
 
@@ -131,12 +179,7 @@ impl Args {
         };
         let millis = |limit| Duration::from_millis(number(limit));
         let seconds = |limit| Duration::from_secs(number(limit));
-        // The command line wins over the environment, also where two flags say the same thing.
-        let from = |flag| matches.value_source(flag);
-        let overruled = from("reject-when-full") == Some(ValueSource::EnvVariable)
-            && from("busy-timeout") == Some(ValueSource::CommandLine);
-        let refuse_at_once = matches.get_flag("reject-when-full") && !overruled;
-        let busy_timeout = match refuse_at_once {
+        let busy_timeout = match refuses_at_once(matches) {
             true => Duration::ZERO,
             false => millis(config::BUSY_TIMEOUT),
         };
@@ -163,7 +206,7 @@ impl Args {
             .unwrap_or_default()
             .cloned()
             .collect();
-        let is_default = |flag| from(flag) == Some(ValueSource::DefaultValue);
+        let is_default = |flag| matches.value_source(flag) == Some(ValueSource::DefaultValue);
         let without_tcp = !unix.is_empty() && is_default("host") && is_default(PORT.flag);
         let host: &String = matches.get_one("host").expect("it has a default");
         let tcp = (host.clone(), number(PORT) as u16);
@@ -171,6 +214,9 @@ impl Args {
             tcp: (!without_tcp).then_some(tcp),
             unix,
             config,
+            admin: matches.get_one("admin").cloned(),
+            stuck_after: seconds(STUCK_AFTER),
+            settings: settings::settings(&command(), matches),
             max_sleep: number(MAX_SLEEP),
             framing: *matches.get_one("framing").expect("it has a default"),
             log_format: *matches.get_one("log-format").expect("it has a default"),
@@ -178,6 +224,15 @@ impl Args {
                 - i16::from(matches.get_count("quiet")),
         }
     }
+}
+
+/// Whether the two flags that say how long a request may wait together mean not at all. The
+/// command line wins over the environment, also where two flags say the same thing.
+fn refuses_at_once(matches: &ArgMatches) -> bool {
+    let from = |flag| matches.value_source(flag);
+    let overruled = from("reject-when-full") == Some(ValueSource::EnvVariable)
+        && from(config::BUSY_TIMEOUT.flag) == Some(ValueSource::CommandLine);
+    matches.get_flag("reject-when-full") && !overruled
 }
 
 /// What the names of all our environment variables begin with.
@@ -265,7 +320,7 @@ fn command() -> Command {
 }
 
 /// Where it listens, but for the port.
-fn address_args() -> [Arg; 2] {
+fn address_args() -> [Arg; 3] {
     let host = Arg::new("host")
         .long("host")
         .env("REACTOR_POOL_HOST")
@@ -282,7 +337,16 @@ fn address_args() -> [Arg; 2] {
             "Unix socket to listen on, too; may be given several times. Without --host and --port \
              there is no TCP then",
         );
-    [host, unix]
+    let admin = Arg::new("admin")
+        .long("admin")
+        .env("REACTOR_POOL_ADMIN")
+        .value_name("ADDR")
+        .value_parser(AdminAddress::parse)
+        .help(
+            "Where HTTP tells how the server does, HOST:PORT or unix:PATH: health, metrics, a live \
+             page. Whoever reaches it may read all of it",
+        );
+    [host, unix, admin]
 }
 
 fn limit_arg(limit: Limit) -> Arg {

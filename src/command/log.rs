@@ -9,9 +9,10 @@ use crate::cli::LogFormat;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
-use tracing::error;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing::{Dispatch, error};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Log lines go to stderr through a thread of their own, and are dropped when it cannot keep up: a
 /// reader that stalls must not stall the event loop.
@@ -28,7 +29,26 @@ pub(crate) fn writer() -> Result<(NonBlocking, WorkerGuard), String> {
     })
 }
 
-pub(crate) fn start(format: LogFormat, verbosity: i16, writer: NonBlocking) -> Result<(), String> {
+/// A log that has started.
+#[derive(Debug)]
+pub(crate) struct Log {
+    format: LogFormat,
+    writer: NonBlocking,
+}
+
+impl Log {
+    /// Counts the lines that were dropped, since nobody read them.
+    pub(crate) fn dropped(&self) -> ErrorCounter {
+        self.writer.error_counter()
+    }
+
+    /// The same log for threads of which only what is wrong is of interest.
+    pub(crate) fn of_warnings(&self) -> Dispatch {
+        subscriber(self.format, EnvFilter::new("warn"), self.writer.clone())
+    }
+}
+
+pub(crate) fn start(format: LogFormat, verbosity: i16, writer: NonBlocking) -> Result<Log, String> {
     let level = match verbosity {
         ..=-2 => "error",
         -1 => "warn",
@@ -45,16 +65,20 @@ pub(crate) fn start(format: LogFormat, verbosity: i16, writer: NonBlocking) -> R
     let filter = EnvFilter::builder().parse(&directives).map_err(|cause| {
         format!("RUST_LOG is '{directives}': allowed are tracing directives such as info or reactor_pool=debug ({cause})")
     })?;
+    subscriber(format, filter, writer.clone()).init();
+    Ok(Log { format, writer })
+}
+
+fn subscriber(format: LogFormat, filter: EnvFilter, writer: NonBlocking) -> Dispatch {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(wants_colours())
         .log_internal_errors(false);
     match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.into(),
+        LogFormat::Json => log.json().flatten_event(true).into(),
     }
-    Ok(())
 }
 
 /// A terminal that can show them, and nobody who wants none (no-color.org).

@@ -5,22 +5,26 @@
 //! Rule: a person's mistake gets one line on stderr; exit 2 for wrong usage, 1 for what the system
 //! or the drain did not allow, 0 for a clean stop.
 
+mod admin;
 mod batch;
 mod cli;
 mod log;
 mod operations;
 mod process;
 
+use admin::{Admin, Facts};
 use batch::BatchJobs;
-use cli::{Args, Framing, LogFormat, Refusal};
-use log::say;
+use cli::{AdminAddress, Args, Framing, LogFormat, Refusal};
+use log::{Log, say};
 use operations::Operations;
 use reactor_pool::codec::LengthDelimited;
-use reactor_pool::{Builder, Config, Server, StopReason, Summary};
+use reactor_pool::config::WorstCase;
+use reactor_pool::{Builder, Monitor, Server, StopReason, Summary};
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use tracing::{info, warn};
+use std::time::Instant;
+use tracing::{field, info, warn};
 
 const FAILED: ExitCode = ExitCode::FAILURE;
 
@@ -45,50 +49,83 @@ fn main() -> ExitCode {
         Ok(writer_and_guard) => writer_and_guard,
         Err(line) => return failed(format, &line),
     };
-    if let Err(line) = log::start(format, args.verbosity, writer) {
-        return wrong_usage(format, &line);
-    }
+    let log = match log::start(format, args.verbosity, writer) {
+        Ok(log) => log,
+        Err(line) => return wrong_usage(format, &line),
+    };
     for variable in cli::unknown_variables() {
         warn!(
             variable,
             "unknown environment variable; `server --help` names those that are known"
         );
     }
-    match serve(args) {
+    match serve(args, &log) {
         Ok(summary) => farewell(&summary),
         Err(error) => failed(format, &error.to_string()),
     }
 }
 
-fn serve(args: Args) -> io::Result<Summary> {
-    let Args {
-        tcp,
-        unix,
-        config,
-        max_sleep,
-        framing,
-        ..
-    } = args;
-    let descriptors = process::raise_descriptor_limit(config.max_connections);
+fn serve(args: Args, log: &Log) -> io::Result<Summary> {
+    let (config, admin) = (&args.config, args.admin.as_ref());
+    let connections = config.max_connections + admin.map_or(0, |_| admin::config().max_connections);
+    let descriptors = process::raise_descriptor_limit(connections);
     let mut builder = Server::builder(config.clone())?;
-    if let Some((host, port)) = tcp {
-        builder = listen(builder, &host, port)?;
+    if let Some((host, port)) = &args.tcp {
+        builder = listen(builder, host, *port)?;
     }
-    for path in unix {
+    for path in &args.unix {
         builder = builder.listen_unix(path)?;
     }
+    let admin = admin.map(|address| start_admin(address, &args, builder.monitor(), log));
+    let admin = admin.transpose()?;
     let (service, length) = (
-        BatchJobs(Operations { max_sleep }),
+        BatchJobs(Operations {
+            max_sleep: args.max_sleep,
+        }),
         LengthDelimited::new(config.max_line),
     );
-    let server = match framing {
+    let server = match args.framing {
         Framing::Lines => builder.serve(service)?,
         Framing::Length => builder.codec(length).serve(service)?,
     };
-    process::warn_of_descriptors(descriptors, config.max_connections);
-    process::warn_of_memory(config.worst_case_memory());
-    say_where_it_listens(&server, &config, framing, max_sleep, descriptors);
-    server.run()
+    process::warn_of_descriptors(descriptors, connections);
+    process::warn_of_memory(worst_case(&args));
+    say_where_it_listens(&server, &args, admin.as_ref(), descriptors);
+    let summary = server.run();
+    // Up to here it has told that the server drains.
+    drop(admin);
+    summary
+}
+
+/// The most memory that all of it can come to need.
+fn worst_case(args: &Args) -> WorstCase {
+    let main = args.config.worst_case_memory();
+    match args.admin {
+        Some(_) => admin::worst_case_beside(main),
+        None => main,
+    }
+}
+
+fn start_admin(
+    address: &AdminAddress,
+    args: &Args,
+    monitor: Monitor,
+    log: &Log,
+) -> io::Result<Admin> {
+    let builder = Server::builder(admin::config())?;
+    let builder = match address {
+        AdminAddress::Tcp(host, port) => listen(builder, host, *port)?,
+        AdminAddress::Unix(path) => builder.listen_unix(path)?,
+    };
+    let facts = Facts {
+        monitor,
+        config: args.config.clone(),
+        settings: args.settings.clone(),
+        stuck_after: args.stuck_after,
+        dropped_log_lines: log.dropped(),
+        started_at: Instant::now(),
+    };
+    Admin::start(builder, facts, log)
 }
 
 /// Listens on every address of `host`; an error names it, too.
@@ -113,13 +150,9 @@ fn listen(builder: Builder, host: &str, port: u16) -> io::Result<Builder> {
 }
 
 /// The start line, with all limits in force; a line more for each further address.
-fn say_where_it_listens(
-    server: &Server,
-    config: &Config,
-    framing: Framing,
-    max_sleep_ms: u64,
-    descriptors: u64,
-) {
+fn say_where_it_listens(server: &Server, args: &Args, admin: Option<&Admin>, descriptors: u64) {
+    let config = &args.config;
+    let admin = admin.map_or(&[][..], Admin::addresses);
     let [first, others @ ..] = server.local_addrs() else {
         unreachable!("a server listens on one address at least");
     };
@@ -128,7 +161,7 @@ fn say_where_it_listens(
         workers = config.workers,
         queue = config.queue,
         queue_order = config.queue_order.name(),
-        framing = match framing {
+        framing = match args.framing {
             Framing::Lines => "lines",
             Framing::Length => "length",
         },
@@ -137,21 +170,26 @@ fn say_where_it_listens(
         max_inflight = config.max_inflight,
         max_parallel = config.max_parallel,
         max_run = config.max_run,
-        max_sleep_ms,
+        max_sleep_ms = args.max_sleep,
         max_connections = config.max_connections,
         max_buffered = config.max_buffered,
         idle_timeout_s = config.idle_timeout.as_secs(),
         drain_timeout_s = config.drain_timeout.as_secs(),
         stats_interval_s = config.stats_interval.as_secs(),
         slow_request_ms = config.slow_request.as_millis() as u64,
+        stuck_after_s = args.stuck_after.as_secs(),
         socket_buffer = config.socket_buffer,
         worker_stack = config.worker_stack,
         descriptors,
-        worst_case_mib = config.worst_case_memory().total() >> 20,
+        worst_case_mib = worst_case(args).total() >> 20,
+        admin = admin.first().map(field::display),
         "listening"
     );
     for addr in others {
         info!(%addr, "listening, too");
+    }
+    for admin in admin.iter().skip(1) {
+        info!(%admin, "listening, too");
     }
 }
 
