@@ -156,7 +156,7 @@ const MODULES: [Module; 19] = [
     ),
     impure(
         "src/command/admin",
-        &["cli", "log"],
+        &["cli", "log", "process"],
         &[
             "base64ct",
             "prometheus_client",

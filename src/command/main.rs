@@ -121,6 +121,7 @@ fn start_admin(
         monitor,
         config: args.config.clone(),
         settings: args.settings.clone(),
+        worst_case: worst_case(args),
         stuck_after: args.stuck_after,
         dropped_log_lines: log.dropped(),
         started_at: Instant::now(),

@@ -98,6 +98,16 @@ pub(crate) fn warn_of_memory(worst_case: WorstCase) {
     }
 }
 
+/// What is resident of the process (proc_pid_status(5)); none where the system does not tell.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = kib.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
 /// The smallest limit of this process's cgroup and those above it (cgroups(7)); none where there
 /// is none.
 fn cgroup_memory_limit() -> Option<u64> {

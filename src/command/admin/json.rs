@@ -5,9 +5,11 @@
 //! Rule: times are in the unit that a field's name ends with, and numbers belong together.
 
 use super::Facts;
+use crate::cli::Setting;
 use reactor_pool::stats::{Gauge, Stats, Times};
-use reactor_pool::{RunningView, ServerState, Snapshot, WorkerView};
+use reactor_pool::{ConnectionView, PauseReason, RunningView, ServerState, Snapshot, WorkerView};
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The upper bounds of the buckets that times are counted in, in microseconds: up to 100 s.
@@ -84,6 +86,86 @@ pub(super) fn name(state: ServerState) -> &'static str {
         ServerState::Draining => "draining",
         _ => "ended",
     }
+}
+
+/// What each worker does, and how much of the server's life it was busy.
+pub(super) fn workers(workers: &[WorkerView], lived: Duration) -> Value {
+    let with_share = |(number, view): (usize, &WorkerView)| {
+        let busy = view.busy
+            + view
+                .running
+                .as_ref()
+                .map_or(Duration::ZERO, |running| running.age);
+        let mut worker = worker((number, view));
+        worker["state"] = json!(if view.running.is_some() {
+            "running"
+        } else {
+            "idle"
+        });
+        worker["busy_share"] = json!(busy.as_secs_f64() / lived.as_secs_f64());
+        worker
+    };
+    workers.iter().enumerate().map(with_share).collect()
+}
+
+/// The first `count` by each of what a connection can have most of.
+pub(super) fn connections(views: &[ConnectionView], count: usize) -> Value {
+    let first = |most: fn(&ConnectionView) -> u128| {
+        let mut views: Vec<_> = views.iter().collect();
+        views.sort_by_key(|view| Reverse(most(view)));
+        views
+            .into_iter()
+            .take(count)
+            .map(connection)
+            .collect::<Vec<_>>()
+    };
+    json!({
+        "most_in_flight": first(|view| view.in_flight as u128),
+        "most_buffered": first(|view| view.buffered_bytes as u128),
+        "oldest": first(|view| view.age.as_nanos()),
+    })
+}
+
+fn connection(view: &ConnectionView) -> Value {
+    json!({
+        "connection": view.id.serial(),
+        "peer": view.peer.map(|peer| peer.to_string()),
+        "age_s": view.age.as_secs_f64(),
+        "state": view.state.name(),
+        "not_read_because": view.pause.map(PauseReason::name),
+        "requests": view.requests,
+        "in_flight": view.in_flight,
+        "waiting": view.waiting,
+        "buffered_bytes": view.buffered_bytes,
+        "unsent_bytes": view.unsent_bytes,
+        "bytes_in": view.bytes_in,
+        "bytes_out": view.bytes_out,
+    })
+}
+
+/// What holds for each flag, by its name, and who said so.
+pub(super) fn settings(settings: &[Setting]) -> Value {
+    let shown = |setting: &Setting| {
+        let values = setting
+            .values
+            .iter()
+            .map(|value| match value.parse::<u64>() {
+                Ok(number) if setting.unit.is_some() => json!(number),
+                _ => json!(value),
+            });
+        let mut values: Vec<_> = values.collect();
+        let value = match values.len() {
+            0 => Value::Null,
+            1 => values.remove(0),
+            _ => Value::Array(values),
+        };
+        let from = setting.source.name();
+        (
+            setting.flag.clone(),
+            json!({"value": value, "unit": setting.unit, "from": from}),
+        )
+    };
+    Value::Object(settings.iter().map(shown).collect())
 }
 
 fn gauge(gauge: &Gauge) -> Value {

@@ -8,6 +8,7 @@
 mod asker;
 mod health;
 mod json;
+mod metrics;
 mod page;
 mod pages;
 
@@ -62,6 +63,7 @@ pub(crate) struct Facts {
     pub(crate) monitor: Monitor,
     pub(crate) config: Config,
     pub(crate) settings: Vec<Setting>,
+    pub(crate) worst_case: WorstCase,
     /// The age of a running request from which on the server does not count as ready; zero for
     /// none.
     pub(crate) stuck_after: Duration,

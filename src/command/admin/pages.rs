@@ -5,12 +5,15 @@
 //! Rule: only GET and HEAD, and nothing that is asked changes anything.
 
 use super::asker::Asker;
+use super::metrics::{self, Scrape};
 use super::{Facts, health, json, page};
+use crate::process;
 use reactor_pool::codec::http1::{self, respond_with};
-use reactor_pool::{NotAnswering, Request, Response, Service};
+use reactor_pool::config::Limit;
+use reactor_pool::{NotAnswering, Request, Response, Service, TOP_CONNECTIONS};
 use serde_json::{Value, json};
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::Dispatch;
 use tracing::dispatcher::{self, DefaultGuard};
 
@@ -18,10 +21,22 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 
+/// How many connections of a kind are told of.
+const SHOWN: Limit = Limit {
+    flag: "n",
+    default: 20,
+    min: 1,
+    max: TOP_CONNECTIONS as u64,
+    unit: "connections",
+    reason: "Connections of each kind",
+};
+
 /// What the admin interface serves.
 #[derive(Debug)]
 pub(super) struct Pages {
     facts: Facts,
+    /// When that was, since 1970.
+    started: Duration,
     /// The policy of the live page.
     policy: String,
     log: Dispatch,
@@ -38,6 +53,8 @@ pub(super) struct Worker {
 #[derive(Debug)]
 struct Asked<'r> {
     path: &'r str,
+    /// What stands behind the question mark.
+    query: &'r str,
     /// How long ago it came.
     age: Duration,
 }
@@ -82,8 +99,10 @@ impl Answer<'_> {
 
 impl Pages {
     pub(super) fn new(facts: Facts, log: Dispatch) -> Pages {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Pages {
             facts,
+            started: now.unwrap_or_default(),
             policy: page::policy(),
             log,
         }
@@ -94,7 +113,11 @@ impl Pages {
             "/" => Pages::live_page,
             "/livez" => Pages::livez,
             "/readyz" => Pages::readyz,
+            "/metrics" => Pages::metrics,
             "/status" => Pages::status,
+            "/connections" => Pages::connections,
+            "/workers" => Pages::workers,
+            "/config" => Pages::config,
             _ => return Answer::line(404, "there is no such path"),
         };
         match method {
@@ -141,6 +164,45 @@ impl Pages {
             Err(error) => hangs(&error),
         }
     }
+
+    fn metrics(&self, asked: &Asked<'_>, asker: &mut Asker) -> Answer<'_> {
+        let facts = &self.facts;
+        match asker.snapshot(asked.age) {
+            Ok(snapshot) => {
+                let scrape = Scrape {
+                    snapshot,
+                    workers: facts.monitor.workers(),
+                    config: facts.config.clone(),
+                    started: self.started,
+                    dropped_log_lines: facts.dropped_log_lines.dropped_lines() as u64,
+                    resident_bytes: process::resident_bytes(),
+                    worst_case_bytes: facts.worst_case.process(),
+                };
+                Answer::new(200, metrics::CONTENT_TYPE, scrape.text())
+            }
+            Err(error) => Answer::line(503, &error.to_string()),
+        }
+    }
+
+    fn connections(&self, asked: &Asked<'_>, asker: &mut Asker) -> Answer<'_> {
+        let mut parameters = asked.query.split('&');
+        let count = parameters.find_map(|parameter| parameter.strip_prefix("n="));
+        let count = count.map_or(Ok(SHOWN.default), |count| SHOWN.parse(count));
+        match (count, asker.connections(asked.age)) {
+            (Err(allowed), _) => Answer::line(400, &format!("n: {allowed}")),
+            (_, Err(error)) => hangs(&error),
+            (Ok(count), Ok(views)) => Answer::json(200, &json::connections(&views, count as usize)),
+        }
+    }
+
+    fn workers(&self, _: &Asked<'_>, _: &mut Asker) -> Answer<'_> {
+        let (monitor, lived) = (&self.facts.monitor, self.facts.started_at.elapsed());
+        Answer::json(200, &json::workers(&monitor.workers(), lived))
+    }
+
+    fn config(&self, _: &Asked<'_>, _: &mut Asker) -> Answer<'_> {
+        Answer::json(200, &json::settings(&self.facts.settings))
+    }
 }
 
 fn hangs(error: &NotAnswering) -> Answer<'static> {
@@ -159,9 +221,10 @@ impl Service for Pages {
 
     fn handle(&self, worker: &mut Worker, request: &Request<'_>, response: &mut Response<'_>) {
         let parsed = http1::Request::parse(request.bytes()).expect("the codec has found a request");
-        let (path, _query) = parsed.target.split_once('?').unwrap_or((parsed.target, ""));
+        let (path, query) = parsed.target.split_once('?').unwrap_or((parsed.target, ""));
         let asked = Asked {
             path,
+            query,
             age: request.age(),
         };
         let answer = self.answer(parsed.method, &asked, &mut worker.asker);
