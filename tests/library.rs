@@ -5,6 +5,11 @@
 //!
 //! Rule: a handler can do no harm beyond its own answer, and every wait here has a deadline.
 
+#[path = "library/bad_frames.rs"]
+mod bad_frames;
+#[cfg(feature = "http")]
+#[path = "library/bad_http.rs"]
+mod bad_http;
 #[path = "library/codecs.rs"]
 mod codecs;
 #[path = "library/harness.rs"]

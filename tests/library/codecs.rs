@@ -18,13 +18,13 @@ fn reverse(request: &[u8], response: &mut Response<'_>) {
         .for_each(|byte| response.push(&[*byte]));
 }
 
-fn frame(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short");
     [&length.to_be_bytes()[..], payload].concat()
 }
 
 #[track_caller]
-fn expect_bytes(client: &mut Client, expected: &[u8]) {
+pub(crate) fn expect_bytes(client: &mut Client, expected: &[u8]) {
     let mut got = vec![0; expected.len()];
     client.0.read_exact(&mut got).expect("a response in time");
     assert_eq!(
