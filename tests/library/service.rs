@@ -5,10 +5,10 @@
 //! Rule: each test is a service of its own, which says what it has seen.
 
 use super::harness::{Client, Running, wait_until};
-use reactor_pool::{Config, ConnectionId, Handler, Peer, Request, Response, Service};
+use reactor_pool::{Config, ConnectionId, Handler, Peer, Request, Response, Server, Service};
 use std::cell::RefCell;
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -53,23 +53,34 @@ fn a_request_knows_its_client_its_connection_and_its_age() {
 }
 
 /// Each worker counts in a cell that is neither `Send` nor `Sync`.
+#[derive(Default)]
 struct PerWorker {
     starts: AtomicUsize,
-    fails_at: usize,
+    /// The start that fails, if one does, and whether it panics.
+    fails_at: Option<usize>,
+    panics: bool,
+    /// Held by the service, and by what each worker owns.
+    alive: Arc<()>,
 }
 
 impl Service for PerWorker {
-    type Worker = Rc<RefCell<usize>>;
+    type Worker = (Rc<RefCell<usize>>, Arc<()>);
 
     fn start(&self, worker: usize) -> Result<Self::Worker, StartError> {
         let start = self.starts.fetch_add(1, Ordering::SeqCst);
-        if start == self.fails_at {
+        if Some(start) == self.fails_at {
+            assert!(!self.panics, "worker {worker} has no idea");
             return Err(format!("worker {worker} has no database").into());
         }
-        Ok(Rc::default())
+        Ok((Rc::default(), Arc::clone(&self.alive)))
     }
 
-    fn handle(&self, count: &mut Self::Worker, request: &Request<'_>, response: &mut Response<'_>) {
+    fn handle(
+        &self,
+        (count, _): &mut Self::Worker,
+        request: &Request<'_>,
+        response: &mut Response<'_>,
+    ) {
         *count.borrow_mut() += 1;
         assert_ne!(request.bytes(), b"panic", "as asked");
         response.push(format!("OK {}", count.borrow()).as_bytes());
@@ -82,11 +93,7 @@ fn one_worker() -> Config {
 
 #[test]
 fn a_worker_has_a_state_of_its_own_which_is_made_anew_after_a_panic() {
-    let service = PerWorker {
-        starts: AtomicUsize::new(0),
-        fails_at: usize::MAX,
-    };
-    let server = Running::start_service(one_worker(), service);
+    let server = Running::start_service(one_worker(), PerWorker::default());
     let mut client = server.connect();
     client.send("a\nb\npanic\nc\n");
     client.expect(&["OK 1", "OK 2", "ERR internal error", "OK 1"]);
@@ -96,8 +103,8 @@ fn a_worker_has_a_state_of_its_own_which_is_made_anew_after_a_panic() {
 #[test]
 fn a_state_that_cannot_be_made_again_is_an_internal_error_until_it_can() {
     let service = PerWorker {
-        starts: AtomicUsize::new(0),
-        fails_at: 1,
+        fails_at: Some(1),
+        ..PerWorker::default()
     };
     let server = Running::start_service(one_worker(), service);
     let mut client = server.connect();
@@ -106,18 +113,37 @@ fn a_state_that_cannot_be_made_again_is_an_internal_error_until_it_can() {
     server.stop();
 }
 
+/// Binds a server of four workers, the third of which to start fails; returns the reason.
+fn failed_start(panics: bool) -> String {
+    let alive = Arc::new(());
+    let service = PerWorker {
+        fails_at: Some(2),
+        panics,
+        alive: Arc::clone(&alive),
+        ..PerWorker::default()
+    };
+    let bound = Server::bind("127.0.0.1:0", Config::default().workers(4), service);
+    let error = bound.expect_err("one of four cannot start");
+    assert_eq!(error.kind(), io::ErrorKind::Other);
+    assert_eq!(
+        Arc::strong_count(&alive),
+        1,
+        "nothing is left of the service and of what its workers own"
+    );
+    error.to_string()
+}
+
 #[test]
 fn a_worker_that_cannot_start_fails_the_bind_with_its_reason() {
-    let service = PerWorker {
-        starts: AtomicUsize::new(0),
-        fails_at: 2,
-    };
-    let error = reactor_pool::Server::bind("127.0.0.1:0", Config::default(), service);
-    let error = error.expect_err("one of four cannot start").to_string();
-    assert!(
-        error.contains("cannot start worker") && error.contains("has no database"),
-        "{error}"
-    );
+    for (panics, reason) in [(false, "no database"), (true, "no idea")] {
+        let error = failed_start(panics);
+        let expected = (0..4).map(|worker| {
+            let how = if panics { "it panicked: " } else { "" };
+            let number = worker + 1;
+            format!("cannot start worker {number} of 4: {how}worker {worker} has {reason}")
+        });
+        assert!(expected.into_iter().any(|one| one == error), "{error}");
+    }
 }
 
 /// What happens to connections, in its order.
