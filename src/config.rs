@@ -149,6 +149,15 @@ pub const IDLE_TIMEOUT: Limit = Limit {
     unit: "s",
     reason: "Time without progress after which a connection is closed; 0 never closes one",
 };
+/// Time from a stop that is asked for to its beginning.
+pub const STOP_DELAY: Limit = Limit {
+    flag: "stop-delay",
+    default: 0,
+    min: 0,
+    max: 86_400,
+    unit: "s",
+    reason: "Time to serve on after SIGTERM, SIGINT or SIGHUP, not ready any more, before stopping",
+};
 /// Longest wait for framed requests at the stop.
 pub const DRAIN_TIMEOUT: Limit = Limit {
     flag: "drain-timeout",
@@ -156,7 +165,7 @@ pub const DRAIN_TIMEOUT: Limit = Limit {
     min: 0,
     max: 86_400,
     unit: "s",
-    reason: "Longest wait for framed requests after SIGTERM, SIGINT or SIGHUP; 0 waits for nothing",
+    reason: "Longest wait for framed requests once the server stops; 0 waits for nothing",
 };
 
 /// Time between two reports of the counters.
@@ -303,6 +312,9 @@ with_setters! {
         /// Time without progress before a connection is closed, zero for never; see
         /// [`IDLE_TIMEOUT`].
         pub idle_timeout: Duration,
+        /// Time from a stop that is asked for to its beginning, in which all is served as before;
+        /// see [`STOP_DELAY`].
+        pub stop_delay: Duration,
         /// Longest wait for framed requests at the stop; see [`DRAIN_TIMEOUT`].
         pub drain_timeout: Duration,
         /// Time between two reports of the counters, zero for none; see [`STATS_INTERVAL`].
@@ -335,6 +347,7 @@ impl Default for Config {
             max_connections: MAX_CONNECTIONS.default as usize,
             max_buffered: MAX_BUFFERED.default as usize,
             idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
+            stop_delay: Duration::from_secs(STOP_DELAY.default),
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
             slow_request: Duration::from_millis(SLOW_REQUEST.default),
@@ -370,6 +383,7 @@ impl Config {
             ),
             ("max_buffered", MAX_BUFFERED, count(self.max_buffered)),
             ("idle_timeout", IDLE_TIMEOUT, seconds(self.idle_timeout)),
+            ("stop_delay", STOP_DELAY, seconds(self.stop_delay)),
             ("drain_timeout", DRAIN_TIMEOUT, seconds(self.drain_timeout)),
             (
                 "stats_interval",

@@ -111,6 +111,7 @@ pub struct Reactor<N: Net, C> {
     check_queue_at: Option<Instant>,
     completions: Arc<ResponseQueue<Completion>>,
     stage: Stage,
+    stop_delay: Duration,
     drain_timeout: Duration,
     reports: Reports,
     monitored: Monitored,
@@ -161,6 +162,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             check_queue_at: None,
             completions,
             stage: Stage::Running,
+            stop_delay: config.stop_delay,
             drain_timeout: config.drain_timeout,
             reports: Reports::new(config, now),
             monitored,
@@ -234,7 +236,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             self.engine.next_deadline(),
             self.check_queue_at,
             backlogs.filter_map(|backlog| backlog.next_try(now)).min(),
-            self.stage.drain_by(),
+            self.stage.next_due(),
             self.overload.next_due(),
             self.slow.next_due(),
             self.reports.next_due(),
@@ -418,6 +420,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     /// Whoever asked before the drain in `collect` gets an answer now, and whoever asked since
     /// keeps the loop from parking.
     fn answer_monitors(&mut self, now: Instant) {
+        self.monitored.note(self.stage.state());
         let views = || self.engine.views(now).collect();
         self.monitored.answer(|| self.snapshot(now), views);
     }
@@ -425,11 +428,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     fn snapshot(&self, now: Instant) -> Snapshot {
         let workers = self.monitored.board().lines();
         Snapshot {
-            state: match self.stage {
-                Stage::Running => ServerState::Serving,
-                Stage::Draining { .. } => ServerState::Draining,
-                Stage::Ended(_) => ServerState::Ended,
-            },
+            state: self.stage.state(),
             uptime: self.reports.uptime(now),
             stats: self.engine.stats().clone(),
             queue: self.queue.stats(),

@@ -2,8 +2,8 @@
 //!
 //! Knows the numbers that the loop knows, and the board of the workers; no sockets.
 //!
-//! Rule: the loop itself answers for what it knows. So an answer says that it runs, and its numbers
-//! belong together.
+//! Rule: the loop itself answers for what it knows. So an answer says that it runs, and its
+//! numbers belong together.
 
 use crate::address::Peer;
 use crate::connections::Connections;
@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How many connections of a kind [`Monitor::connections`] tells of.
@@ -51,6 +51,7 @@ pub struct Monitor {
     completions: Arc<ResponseQueue<Completion>>,
     board: Arc<Board>,
     connections: Arc<Connections>,
+    life: Arc<Life>,
 }
 
 impl Monitor {
@@ -73,11 +74,14 @@ impl Monitor {
             completions: Arc::clone(completions),
             board: Arc::clone(&board),
             connections: Arc::default(),
+            life: Arc::default(),
         };
         let monitored = Monitored {
             snapshots: Arc::clone(&monitor.snapshots),
             views: Arc::clone(&monitor.views),
             board,
+            life: Arc::clone(&monitor.life),
+            state: ServerState::Starting,
         };
         (monitor, monitored)
     }
@@ -127,6 +131,14 @@ impl Monitor {
             view.peer = self.connections.peer(view.id);
         }
         Ok(views)
+    }
+
+    /// Waits until the server is in `state` or in a later one, in the order of [`ServerState`];
+    /// says in which it is then, or after `timeout`.
+    ///
+    /// It asks nobody, so it costs the loop nothing, and says nothing of a loop that hangs.
+    pub fn wait_for(&self, state: ServerState, timeout: Duration) -> ServerState {
+        self.life.wait_for(state, timeout)
     }
 
     /// What each worker does, in the order of their numbers. It asks nobody, so it answers also
@@ -200,18 +212,45 @@ pub struct RunningView {
     pub age: Duration,
 }
 
-/// Where a server is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Where a server is in its life; later ones are greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ServerState {
     /// It does not run yet: clients may have connected, and nobody is served.
+    #[default]
     Starting,
     /// It accepts and serves.
     Serving,
-    /// It is about to stop: it answers what has arrived and accepts nothing.
+    /// It is about to stop ([`Config::stop_delay`](crate::Config::stop_delay)): it accepts and
+    /// serves still, and whoever can should go elsewhere.
+    LameDuck,
+    /// It stops: it answers what has arrived and accepts nothing.
     Draining,
     /// It has ended, or it was dropped before it ran.
     Ended,
+}
+
+/// Where a server is in its life, for those who wait for it to go on.
+#[derive(Debug, Default)]
+struct Life {
+    state: Mutex<ServerState>,
+    /// Notified whenever it has gone on.
+    went_on: Condvar,
+}
+
+impl Life {
+    fn go_on(&self, state: ServerState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.went_on.notify_all();
+    }
+
+    fn wait_for(&self, state: ServerState, timeout: Duration) -> ServerState {
+        let now = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_before = |now: &mut ServerState| *now < state;
+        let waited = self.went_on.wait_timeout_while(now, timeout, is_before);
+        let (now, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *now
+    }
 }
 
 /// An event loop has not answered in time.
@@ -242,6 +281,9 @@ pub struct Monitored {
     snapshots: Arc<Inquiry<Arc<Snapshot>>>,
     views: Arc<Inquiry<Arc<Vec<ConnectionView>>>>,
     board: Arc<Board>,
+    life: Arc<Life>,
+    /// What `life` was last told.
+    state: ServerState,
 }
 
 impl Monitored {
@@ -251,9 +293,18 @@ impl Monitored {
     }
 
     /// From here on the loop answers.
-    pub(super) fn open(&self) {
+    pub(super) fn open(&mut self) {
         self.snapshots.open();
         self.views.open();
+        self.note(ServerState::Serving);
+    }
+
+    /// Tells those who wait for it that the server is in `state`.
+    pub(super) fn note(&mut self, state: ServerState) {
+        if self.state != state {
+            self.state = state;
+            self.life.go_on(state);
+        }
     }
 
     /// Answers whoever has asked.
@@ -274,6 +325,7 @@ impl Monitored {
     pub(super) fn close(&self, snapshot: Snapshot) {
         self.snapshots.close(|_| Arc::new(snapshot));
         self.views.close(|_| Arc::default());
+        self.life.go_on(ServerState::Ended);
     }
 }
 
@@ -286,6 +338,7 @@ impl Drop for Monitored {
             last
         });
         self.views.close(|_| Arc::default());
+        self.life.go_on(ServerState::Ended);
     }
 }
 

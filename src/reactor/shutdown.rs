@@ -6,17 +6,20 @@
 //!
 //! | stage | what moves it | next |
 //! |---|---|---|
-//! | `Running` | a first signal, or [`Stopper::stop`] | `Draining` |
+//! | `Running` | a first signal, or [`Stopper::stop`] | `LameDuck` |
+//! | `LameDuck` | the stop delay passes, which may be zero | `Draining` |
+//! | `LameDuck` | a second signal | `Ended`, forced if something is unfinished |
 //! | `Draining` | every connection is closed, and no request runs | `Ended`, drained |
 //! | `Draining` | the drain timeout passes | `Ended`, timed out if something is unfinished |
 //! | `Draining` | a second signal | `Ended`, forced if something is unfinished |
 //!
-//! On its way to `Draining` the server accepts and reads once what has arrived by then, and frames
-//! it as far as the bounds allow; then the listeners close, and no input is framed any more. Each
-//! connection is shut after its last answer, and closed when its client has closed or lingered for
-//! too long.
+//! A lame duck serves as before, new connections included: it only says that it is about to stop,
+//! to whoever asks a [`Monitor`](super::Monitor). On its way to `Draining` the server accepts and
+//! reads once what has arrived by then, and frames it as far as the bounds allow; then the
+//! listeners close, and no input is framed any more. Each connection is shut after its last
+//! answer, and closed when its client has closed or lingered for too long.
 
-use super::{Reactor, SocketKernel};
+use super::{Reactor, ServerState, SocketKernel};
 use crate::codec::Codec;
 use crate::engine::Unfinished;
 use crate::log::{info, warn};
@@ -41,7 +44,10 @@ impl Stopper {
         Stopper(Arc::clone(completions))
     }
 
-    /// Does what SIGTERM does: the server answers what has arrived, then ends.
+    /// Does what SIGTERM does: the server serves on for [`Config::stop_delay`], answers what has
+    /// arrived by then, and ends.
+    ///
+    /// [`Config::stop_delay`]: crate::Config::stop_delay
     pub fn stop(&self) {
         self.0.ask_to_stop();
     }
@@ -84,6 +90,11 @@ impl fmt::Display for StopReason {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stage {
     Running,
+    /// It serves as before, and stops at that time.
+    LameDuck {
+        until: Instant,
+        why: &'static str,
+    },
     /// Nothing is accepted or read any more; what was framed is answered.
     Draining {
         by: Instant,
@@ -96,10 +107,20 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    pub(super) fn drain_by(self) -> Option<Instant> {
+    /// When time moves it.
+    pub(super) fn next_due(self) -> Option<Instant> {
         match self {
-            Stage::Draining { by, .. } => Some(by),
+            Stage::LameDuck { until: due, .. } | Stage::Draining { by: due, .. } => Some(due),
             Stage::Running | Stage::Ended(_) => None,
+        }
+    }
+
+    pub(super) fn state(self) -> ServerState {
+        match self {
+            Stage::Running => ServerState::Serving,
+            Stage::LameDuck { .. } => ServerState::LameDuck,
+            Stage::Draining { .. } => ServerState::Draining,
+            Stage::Ended(_) => ServerState::Ended,
         }
     }
 }
@@ -109,24 +130,43 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     pub fn stop_reason(&self) -> Option<StopReason> {
         match self.stage {
             Stage::Ended(reason) => Some(reason),
-            Stage::Running | Stage::Draining { .. } => None,
+            Stage::Running | Stage::LameDuck { .. } | Stage::Draining { .. } => None,
         }
     }
 
     /// After the drain in `collect`, see [`ResponseQueue::is_stop_asked`].
     pub(super) fn note_stop(&mut self, now: Instant) {
         if self.completions.is_stop_asked() && matches!(self.stage, Stage::Running) {
-            self.stop("asked", now);
+            self.announce_stop("asked", now);
         }
         for signal in std::mem::take(&mut self.signals) {
             match (signal, self.stage) {
                 (Signal::Report, _) => self.report(now),
-                (Signal::Stop(why), Stage::Running) => self.stop(why, now),
+                (Signal::Stop(why), Stage::Running) => self.announce_stop(why, now),
                 (Signal::Stop(why), _) => {
                     warn!(signal = why, "second signal: ending at once");
                     self.end(StopReason::Forced);
                 }
             }
+        }
+        self.stop_if_due(now);
+    }
+
+    fn announce_stop(&mut self, why: &'static str, now: Instant) {
+        let until = now + self.stop_delay;
+        if until > now {
+            let delay_s = self.stop_delay.as_secs();
+            info!(why, delay_s, "about to stop; all is served meanwhile");
+        }
+        self.stage = Stage::LameDuck { until, why };
+        self.stop_if_due(now);
+    }
+
+    fn stop_if_due(&mut self, now: Instant) {
+        if let Stage::LameDuck { until, why } = self.stage
+            && until <= now
+        {
+            self.stop(why, now);
         }
     }
 

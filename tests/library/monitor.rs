@@ -7,7 +7,7 @@
 
 use crate::harness::{Client, DEADLINE, Running, wait_until};
 use reactor_pool::{Config, ConnectionId, Monitor, Peer, Request, Response, Server, ServerState};
-use reactor_pool::{Service, Snapshot};
+use reactor_pool::{Service, Snapshot, StopReason};
 use std::error::Error;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -189,6 +189,61 @@ fn a_server_that_drains_says_so() {
     client.expect_end();
     drop(client);
     running.end();
+}
+
+#[test]
+fn a_server_that_is_about_to_stop_says_so_and_serves_on() {
+    const DELAY: Duration = Duration::from_secs(2);
+    let server = bound(Config::default().stop_delay(DELAY), echo);
+    let monitor = server.monitor();
+    let running = Running::run(Ok(server));
+    let mut known = running.connect();
+    known.send("x\n");
+    known.expect(&["OK x"]);
+    let asked_at = Instant::now();
+    running.stopper.stop();
+    assert_eq!(
+        monitor.wait_for(ServerState::LameDuck, DEADLINE),
+        ServerState::LameDuck
+    );
+    assert_eq!(ask(&monitor).state, ServerState::LameDuck);
+    let mut new = running.connect();
+    for client in [&mut known, &mut new] {
+        client.send("x\n");
+        client.expect(&["OK x"]);
+    }
+    known.expect_end();
+    new.expect_end();
+    let stopped_after = asked_at.elapsed();
+    assert!(stopped_after >= DELAY, "it stops after {stopped_after:?}");
+    drop((known, new));
+    assert_eq!(running.end().stop_reason, StopReason::Drained);
+    assert_eq!(
+        monitor.wait_for(ServerState::LameDuck, Duration::ZERO),
+        ServerState::Ended
+    );
+}
+
+#[test]
+fn whoever_waits_for_a_server_hears_of_each_state() {
+    let server = bound(Config::default(), echo);
+    let monitor = server.monitor();
+    let (begun, has_begun) = mpsc::channel();
+    let waiting = thread::spawn(move || {
+        let before = monitor.wait_for(ServerState::Serving, Duration::ZERO);
+        begun.send(before).expect("the test listens");
+        let serving = monitor.wait_for(ServerState::Serving, DEADLINE);
+        begun.send(serving).expect("the test listens");
+        monitor.wait_for(ServerState::Ended, DEADLINE)
+    });
+    let next = || has_begun.recv_timeout(DEADLINE).expect("it waits");
+    assert_eq!(next(), ServerState::Starting);
+    let running = Running::run(Ok(server));
+    assert_eq!(next(), ServerState::Serving);
+    running.stopper.stop();
+    running.end();
+    let ended = waiting.join().expect("no panic");
+    assert_eq!(ended, ServerState::Ended);
 }
 
 /// Holds the loop up at each connection, and asks for numbers where it can.

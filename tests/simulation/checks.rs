@@ -10,6 +10,7 @@ use super::net::compare;
 use super::{Oracle, Run, TRACE_STEPS, Worker, World};
 use reactor_pool::codec::Codec;
 use reactor_pool::engine::{Action, Engine, Kernel};
+use reactor_pool::reactor::ServerState;
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
 use std::collections::BTreeSet;
@@ -59,7 +60,7 @@ impl Life {
         self.world().begin_the_end();
         for _ in 0..ENDING_ROUNDS {
             let is_over = self.world().peers.is_empty() && !self.world().is_working();
-            if is_over && !self.is_tick_due() {
+            if is_over && !self.is_tick_due() && !self.world().is_lame_duck() {
                 break;
             }
             let before = self.world().steps;
@@ -69,7 +70,8 @@ impl Life {
             }
             self.check();
             let is_stuck = self.world().steps == before && !self.world().is_working();
-            if is_stuck && !self.world().peers.is_empty() {
+            let is_lame_duck = self.world().is_lame_duck();
+            if is_stuck && (is_lame_duck || !self.world().peers.is_empty()) {
                 let next = self.next_due();
                 let next =
                     next.expect("promise 1: the reactor sleeps forever, and somebody is left");
@@ -207,8 +209,9 @@ impl World {
             "responses wait, and nobody was woken"
         );
         self.gone.unannounced += u64::from(!self.undrained.is_empty());
+        let is_awaited = self.stop_at.is_some() && next_due <= self.stop_at;
         assert!(
-            !self.stop_asked || self.stopping,
+            !self.stop_asked || self.stopping || is_awaited,
             "promise 9: a stop was asked for, and nobody was woken"
         );
         let is_full = self.queued_requests() == self.settings.config.queue;
@@ -245,6 +248,40 @@ impl World {
         assert!(
             parking.parked() == 0 || overdue <= parking.woken(),
             "promise 7: {overdue} tasks wait beside parked workers: {parking:?}"
+        );
+    }
+
+    /// The stop has been heard of, and its time has not come.
+    pub(super) fn is_lame_duck(&self) -> bool {
+        self.stop_at.is_some() && !self.stopping
+    }
+
+    /// A tick is over, and the reactor says how far it is.
+    pub(super) fn check_state(&mut self, state: ServerState) {
+        let (now, delay) = (self.tick_at(), self.settings.config.stop_delay);
+        if state == ServerState::LameDuck && self.stop_at.is_none() {
+            assert!(self.stop_asked, "promise 9: nobody asked for a stop");
+            self.stop_at = Some(now + delay);
+            self.gone.lame_ducks += 1;
+        }
+        let is_due = match self.stop_at {
+            Some(at) => at <= now,
+            None => self.stop_asked_before_tick && delay.is_zero(),
+        };
+        assert!(
+            !is_due || self.stopping,
+            "promise 9: the time of the stop is missed"
+        );
+        let expected = match (self.stopping, self.is_lame_duck()) {
+            (true, _) => [ServerState::Draining, ServerState::Ended],
+            (false, true) => [ServerState::LameDuck; 2],
+            (false, false) => [ServerState::Serving; 2],
+        };
+        assert!(expected.contains(&state), "promise 9: it says {state:?}");
+        let is_heard = self.stopping || self.stop_at.is_some();
+        assert!(
+            is_heard || !self.stop_asked_before_tick,
+            "promise 9: a stop that was asked for is not heard of"
         );
     }
 

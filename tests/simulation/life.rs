@@ -12,16 +12,17 @@ use reactor_pool::Peer;
 use reactor_pool::codec::Codec;
 use reactor_pool::net::Wait;
 use reactor_pool::pool::Board;
-use reactor_pool::reactor::{Monitor, Protocol, Reactor, Sessions, StopReason};
+use reactor_pool::reactor::{Monitor, Protocol, Reactor, ServerState, Sessions, StopReason};
 use reactor_pool::task::ConnectionId;
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Life {
     pub(super) reactor: Reactor<SimNet, Arc<dyn Codec>>,
+    monitor: Monitor,
     world: Rc<RefCell<World>>,
     /// What the reactor has told of connections.
     pub(super) open: Arc<Mutex<BTreeSet<ConnectionId>>>,
@@ -62,12 +63,13 @@ impl Life {
             sessions,
         };
         let board = Arc::new(Board::new(config.workers));
-        let (_, monitored) = Monitor::new(board, &completions);
+        let (monitor, monitored) = Monitor::new(board, &completions);
         let mut reactor = Reactor::new(&config, net, protocol, queue, completions, monitored);
         reactor.start_accepting(1);
         let wait = reactor.park();
         Life {
             reactor,
+            monitor,
             world,
             open,
             wait,
@@ -143,6 +145,8 @@ impl Life {
         {
             let mut world = self.world();
             world.is_ticking = false;
+            let state = self.monitor.wait_for(ServerState::Starting, Duration::ZERO);
+            world.check_state(state);
             world.end_tick();
             let called_now = world.queue.parking().woken();
             if !world.has_pushed {

@@ -156,6 +156,7 @@ impl World {
         self.tick_at = None;
         self.connects_before_tick = self.connects;
         self.has_closed_at_stop = false;
+        self.stop_asked_before_tick = self.stop_asked;
         let withheld = if self.ending {
             0
         } else {
@@ -190,7 +191,11 @@ impl World {
 
     /// The reactor reads for the last time, unless it has not heard of the stop yet.
     fn is_stop_pass(&self) -> bool {
-        self.stop_asked && !self.stopping
+        let is_due = match self.stop_at {
+            Some(at) => at <= self.tick_at(),
+            None => self.settings.config.stop_delay.is_zero(),
+        };
+        self.stop_asked && is_due && !self.stopping
     }
 
     /// When the tick began, as the engine is told.
@@ -285,6 +290,7 @@ impl World {
             oracle.refuse_connection(now);
             self.gone.too_many += 1;
         }
+        self.gone.accepted_by_lame_duck += u64::from(self.is_lame_duck());
         self.note(|| format!("client {stream} is {id:?}, {served} are served"));
         self.peer(stream).accepted = Some((id, oracle));
     }
@@ -323,6 +329,7 @@ impl World {
             Read::Reset => return Err(peer.lose()),
         };
         let id = *id;
+        self.gone.read_by_lame_duck += if self.is_lame_duck() { count as u64 } else { 0 };
         self.gone.read_at_stop += if is_stop_pass { count as u64 } else { 0 };
         self.note(|| format!("{id:?}: {action:?} {count}"));
         Ok(count)
@@ -406,6 +413,7 @@ impl World {
     fn stop(&mut self) {
         self.note(|| "stop".to_owned());
         let now = self.tick_at();
+        assert!(self.is_stop_pass(), "promise 9: it stops too early");
         self.check_last_pass();
         self.stopping = true;
         self.looked_at.clear();

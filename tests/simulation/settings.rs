@@ -80,6 +80,7 @@ impl Settings {
             .max_connections(max_connections)
             .max_buffered(random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]))
             .idle_timeout(ms(random.pick(&[0, 0, 10, 300, 1000, 3000])))
+            .stop_delay(ms(random.pick(&[0, 0, 0, 1, 20, 400])))
             // Who does not end by then never will.
             .drain_timeout(Duration::from_secs(86_400));
         let is_storm = random.percent(2);
@@ -173,6 +174,11 @@ counts! {
     /// Responses whose connection had gone.
     dropped,
     stops,
+    /// Stops that were waited for, while all was served.
+    lame_ducks,
+    /// Connections that were accepted, and bytes that were read, meanwhile.
+    accepted_by_lame_duck,
+    read_by_lame_duck,
     /// Connections that were closed in order, with everything written.
     closed_whole,
     /// Steps at which the bound on unsent output kept a connection from being read.

@@ -97,6 +97,10 @@ pub(crate) struct World {
     /// Whose unacknowledged bytes this tick has asked for, and how many they were.
     looked_at: Vec<(net::Stream, usize)>,
     stop_asked: bool,
+    /// It was asked for when the last poll returned.
+    stop_asked_before_tick: bool,
+    /// The reactor has heard of it, and serves on until then.
+    stop_at: Option<Instant>,
     stopping: bool,
     /// The last pass has closed a connection, which may have left a place to one more.
     has_closed_at_stop: bool,
@@ -143,6 +147,8 @@ impl World {
             tick_at: None,
             looked_at: Vec::new(),
             stop_asked: false,
+            stop_asked_before_tick: false,
+            stop_at: None,
             stopping: false,
             has_closed_at_stop: false,
             ending: false,
