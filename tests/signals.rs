@@ -173,6 +173,55 @@ fn what_had_arrived_at_a_stop_is_accepted_read_and_answered() {
 }
 
 #[test]
+fn a_stop_delay_is_served_through_also_for_new_connections() {
+    let mut server = Server::start(&["--stop-delay", "2"]);
+    let mut known = server.connect();
+    known.send("ECHO before\n");
+    known.expect("OK before");
+    let signalled_at = Instant::now();
+    server.signal("TERM");
+    server
+        .log()
+        .wait_for("says that it is about to stop", |line| {
+            line.contains("about to stop") && line.contains("SIGTERM") && line.contains("delay_s=2")
+        });
+    let mut new = server.connect();
+    for client in [&mut known, &mut new] {
+        client.send("ECHO meanwhile\n");
+        client.expect("OK meanwhile");
+    }
+    // From there on as without a delay: what is framed is answered, and nobody else gets in.
+    new.send("SLEEP 2500\n");
+    known.expect_end();
+    let stopped_after = signalled_at.elapsed();
+    assert!(stopped_after >= ms(2000), "stopped after {stopped_after:?}");
+    server.wait_until_refusing(DEADLINE);
+    new.expect("OK 2500");
+    new.expect_end();
+    drop((known, new));
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_during_the_stop_delay_ends_the_server_at_once() {
+    for (request, code) in [("ECHO a\n", 0), ("SLEEP 9000\n", 1)] {
+        let mut server = Server::start(&["--stop-delay", "3600"]);
+        let mut client = server.connect();
+        client.send(request);
+        server.barrier();
+        server.signal("TERM");
+        server
+            .log()
+            .wait_for("says that it is about to stop", |line| {
+                line.contains("about to stop")
+            });
+        server.signal("INT");
+        let status = server.wait_for_exit(SOON);
+        assert_eq!(status.code(), Some(code), "{request:?}");
+    }
+}
+
+#[test]
 fn the_wait_for_clients_that_do_not_close_is_logged_and_ends() {
     let mut server = Server::start(&[]);
     let mut client = server.connect();

@@ -123,7 +123,7 @@ const STUCK_AFTER: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 18] = [
+const LIMITS: [Limit; 19] = [
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
@@ -137,6 +137,7 @@ const LIMITS: [Limit; 18] = [
     config::MAX_CONNECTIONS,
     config::MAX_BUFFERED,
     config::IDLE_TIMEOUT,
+    config::STOP_DELAY,
     config::DRAIN_TIMEOUT,
     config::STATS_INTERVAL,
     config::SLOW_REQUEST,
@@ -196,6 +197,7 @@ impl Args {
             .max_connections(number(config::MAX_CONNECTIONS) as usize)
             .max_buffered(number(config::MAX_BUFFERED) as usize)
             .idle_timeout(seconds(config::IDLE_TIMEOUT))
+            .stop_delay(seconds(config::STOP_DELAY))
             .drain_timeout(seconds(config::DRAIN_TIMEOUT))
             .stats_interval(seconds(config::STATS_INTERVAL))
             .slow_request(millis(config::SLOW_REQUEST))

@@ -175,6 +175,7 @@ fn say_where_it_listens(server: &Server, args: &Args, admin: Option<&Admin>, des
         max_connections = config.max_connections,
         max_buffered = config.max_buffered,
         idle_timeout_s = config.idle_timeout.as_secs(),
+        stop_delay_s = config.stop_delay.as_secs(),
         drain_timeout_s = config.drain_timeout.as_secs(),
         stats_interval_s = config.stats_interval.as_secs(),
         slow_request_ms = config.slow_request.as_millis() as u64,

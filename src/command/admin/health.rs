@@ -24,6 +24,7 @@ pub(super) fn why_not_ready(
     let why = match snapshot.state {
         ServerState::Starting => "not serving yet",
         ServerState::Serving => return why_overloaded(snapshot, workers, stuck_after),
+        ServerState::LameDuck => "about to stop",
         ServerState::Draining => "draining",
         _ => "ended",
     };

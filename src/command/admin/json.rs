@@ -83,6 +83,7 @@ pub(super) fn name(state: ServerState) -> &'static str {
     match state {
         ServerState::Starting => "starting",
         ServerState::Serving => "serving",
+        ServerState::LameDuck => "lame_duck",
         ServerState::Draining => "draining",
         _ => "ended",
     }

@@ -76,6 +76,7 @@ impl Scrape {
         let states = [
             ServerState::Starting,
             ServerState::Serving,
+            ServerState::LameDuck,
             ServerState::Draining,
             ServerState::Ended,
         ];
