@@ -324,6 +324,12 @@ with_setters! {
         /// Bytes that the kernel may hold of one connection in each direction; see
         /// [`SOCKET_BUFFER`].
         pub socket_buffer: usize,
+        /// Other processes of the same user may listen at the same addresses of TCP, if they say
+        /// so, too (`SO_REUSEPORT`, socket(7)). On Linux each new connection comes to one of them,
+        /// by a hash of its addresses. One that stops accepts what has come to it; what comes
+        /// between that and the close of its socket is refused, while a
+        /// [`Listener`](crate::Listener) that processes share stays open.
+        pub reuse_port: bool,
         /// Which signals the server takes over: none by default. Only with the feature `signals`
         /// of this crate.
         #[cfg(feature = "signals")]
@@ -352,6 +358,7 @@ impl Default for Config {
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
             slow_request: Duration::from_millis(SLOW_REQUEST.default),
             socket_buffer: SOCKET_BUFFER.default as usize,
+            reuse_port: false,
             #[cfg(feature = "signals")]
             stop_signals: StopSignals::None,
         }

@@ -9,11 +9,13 @@ use super::cannot;
 use super::socket_file::{self, SocketFile};
 use super::stream::Stream;
 use crate::address::{Address, Peer};
+use crate::config::Config;
 use crate::log::{debug, warn};
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::sockopt::set_socket_reuseport;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -66,12 +68,12 @@ enum BoundSocket {
 impl Bound {
     /// Takes all of `addresses`; those with port 0 get the same one. Those that this machine does
     /// not have are skipped, with a warning, if there is another one.
-    pub(crate) fn tcp(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bound>> {
+    pub(crate) fn tcp(addresses: &[SocketAddr], config: &Config) -> io::Result<Vec<Bound>> {
         let takes_free_port = addresses.iter().any(|address| address.port() == 0);
         let mut tries = PORT_TRIES;
         loop {
             tries -= 1;
-            match bind_all(addresses, buffer_bytes) {
+            match bind_all(addresses, config) {
                 // A free port of the first address may be in use at the next.
                 Err(cause)
                     if takes_free_port && tries > 0 && cause.kind() == io::ErrorKind::AddrInUse => {
@@ -148,7 +150,7 @@ impl Bound {
     }
 }
 
-fn bind_all(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bound>> {
+fn bind_all(addresses: &[SocketAddr], config: &Config) -> io::Result<Vec<Bound>> {
     let (mut bound, mut absent) = (Vec::<Bound>::new(), Vec::new());
     let mut free_port = 0;
     for (at, address) in addresses.iter().enumerate() {
@@ -159,14 +161,14 @@ fn bind_all(addresses: &[SocketAddr], buffer_bytes: usize) -> io::Result<Vec<Bou
         if asked.port() == 0 {
             asked.set_port(free_port);
         }
-        match bind_address(asked, addresses.len() > 1, buffer_bytes) {
+        match bind_address(asked, addresses.len() > 1, config) {
             Ok(socket) => {
                 let got = socket.local_addr()?.as_socket().unwrap_or(asked);
                 if address.port() == 0 {
                     free_port = got.port();
                 }
                 if bound.is_empty() {
-                    warn_of_small_buffers(&socket, buffer_bytes);
+                    warn_of_small_buffers(&socket, config.socket_buffer);
                 }
                 bound.push(Bound {
                     socket: BoundSocket::Silent(socket),
@@ -223,7 +225,7 @@ fn is_absent(cause: &io::Error) -> bool {
 fn bind_address(
     address: SocketAddr,
     is_one_of_several: bool,
-    buffer_bytes: usize,
+    config: &Config,
 ) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -236,10 +238,13 @@ fn bind_address(
     }
     // Connections of the last run that are in TIME_WAIT do not keep the port from us.
     socket.set_reuse_address(true)?;
+    if config.reuse_port {
+        set_socket_reuseport(&socket, true)?;
+    }
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit them; set later, the window of the first ones would be another.
-    socket.set_send_buffer_size(buffer_bytes)?;
-    socket.set_recv_buffer_size(buffer_bytes)?;
+    socket.set_send_buffer_size(config.socket_buffer)?;
+    socket.set_recv_buffer_size(config.socket_buffer)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -261,7 +266,7 @@ impl Accepting {
         Accepting::Tcp(TcpListener::from_std(listener))
     }
 
-    fn source(&mut self) -> &mut dyn Source {
+    pub(super) fn source(&mut self) -> &mut dyn Source {
         match self {
             Accepting::Tcp(listener) => listener,
             Accepting::Unix { listener, .. } => listener,
@@ -356,11 +361,9 @@ mod tests {
         [([127, 0, 0, 1], port).into(), ([127, 0, 0, 2], port).into()]
     }
 
-    const BUFFER_BYTES: usize = 65_536;
-
     #[test]
     fn addresses_that_ask_for_a_free_port_get_the_same_one() {
-        let bound = Bound::tcp(&two_addresses(0), BUFFER_BYTES).expect("a free port");
+        let bound = Bound::tcp(&two_addresses(0), &Config::default()).expect("a free port");
         let addresses: Vec<_> = bound
             .iter()
             .filter_map(|bound| bound.address().tcp())
@@ -371,7 +374,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_own_port_where_it_names_one_and_is_bound_once() {
-        let free = || Bound::tcp(&two_addresses(0)[..1], BUFFER_BYTES).expect("a free port");
+        let free = || Bound::tcp(&two_addresses(0)[..1], &Config::default()).expect("a free port");
         let ports = [free(), free()].map(|bound| bound[0].address().tcp().expect("TCP").port());
         let [first, second] = two_addresses(0);
         let asked = [
@@ -379,7 +382,7 @@ mod tests {
             SocketAddr::new(second.ip(), ports[1]),
             SocketAddr::new(first.ip(), ports[0]),
         ];
-        let bound = Bound::tcp(&asked, BUFFER_BYTES).expect("they were free just now");
+        let bound = Bound::tcp(&asked, &Config::default()).expect("they were free just now");
         let addresses: Vec<_> = bound
             .iter()
             .filter_map(|bound| bound.address().tcp())
@@ -391,7 +394,7 @@ mod tests {
     fn one_address_that_is_in_use_is_an_error_that_names_it() {
         let holder = std::net::TcpListener::bind("127.0.0.2:0").expect("a free port");
         let port = holder.local_addr().expect("it is bound").port();
-        let error = Bound::tcp(&two_addresses(port), BUFFER_BYTES).expect_err("it is in use");
+        let error = Bound::tcp(&two_addresses(port), &Config::default()).expect_err("it is in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let text = error.to_string();
         assert!(text.contains(&format!("127.0.0.2:{port}: ")), "{text}");
@@ -402,11 +405,11 @@ mod tests {
         // RFC 5737: an address for documentation, which no machine has.
         let absent: SocketAddr = ([192, 0, 2, 1], 0).into();
         let present: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let bound = Bound::tcp(&[absent, present], BUFFER_BYTES).expect("one is there");
+        let bound = Bound::tcp(&[absent, present], &Config::default()).expect("one is there");
         assert_eq!(bound.len(), 1);
-        let error = Bound::tcp(&[absent], BUFFER_BYTES).expect_err("none is there");
+        let error = Bound::tcp(&[absent], &Config::default()).expect_err("none is there");
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
-        let error = Bound::tcp(&[], BUFFER_BYTES).expect_err("there is none");
+        let error = Bound::tcp(&[], &Config::default()).expect_err("there is none");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

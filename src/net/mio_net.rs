@@ -205,6 +205,44 @@ impl Net for MioNet {
     }
 
     fn stop_listening(&mut self) {
-        self.listeners.clear();
+        for mut listener in self.listeners.drain(..) {
+            // A socket that somebody else keeps open stays in the poll, too (epoll(7)), and would
+            // end sleeps with what is no business of ours any more.
+            if let Err(cause) = self.poll.registry().deregister(listener.source()) {
+                debug!(%cause, "a listener stays in the poll until it is closed by all");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    #[test]
+    fn a_listener_that_others_hold_ends_no_sleep_once_it_is_not_listened_at() {
+        let config = Config::default();
+        let mut net = MioNet::new(&config).expect("descriptors");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let copy = listener.try_clone().expect("a descriptor");
+        let bound = Bound::given(copy.into()).expect("it listens");
+        let listening = net.listen(vec![bound], config.socket_buffer);
+        listening.expect("it is new");
+        let mut poll = |is_stopped| {
+            if is_stopped {
+                net.stop_listening();
+            }
+            let _client = TcpStream::connect(address).expect("the test holds it");
+            let mut events = Vec::new();
+            let at = Instant::now() + Duration::from_millis(50);
+            let polled = net.poll(Wait::Until(at), &mut events);
+            polled.expect("polling does not fail");
+            events
+        };
+        assert_eq!(poll(false), [Event::Connect(0)]);
+        assert_eq!(poll(true), []);
     }
 }

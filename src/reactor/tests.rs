@@ -38,7 +38,7 @@ fn monitored(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr, Monitor) {
     let (monitor, monitored) = Monitor::new(board, &completions);
     let mut reactor = Reactor::new(&config, net, protocol, queue, completions, monitored);
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let bound = Bound::tcp(&[free], config.socket_buffer).expect("a free port");
+    let bound = Bound::tcp(&[free], &config).expect("a free port");
     let address = bound[0].address().tcp().expect("of TCP");
     let listening = reactor.net_mut().listen(bound, config.socket_buffer);
     listening.expect("nobody else listens there");

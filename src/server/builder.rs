@@ -119,7 +119,7 @@ impl<C: Codec> Builder<C> {
     pub fn listen(mut self, addresses: impl ToSocketAddrs) -> io::Result<Builder<C>> {
         let addresses = addresses.to_socket_addrs();
         let addresses: Vec<_> = addresses.map_err(cannot("listen"))?.collect();
-        let bound = Bound::tcp(&addresses, self.config.socket_buffer)?;
+        let bound = Bound::tcp(&addresses, &self.config)?;
         self.bound.extend(bound);
         Ok(self)
     }
