@@ -142,9 +142,18 @@ const MODULES: [Module; 19] = [
     impure("src/lib.rs", &[], &[]),
     impure(
         "src/command",
-        &["admin", "batch", "cli", "log", "operations", "process"],
+        &[
+            "activation",
+            "admin",
+            "batch",
+            "cli",
+            "log",
+            "operations",
+            "process",
+        ],
         &[
             "clap",
+            "listenfd",
             "preempt_rt",
             "reactor_pool",
             "rustix",

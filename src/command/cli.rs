@@ -21,6 +21,8 @@ use std::time::Duration;
 pub(crate) struct Args {
     /// Host and port; none if unix sockets are asked for and neither of these.
     pub(crate) tcp: Option<(String, u16)>,
+    /// Neither host nor port is given: both are the defaults.
+    pub(crate) is_tcp_by_default: bool,
     /// Paths of unix sockets.
     pub(crate) unix: Vec<PathBuf>,
     pub(crate) config: Config,
@@ -202,6 +204,7 @@ impl Args {
             .stats_interval(seconds(config::STATS_INTERVAL))
             .slow_request(millis(config::SLOW_REQUEST))
             .socket_buffer(number(config::SOCKET_BUFFER) as usize)
+            .reuse_port(matches.get_flag("reuse-port"))
             .stop_signals(StopSignals::UntilExit);
         let unix: Vec<_> = matches
             .get_many("unix")
@@ -209,11 +212,12 @@ impl Args {
             .cloned()
             .collect();
         let is_default = |flag| matches.value_source(flag) == Some(ValueSource::DefaultValue);
-        let without_tcp = !unix.is_empty() && is_default("host") && is_default(PORT.flag);
+        let is_tcp_by_default = is_default("host") && is_default(PORT.flag);
         let host: &String = matches.get_one("host").expect("it has a default");
         let tcp = (host.clone(), number(PORT) as u16);
         Args {
-            tcp: (!without_tcp).then_some(tcp),
+            tcp: (unix.is_empty() || !is_tcp_by_default).then_some(tcp),
+            is_tcp_by_default,
             unix,
             config,
             admin: matches.get_one("admin").cloned(),
@@ -322,7 +326,7 @@ fn command() -> Command {
 }
 
 /// Where it listens, but for the port.
-fn address_args() -> [Arg; 3] {
+fn address_args() -> [Arg; 4] {
     let host = Arg::new("host")
         .long("host")
         .env("REACTOR_POOL_HOST")
@@ -348,7 +352,13 @@ fn address_args() -> [Arg; 3] {
             "Where HTTP tells how the server does, HOST:PORT or unix:PATH: health, metrics, a live \
              page. Whoever reaches it may read all of it",
         );
-    [host, unix, admin]
+    let reuse_port = Arg::new("reuse-port")
+        .long("reuse-port")
+        .env("REACTOR_POOL_REUSE_PORT")
+        .action(ArgAction::SetTrue)
+        .value_parser(BoolishValueParser::new())
+        .help("Share --port with other processes that have this flag, too");
+    [host, unix, reuse_port, admin]
 }
 
 fn limit_arg(limit: Limit) -> Arg {

@@ -5,6 +5,7 @@
 //! Rule: a person's mistake gets one line on stderr; exit 2 for wrong usage, 1 for what the system
 //! or the drain did not allow, 0 for a clean stop.
 
+mod activation;
 mod admin;
 mod batch;
 mod cli;
@@ -12,6 +13,7 @@ mod log;
 mod operations;
 mod process;
 
+use activation::Passed;
 use admin::{Admin, Facts};
 use batch::BatchJobs;
 use cli::{AdminAddress, Args, Framing, LogFormat, Refusal};
@@ -19,7 +21,7 @@ use log::{Log, say};
 use operations::Operations;
 use reactor_pool::codec::LengthDelimited;
 use reactor_pool::config::WorstCase;
-use reactor_pool::{Builder, Monitor, Server, StopReason, Summary};
+use reactor_pool::{Builder, Config, Listener, Monitor, Server, StopReason, Summary};
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process::ExitCode;
@@ -42,6 +44,10 @@ fn main() -> ExitCode {
         Err(Refusal::Wrong(line)) => return wrong_usage(Args::log_format(), &line),
     };
     let format = args.log_format;
+    let passed = match Passed::take() {
+        Ok(passed) => passed,
+        Err(line) => return wrong_usage(format, &line),
+    };
     if let Err(line) = process::survive_file_size_limit() {
         return failed(format, &line);
     }
@@ -59,25 +65,37 @@ fn main() -> ExitCode {
             "unknown environment variable; `server --help` names those that are known"
         );
     }
-    match serve(args, &log) {
+    match serve(args, passed, &log) {
         Ok(summary) => farewell(&summary),
         Err(error) => failed(format, &error.to_string()),
     }
 }
 
-fn serve(args: Args, log: &Log) -> io::Result<Summary> {
-    let (config, admin) = (&args.config, args.admin.as_ref());
-    let connections = config.max_connections + admin.map_or(0, |_| admin::config().max_connections);
+fn serve(args: Args, passed: Passed, log: &Log) -> io::Result<Summary> {
+    let config = &args.config;
+    let has_admin = args.admin.is_some() || !passed.admin.is_empty();
+    let of_admin = has_admin.then(|| admin::config().max_connections);
+    let connections = config.max_connections + of_admin.unwrap_or_default();
+    let worst_case = worst_case(config, has_admin);
     let descriptors = process::raise_descriptor_limit(connections);
     let mut builder = Server::builder(config.clone())?;
-    if let Some((host, port)) = &args.tcp {
+    let by_default = args.is_tcp_by_default && !passed.main.is_empty();
+    for listener in passed.main {
+        builder = builder.listener(listener)?;
+    }
+    if let Some((host, port)) = args.tcp.as_ref().filter(|_| !by_default) {
         builder = listen(builder, host, *port)?;
     }
     for path in &args.unix {
         builder = builder.listen_unix(path)?;
     }
-    let admin = admin.map(|address| start_admin(address, &args, builder.monitor(), log));
-    let admin = admin.transpose()?;
+    let admin = match has_admin {
+        true => {
+            let monitor = builder.monitor();
+            Some(start_admin(&args, passed.admin, worst_case, monitor, log)?)
+        }
+        false => None,
+    };
     let (service, length) = (
         BatchJobs(Operations {
             max_sleep: args.max_sleep,
@@ -89,8 +107,8 @@ fn serve(args: Args, log: &Log) -> io::Result<Summary> {
         Framing::Length => builder.codec(length).serve(service)?,
     };
     process::warn_of_descriptors(descriptors, connections);
-    process::warn_of_memory(worst_case(&args));
-    say_where_it_listens(&server, &args, admin.as_ref(), descriptors);
+    process::warn_of_memory(worst_case);
+    say_where_it_listens(&server, &args, admin.as_ref(), worst_case, descriptors);
     let summary = server.run();
     // Up to here it has told that the server drains.
     drop(admin);
@@ -98,30 +116,36 @@ fn serve(args: Args, log: &Log) -> io::Result<Summary> {
 }
 
 /// The most memory that all of it can come to need.
-fn worst_case(args: &Args) -> WorstCase {
-    let main = args.config.worst_case_memory();
-    match args.admin {
-        Some(_) => admin::worst_case_beside(main),
-        None => main,
+fn worst_case(config: &Config, has_admin: bool) -> WorstCase {
+    let main = config.worst_case_memory();
+    match has_admin {
+        true => admin::worst_case_beside(main),
+        false => main,
     }
 }
 
+/// Starts it where `args` say, and at the sockets that were passed for it.
 fn start_admin(
-    address: &AdminAddress,
     args: &Args,
+    passed: Vec<Listener>,
+    worst_case: WorstCase,
     monitor: Monitor,
     log: &Log,
 ) -> io::Result<Admin> {
-    let builder = Server::builder(admin::config())?;
-    let builder = match address {
-        AdminAddress::Tcp(host, port) => listen(builder, host, *port)?,
-        AdminAddress::Unix(path) => builder.listen_unix(path)?,
+    let mut builder = Server::builder(admin::config())?;
+    for listener in passed {
+        builder = builder.listener(listener)?;
+    }
+    builder = match &args.admin {
+        Some(AdminAddress::Tcp(host, port)) => listen(builder, host, *port)?,
+        Some(AdminAddress::Unix(path)) => builder.listen_unix(path)?,
+        None => builder,
     };
     let facts = Facts {
         monitor,
         config: args.config.clone(),
         settings: args.settings.clone(),
-        worst_case: worst_case(args),
+        worst_case,
         stuck_after: args.stuck_after,
         dropped_log_lines: log.dropped(),
         started_at: Instant::now(),
@@ -151,7 +175,13 @@ fn listen(builder: Builder, host: &str, port: u16) -> io::Result<Builder> {
 }
 
 /// The start line, with all limits in force; a line more for each further address.
-fn say_where_it_listens(server: &Server, args: &Args, admin: Option<&Admin>, descriptors: u64) {
+fn say_where_it_listens(
+    server: &Server,
+    args: &Args,
+    admin: Option<&Admin>,
+    worst_case: WorstCase,
+    descriptors: u64,
+) {
     let config = &args.config;
     let admin = admin.map_or(&[][..], Admin::addresses);
     let [first, others @ ..] = server.local_addrs() else {
@@ -183,7 +213,7 @@ fn say_where_it_listens(server: &Server, args: &Args, admin: Option<&Admin>, des
         socket_buffer = config.socket_buffer,
         worker_stack = config.worker_stack,
         descriptors,
-        worst_case_mib = worst_case(args).total() >> 20,
+        worst_case_mib = worst_case.total() >> 20,
         admin = admin.first().map(field::display),
         "listening"
     );

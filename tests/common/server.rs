@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -42,6 +43,8 @@ pub(crate) struct Launch {
     env: Vec<(String, String)>,
     port: Option<u16>,
     stderr: Stderr,
+    /// Sockets that it is started with; they come as its first two streams.
+    passed: Vec<OwnedFd>,
     /// What a shell does before it becomes the server.
     shell: Vec<String>,
 }
@@ -53,6 +56,7 @@ impl Launch {
             env: Vec::new(),
             port: Some(0),
             stderr: Stderr::Read,
+            passed: Vec::new(),
             shell: Vec::new(),
         }
     }
@@ -73,6 +77,23 @@ impl Launch {
         self
     }
 
+    /// Starts it with these sockets, two at most, as a supervisor does (sd_listen_fds(3)); `names`
+    /// is what each is called, with colons between them. Where it listens beside them, the flags
+    /// say.
+    pub(crate) fn passing(mut self, sockets: Vec<OwnedFd>, names: &str) -> Self {
+        let count = sockets.len();
+        assert!((1..=2).contains(&count), "{count} sockets");
+        self.passed = sockets;
+        let named = match names {
+            "" => String::new(),
+            names => format!("export LISTEN_FDNAMES='{names}'; "),
+        };
+        self.without_port().in_shell(&format!(
+            "exec 3<&0 4<&1 0</dev/null 1>/dev/null; \
+             {named}export LISTEN_FDS={count} LISTEN_PID=$$"
+        ))
+    }
+
     pub(crate) fn stderr(mut self, stderr: Stderr) -> Self {
         self.stderr = stderr;
         self
@@ -90,13 +111,16 @@ impl Launch {
     }
 
     /// Starts the server and returns once it listens.
-    pub(crate) fn start(self) -> Server {
+    pub(crate) fn start(mut self) -> Server {
         let mut command = self.command();
         command.args(&self.flags);
         if let Some(port) = self.port {
             command.args(["--port", &port.to_string()]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut passed = self.passed.drain(..).map(Stdio::from);
+        command.stdin(passed.next().unwrap_or_else(Stdio::null));
+        command.stdout(passed.next().unwrap_or_else(Stdio::null));
+        drop(passed);
         let mut unread = None;
         command.stderr(match self.stderr {
             Stderr::Read | Stderr::NobodyReads | Stderr::ReaderGone => Stdio::piped(),
@@ -177,7 +201,17 @@ pub(crate) fn clean_environment(command: &mut Command) {
             command.env_remove(name);
         }
     }
-    command.env_remove("RUST_LOG");
+    let of_supervisors = [
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+    ];
+    for name in of_supervisors.into_iter().chain(["RUST_LOG"]) {
+        command.env_remove(name);
+    }
 }
 
 fn max_line_of(flags: &[String]) -> usize {
