@@ -45,6 +45,7 @@ const OTHER_NUMBERS: &[(&str, &str)] = &[
     ("--max-run", "64"),
     ("--max-buffered", "268435456"),
     ("--stats-interval", "0"),
+    ("--stuck-after", "0"),
     ("--socket-buffer", "131072"),
     ("--worker-stack", "2097152"),
 ];
@@ -245,12 +246,17 @@ fn the_port_of_a_running_server_is_in_use() {
     let server = Server::start(&[]);
     let address = server.address().to_string();
     let port = server.address().port().to_string();
-    let outcome = run(&["--port", &port], &[]);
-    let line = outcome.only_line(1, &address);
-    assert!(
-        line.contains(&address) && line.to_lowercase().contains("in use"),
-        "{line}"
-    );
+    for flags in [
+        &["--port", &port][..],
+        &["--port", "0", "--admin", &address],
+    ] {
+        let outcome = run(flags, &[]);
+        let line = outcome.only_line(1, &address);
+        assert!(
+            line.contains(&address) && line.to_lowercase().contains("in use"),
+            "{line}"
+        );
+    }
     server.assert_serves();
 }
 

@@ -90,6 +90,26 @@ fn a_wrong_word_gives_one_line_with_flag_and_choices_and_exit_code_2() {
 }
 
 #[test]
+fn a_wrong_admin_address_gives_one_line_with_the_flag_and_its_forms_and_exit_code_2() {
+    for value in [
+        "",
+        "9001",
+        ":9001",
+        "unix:",
+        "::1:9001",
+        "[::1]",
+        "localhost:66000",
+        "a:b",
+    ] {
+        let outcome = run(&["--port", "0", "--admin", value], &[]);
+        let line = outcome.only_line(2, value);
+        for told in ["--admin", "HOST:PORT", "unix:PATH"] {
+            assert!(line.contains(told), "{value:?}: {line}");
+        }
+    }
+}
+
+#[test]
 fn a_wrong_variable_is_told_like_a_wrong_flag() {
     for (flag, _, low, high) in NUMBERS {
         let above = (high + 1).to_string();

@@ -152,8 +152,9 @@ impl Launch {
             let stderr = server.child.stderr.take().expect("stderr is a pipe");
             server.log.read_from(stderr);
         }
+        let has_admin = self.flags.iter().any(|flag| flag == "--admin");
         match self.port {
-            Some(_) => server.address = server.wait_for_address(),
+            Some(_) => server.address = server.wait_for_address(has_admin),
             None => drop(
                 server
                     .log
@@ -352,18 +353,17 @@ impl Server {
         );
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// From the log where it is read, else from the table of listening sockets.
-    fn wait_for_address(&mut self) -> SocketAddr {
+    /// From the log where it is read and shows it, else from the table of listening sockets, where
+    /// the admin interface stands, too.
+    fn wait_for_address(&mut self, has_admin: bool) -> SocketAddr {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let address = self
-                .log
-                .listening_address()
-                .or_else(|| listening_address(self.pid()));
+            let listening = || listening_address(self.pid()).filter(|_| !has_admin);
+            let address = self.log.listening_address().or_else(listening);
             if let Some(address) = address {
                 return address;
             }
@@ -381,18 +381,27 @@ impl Server {
 
     /// User and system time of all threads so far.
     pub(crate) fn cpu_time(&self) -> Duration {
+        self.time_in("stat")
+    }
+
+    /// The same of the event loop, which runs in the first thread.
+    pub(crate) fn loop_time(&self) -> Duration {
+        self.time_in(&format!("task/{}/stat", self.pid()))
+    }
+
+    fn time_in(&self, stat: &str) -> Duration {
         // USER_HZ is 100 on every Linux that Rust has as a target.
-        ms((self.stat_field(14) + self.stat_field(15)) * 10)
+        ms((self.stat_field(stat, 14) + self.stat_field(stat, 15)) * 10)
     }
 
     /// Pages that the system had to hand out, or to find in memory, so far.
     pub(crate) fn page_faults(&self) -> u64 {
-        self.stat_field(10)
+        self.stat_field("stat", 10)
     }
 
     /// A number, by its place in proc_pid_stat(5).
-    fn stat_field(&self, field: usize) -> u64 {
-        let stat = self.proc_file("stat");
+    fn stat_field(&self, file: &str, field: usize) -> u64 {
+        let stat = self.proc_file(file);
         // The name may hold spaces; what follows the parenthesis begins with field 3.
         let (_, rest) = stat.rsplit_once(')').expect("a name in brackets");
         let field = rest.split_whitespace().nth(field - 3).expect("a field");

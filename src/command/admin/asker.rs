@@ -2,28 +2,25 @@
 //!
 //! Knows no HTTP.
 //!
-//! Rule: a request gets an answer that came after it did, or one of [`FRESH`]. So a loop that does
-//! not answer holds up nobody for longer than two times [`TIMEOUT`], however many ask, and a crowd
-//! that asks costs the loop no more than a few do.
+//! Rule: an answer is younger than the request that gets it, but for the list of connections. A
+//! loop that does not answer holds up nobody for longer than two times [`TIMEOUT`], however many
+//! ask, and a crowd that asks costs the loop no more than a few do.
 
 use reactor_pool::{ConnectionView, Monitor, NotAnswering, Snapshot};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the loop has for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an answer counts as one of now. A snapshot costs the loop some ten microseconds, a
-/// look at ten thousand connections about a millisecond.
-const FRESH: Fresh = Fresh {
-    snapshot: Duration::from_millis(20),
-    connections: Duration::from_millis(200),
-};
+/// The shortest time between two questions for numbers. An answer costs the loop some ten
+/// microseconds; whoever asks in between waits that long.
+const GAP: Duration = Duration::from_millis(5);
 
-struct Fresh {
-    snapshot: Duration,
-    connections: Duration,
-}
+/// For how long a list of connections is told again. It costs the loop some milliseconds where
+/// there are ten thousand.
+const LIST_HOLDS: Duration = Duration::from_millis(250);
 
 /// What the loop has said last. The one worker owns it.
 ///
@@ -64,8 +61,11 @@ impl Asker {
 
     /// The numbers, for a request of that age.
     pub(super) fn snapshot(&mut self, age: Duration) -> Result<Arc<Snapshot>, NotAnswering> {
-        if let Some(snapshot) = Answered::within(&self.snapshot, age.max(FRESH.snapshot)) {
+        if let Some(snapshot) = Answered::within(&self.snapshot, age) {
             return Ok(snapshot);
+        }
+        if let Some(last) = &self.snapshot {
+            thread::sleep(GAP.saturating_sub(last.at.elapsed()));
         }
         let answer = self.ask(age, |monitor| monitor.snapshot(TIMEOUT))?;
         let answer = Arc::new(answer);
@@ -78,7 +78,7 @@ impl Asker {
         &mut self,
         age: Duration,
     ) -> Result<Arc<[ConnectionView]>, NotAnswering> {
-        if let Some(views) = Answered::within(&self.connections, age.max(FRESH.connections)) {
+        if let Some(views) = Answered::within(&self.connections, age.max(LIST_HOLDS)) {
             return Ok(views);
         }
         let answer = self.ask(age, |monitor| monitor.connections(TIMEOUT))?;
