@@ -10,6 +10,7 @@ mod admin;
 mod batch;
 mod cli;
 mod log;
+mod notify;
 mod operations;
 mod process;
 
@@ -18,6 +19,7 @@ use admin::{Admin, Facts};
 use batch::BatchJobs;
 use cli::{AdminAddress, Args, Framing, LogFormat, Refusal};
 use log::{Log, say};
+use notify::Notifier;
 use operations::Operations;
 use reactor_pool::codec::LengthDelimited;
 use reactor_pool::config::WorstCase;
@@ -109,7 +111,9 @@ fn serve(args: Args, passed: Passed, log: &Log) -> io::Result<Summary> {
     process::warn_of_descriptors(descriptors, connections);
     process::warn_of_memory(worst_case);
     say_where_it_listens(&server, &args, admin.as_ref(), worst_case, descriptors);
+    let notifier = Notifier::start(server.monitor())?;
     let summary = server.run();
+    drop(notifier);
     // Up to here it has told that the server drains.
     drop(admin);
     summary
