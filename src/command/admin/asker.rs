@@ -14,9 +14,12 @@ use std::time::{Duration, Instant};
 /// How long the loop has for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The shortest time between two questions for numbers. An answer costs the loop some ten
-/// microseconds; whoever asks in between waits that long.
+/// The time between two questions, on average: an answer costs the loop some ten
+/// microseconds.
 const GAP: Duration = Duration::from_millis(5);
+
+/// How far questions may be ahead of that, before those who ask wait: twenty probes at once.
+const BURST: Duration = Duration::from_millis(100);
 
 /// For how long a list of connections is told again. It costs the loop some milliseconds where
 /// there are ten thousand.
@@ -33,6 +36,8 @@ pub(super) struct Asker {
     snapshot: Option<Answered<Arc<Snapshot>>>,
     connections: Option<Answered<Arc<[ConnectionView]>>>,
     failure: Option<Answered<NotAnswering>>,
+    /// Up to when the questions so far would have lasted, with a [`GAP`] behind each.
+    paid_until: Instant,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +61,7 @@ impl Asker {
             snapshot: None,
             connections: None,
             failure: None,
+            paid_until: Instant::now(),
         }
     }
 
@@ -64,12 +70,9 @@ impl Asker {
         if let Some(snapshot) = Answered::within(&self.snapshot, age) {
             return Ok(snapshot);
         }
-        if let Some(last) = &self.snapshot {
-            thread::sleep(GAP.saturating_sub(last.at.elapsed()));
-        }
         let answer = self.ask(age, |monitor| monitor.snapshot(TIMEOUT))?;
         let answer = Arc::new(answer);
-        self.snapshot = Some(now(Arc::clone(&answer)));
+        self.snapshot = Some(just_now(Arc::clone(&answer)));
         Ok(answer)
     }
 
@@ -83,7 +86,7 @@ impl Asker {
         }
         let answer = self.ask(age, |monitor| monitor.connections(TIMEOUT))?;
         let answer: Arc<[ConnectionView]> = answer.into();
-        self.connections = Some(now(Arc::clone(&answer)));
+        self.connections = Some(just_now(Arc::clone(&answer)));
         Ok(answer)
     }
 
@@ -95,11 +98,14 @@ impl Asker {
         if let Some(failure) = Answered::within(&self.failure, age) {
             return Err(failure);
         }
-        ask(&self.monitor).inspect_err(|failure| self.failure = Some(now(*failure)))
+        let now = Instant::now();
+        thread::sleep(self.paid_until.saturating_duration_since(now + BURST));
+        self.paid_until = self.paid_until.max(now) + GAP;
+        ask(&self.monitor).inspect_err(|failure| self.failure = Some(just_now(*failure)))
     }
 }
 
-fn now<A>(answer: A) -> Answered<A> {
+fn just_now<A>(answer: A) -> Answered<A> {
     Answered {
         at: Instant::now(),
         answer,
