@@ -70,16 +70,22 @@ impl<C: Codec> Guarded<C> {
         }
     }
 
+    /// Appends the words of a refusal, whole or not at all.
     pub(crate) fn refuse(
         &self,
         why: Refusal,
         request: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Broken> {
-        self.call(|codec| {
+        let start = out.len();
+        let refused = self.call(|codec| {
             codec.refuse(why, request, out);
             Ok(())
-        })
+        });
+        if refused.is_err() {
+            out.truncate(start);
+        }
+        refused
     }
 }
 

@@ -300,7 +300,6 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
         outcomes.internal += 1;
         bytes.truncate(start);
         if what == BROKEN || guarded.refuse(Refusal::Internal, request, bytes).is_err() {
-            bytes.truncate(start);
             *is_last = true;
         }
         if is_in_service.get() {

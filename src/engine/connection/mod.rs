@@ -326,18 +326,23 @@ impl Connection {
         let by = now + LINGER_TIMEOUT;
         self.change(Event::Farewell { by });
         self.input.cut_off();
-        self.refuse(why, b"", rules, now);
+        // Nothing comes behind it, whether the codec has words for it or not.
+        let (Ok(()) | Err(Broken)) = self.refuse(why, b"", rules, now);
         self.advance(rules, now, &mut Framed::default());
     }
 
-    /// Opens a place for a refusal. Where the codec has no words for it, it stays empty, and
-    /// nothing comes behind it.
-    fn refuse(&mut self, why: Refusal, request: &[u8], rules: &Rules<impl Codec>, now: Instant) {
+    /// Opens a place for a refusal. Where the codec has no words for it, it stays empty.
+    fn refuse(
+        &mut self,
+        why: Refusal,
+        request: &[u8],
+        rules: &Rules<impl Codec>,
+        now: Instant,
+    ) -> Result<(), Broken> {
         let mut response = Vec::new();
-        if rules.codec.refuse(why, request, &mut response).is_err() {
-            self.end_input();
-        }
+        let refused = rules.codec.refuse(why, request, &mut response);
         self.order.open_answered(response, now);
+        refused
     }
 
     /// No request can follow those that have a place.
@@ -447,11 +452,11 @@ impl Connection {
                     is_last,
                 } => {
                     pass.batch.open(pass.bytes, &mut self.order, now);
-                    self.refuse(why, bytes, rules, now);
                     match why {
                         Refusal::Incomplete => framed.incomplete += 1,
                         _ => framed.too_long += 1,
                     }
+                    self.refuse(why, bytes, rules, now)?;
                     pass.is_last = is_last;
                 }
                 Cut::Nothing => {

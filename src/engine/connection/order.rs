@@ -346,16 +346,19 @@ impl Order {
     ) -> Option<(Span, Result<(), Broken>)> {
         let position = self.next_waiting()?;
         let place = &mut self.places[position];
-        let mut responses = Vec::new();
+        let (mut responses, mut whole_bytes) = (Vec::new(), 0);
         let refused = match &place.state {
             State::Waiting(frames) => codec.call(|codec| {
                 codec.all(frames).try_for_each(|whole| {
                     codec.refuse(Refusal::Busy, whole?.frame, &mut responses);
+                    whole_bytes = responses.len();
                     Ok(())
                 })
             }),
             State::Submitted(_) | State::Answered(_) => unreachable!("it was found waiting"),
         };
+        // No half words of a codec that has panicked.
+        responses.truncate(whole_bytes);
         self.waiting -= place.span.requests;
         self.response_bytes += responses.len();
         place.state = State::Answered(responses);
