@@ -400,7 +400,8 @@ impl Connection {
         }
         let opened = self.order.opened() - opened_before;
         self.trace_framed(opened_before, opened);
-        opened > 0
+        // What stands between two responses is no request.
+        opened > 0 || self.order.can_leave()
     }
 
     /// Cuts requests and gives them their places, until a bound or the end of what is whole.

@@ -414,9 +414,15 @@ impl Order {
         waiting - self.waiting
     }
 
+    /// Whether it is the turn of responses to leave.
+    pub(super) fn can_leave(&self) -> bool {
+        let front = self.places.front();
+        front.is_some_and(|place| matches!(place.state, State::Answered(_)))
+    }
+
     /// The next responses whose turn it is to leave.
     pub(super) fn leave(&mut self) -> Option<Leaving> {
-        if !matches!(self.places.front()?.state, State::Answered(_)) {
+        if !self.can_leave() {
             return None;
         }
         let place = self.places.pop_front()?;

@@ -6,7 +6,7 @@
 
 use super::order::RUN_BYTES;
 use super::*;
-use crate::codec::Lines;
+use crate::codec::{Frame, Lines, NotOneResponse, Outcome};
 use crate::engine::admission::Admission;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -151,4 +151,57 @@ fn a_line_that_is_too_long_has_its_place_between_those_around_it() {
     let runs: Vec<_> = runs.map(|run| (run.span.first.0, run.frames)).collect();
     let expected = [(1, &b"q1\nq2\n"[..]), (4, b"q4\n"), (6, b"q6\nq7\n")];
     assert_eq!(runs, expected.map(|(first, lines)| (first, lines.to_vec())));
+}
+
+/// Lines; whoever has sent a part of one is told to go on.
+#[derive(Debug)]
+struct GoOn(Lines);
+
+impl Codec for GoOn {
+    fn max_incomplete_bytes(&self) -> usize {
+        self.0.max_incomplete_bytes()
+    }
+
+    fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
+        self.0.frame(bytes, seen)
+    }
+
+    fn interim(&self, _: &[u8]) -> &'static [u8] {
+        b"go on\n"
+    }
+
+    fn finish(
+        &self,
+        request: &[u8],
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<Outcome, NotOneResponse> {
+        self.0.finish(request, out, start)
+    }
+
+    fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {
+        self.0.refuse(why, request, out);
+    }
+}
+
+#[test]
+fn a_client_is_told_to_go_on_as_soon_as_there_is_room_for_what_it_has_begun() {
+    let config = Config::default().max_inflight(1);
+    let rules = Rules {
+        codec: Guarded::new(Arc::new(GoOn(Lines::new(config.max_line)))),
+        config,
+        is_quick: Box::new(|_| false),
+    };
+    let now = Instant::now();
+    let mut connection = connection(now);
+    connection.receive(b"one\ntw", &rules, now);
+    let run = connection.order.submit(1, &rules.codec, now);
+    // More than may be unsent while anything is framed.
+    let response = vec![b'x'; UNSENT_LIMIT_BYTES + 1];
+    let all = response.len();
+    let span = run.expect("it waits").span;
+    connection.complete(span, response, false, &rules, now);
+    assert_eq!(connection.outbox.unsent().len(), all);
+    connection.sent(all, &rules, now, |_, _| ());
+    assert_eq!(connection.outbox.unsent(), b"go on\n");
 }
