@@ -9,13 +9,14 @@
 #[path = "fuzz/bodies/mod.rs"]
 mod bodies;
 
-use bodies::{connection, framing, http, lengths, slots};
+use bodies::{connection, framing, http, lengths, mistakes, slots};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const FRAMING: &str = include_str!("fuzz/corpus-kept/framing.hex");
 const CONNECTION: &str = include_str!("fuzz/corpus-kept/connection.hex");
 const SLOTS: &str = include_str!("fuzz/corpus-kept/slots.hex");
 const LENGTHS: &str = include_str!("fuzz/corpus-kept/lengths.hex");
+const MISTAKES: &str = include_str!("fuzz/corpus-kept/mistakes.hex");
 const HTTP: &str = include_str!("fuzz/corpus-kept/http.hex");
 
 /// Random inputs of each kind; seeds from 1.
@@ -125,6 +126,15 @@ fn kept_inputs_of_http_pass() {
 }
 
 #[test]
+fn kept_inputs_of_mistakes_pass() {
+    let inputs = kept(MISTAKES);
+    assert!(inputs.len() >= 10, "the file is there");
+    inputs.iter().for_each(|input| {
+        run(mistakes::check, input);
+    });
+}
+
+#[test]
 fn random_splits_of_random_bytes_are_framed_as_the_whole() {
     let mut frames = 0;
     for seed in 1..=RANDOM_INPUTS {
@@ -207,6 +217,33 @@ fn random_frames_with_their_length_in_front_are_found_however_they_are_split() {
     println!("{all:?}");
     assert!(all.requests > RANDOM_INPUTS);
     assert!(all.all().iter().all(|count| *count > 50), "{all:?}");
+}
+
+#[test]
+fn random_mistakes_of_a_codec_harm_no_other_connection() {
+    let mut all = mistakes::Counts::default();
+    for seed in 1..=RANDOM_INPUTS {
+        let mut random = Random::new(seed);
+        let mut input = random.bytes(1, false);
+        for _ in 0..random.below(250) {
+            let what = random.below(16) as u8;
+            let how = random.next() as u8;
+            input.extend([what, how]);
+            if what < 7 {
+                // Some that make no mistake, some of each kind that does.
+                let kinds = [0, 0, 0, 0, 0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47];
+                let mut bytes = random.bytes(1 + usize::from(how) % 24, false);
+                bytes[0] = kinds[random.below(kinds.len())];
+                input.extend(bytes);
+            }
+        }
+        let counts = run(mistakes::check, &input);
+        all.good += counts.good;
+        all.closed += counts.closed;
+        all.run += counts.run;
+    }
+    println!("{all:?}");
+    assert!(all.good > RANDOM_INPUTS && all.closed > RANDOM_INPUTS && all.run > RANDOM_INPUTS);
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(crate) mod framing;
 pub(crate) mod http;
 mod http_reference;
 pub(crate) mod lengths;
+pub(crate) mod mistakes;
 pub(crate) mod reference;
 pub(crate) mod slots;
 
