@@ -212,6 +212,46 @@ fn workers_and_connections_say_who_holds_what() {
 }
 
 #[test]
+fn operations_md_names_each_path_and_each_metric_and_what_it_costs() {
+    let guide = include_str!("../docs/operations.md");
+    let (server, admin) = start(&[]);
+    for path in PATHS {
+        let row = guide
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{path}")));
+        assert!(row.is_some(), "no row for {path}");
+    }
+    let metrics = get(admin, "/metrics").body;
+    let names = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE reactor_pool_"));
+    let names = names.filter_map(|rest| rest.split(' ').next());
+    let mut count = 0;
+    for name in names {
+        count += 1;
+        let is_named = [format!("`{name}`"), format!("`{name}{{")];
+        assert!(is_named.iter().any(|name| guide.contains(name)), "{name}");
+    }
+    assert!(count > 30, "{count} metrics");
+
+    let worst_case = |server: &Server| {
+        let is_start = |line: &str| line.contains("listening addr=");
+        let line = server.log().wait_for("shows the limits", is_start);
+        let (_, rest) = line.split_once("worst_case_mib=").expect("it is there");
+        let number = rest
+            .split(' ')
+            .next()
+            .and_then(|number| number.parse::<u64>().ok());
+        number.expect("a number")
+    };
+    let more = worst_case(&server) - worst_case(&Server::start(&[]));
+    assert!(
+        guide.contains(&format!("raises the worst case by {more} MiB")),
+        "{more}"
+    );
+}
+
+#[test]
 fn config_says_what_holds_and_where_it_comes_from() {
     let flags = ["--workers", "3", "--admin", "127.0.0.1:0"];
     let server = Launch::new(&flags)

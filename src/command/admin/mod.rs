@@ -38,9 +38,10 @@ pub(crate) fn config() -> Config {
         .worker_stack(512 << 10)
         .queue(64)
         .busy_timeout(Duration::from_secs(5))
-        .max_line(32 << 10)
-        .max_inflight(8)
-        .max_connections(128)
+        // No answer is longer, so that the worst case is one: /workers of 1024 workers.
+        .max_line(256 << 10)
+        .max_inflight(4)
+        .max_connections(64)
         .max_buffered(4 << 20)
         .idle_timeout(Duration::from_secs(30))
         // The program waits for it.
