@@ -381,27 +381,30 @@ impl Server {
 
     /// User and system time of all threads so far.
     pub(crate) fn cpu_time(&self) -> Duration {
-        self.time_in("stat")
-    }
-
-    /// The same of the event loop, which runs in the first thread.
-    pub(crate) fn loop_time(&self) -> Duration {
-        self.time_in(&format!("task/{}/stat", self.pid()))
-    }
-
-    fn time_in(&self, stat: &str) -> Duration {
         // USER_HZ is 100 on every Linux that Rust has as a target.
-        ms((self.stat_field(stat, 14) + self.stat_field(stat, 15)) * 10)
+        ms((self.stat_field(14) + self.stat_field(15)) * 10)
+    }
+
+    /// How often the event loop, which runs in the first thread, has gone to sleep.
+    pub(crate) fn loop_sleeps(&self) -> u64 {
+        let status = self.proc_file(&format!("task/{}/status", self.pid()));
+        let sleeps = |line: &str| {
+            line.strip_prefix("voluntary_ctxt_switches:")?
+                .trim()
+                .parse()
+                .ok()
+        };
+        status.lines().find_map(sleeps).expect("proc(5) names it")
     }
 
     /// Pages that the system had to hand out, or to find in memory, so far.
     pub(crate) fn page_faults(&self) -> u64 {
-        self.stat_field("stat", 10)
+        self.stat_field(10)
     }
 
     /// A number, by its place in proc_pid_stat(5).
-    fn stat_field(&self, file: &str, field: usize) -> u64 {
-        let stat = self.proc_file(file);
+    fn stat_field(&self, field: usize) -> u64 {
+        let stat = self.proc_file("stat");
         // The name may hold spaces; what follows the parenthesis begins with field 3.
         let (_, rest) = stat.rsplit_once(')').expect("a name in brackets");
         let field = rest.split_whitespace().nth(field - 3).expect("a field");
