@@ -31,11 +31,6 @@ pub(crate) fn is_quick(request: &[u8], quick_bytes: usize) -> bool {
     request.len() <= quick_bytes && !matches!(request.first(), Some(b's' | b'S'))
 }
 
-/// Whether no other request of its connection runs beside this one, where the framing can say so.
-pub(crate) fn runs_alone(request: &[u8]) -> bool {
-    matches!(request.first(), Some(b'h' | b'H'))
-}
-
 /// What a worker does: the production operations, and that one more.
 pub(crate) fn handle(request: &[u8], response: &mut Vec<u8>) {
     match bulk(request) {

@@ -8,10 +8,13 @@
 
 mod lengths;
 mod lines;
+mod marked;
 
 use crate::random::Random;
 use lengths::Lengths;
 use lines::Lines;
+pub(crate) use marked::GO_ON;
+use marked::Marked;
 use reactor_pool::codec::Codec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -48,6 +51,18 @@ pub(crate) trait Framing: fmt::Debug {
     fn runs_alone(&self, payload: &[u8]) -> bool {
         let _ = payload;
         false
+    }
+
+    /// Whether no request can follow this one.
+    fn is_last(&self, payload: &[u8]) -> bool {
+        let _ = payload;
+        false
+    }
+
+    /// What a client is told that has sent this part of a request; empty if nothing.
+    fn interim(&self, partial: &[u8]) -> &'static [u8] {
+        let _ = partial;
+        b""
     }
 
     /// The longest request, what frames it not counted.
@@ -104,17 +119,22 @@ pub(crate) trait Cutter: fmt::Debug {
     /// Where the last one ended that was too long before its end came.
     fn skipped_until(&self) -> usize;
 
-    /// Bytes that have to be remembered.
-    fn kept_bytes(&self) -> usize;
+    /// What has come of a request that is not whole; it has to be remembered.
+    fn partial(&self) -> &[u8];
 }
 
 /// The framing of a run, where a connection may have twice `max_line` bytes in flight.
 pub(crate) fn draw(max_line: usize, random: &mut Random) -> Rc<dyn Framing> {
-    if random.percent(60) {
-        return Rc::new(Lines::new(max_line, random.percent(30)));
+    let framing: Rc<dyn Framing> = if random.percent(60) {
+        Rc::new(Lines::new(max_line))
+    } else {
+        // One request alone may have more than the bound on those in flight.
+        let limit = max_line * random.pick(&[1, 1, 1, 3]);
+        let width = random.pick(&[1, 2, 4, 4, 4, 8]);
+        Rc::new(Lengths::new(limit, width, random.percent(70)))
+    };
+    match random.percent(25) {
+        true => Rc::new(Marked::new(framing)),
+        false => framing,
     }
-    // One request alone may have more than the bound on those in flight.
-    let limit = max_line * random.pick(&[1, 1, 1, 3]);
-    let width = random.pick(&[1, 2, 4, 4, 4, 8]);
-    Rc::new(Lengths::new(limit, width, random.percent(70)))
 }

@@ -234,7 +234,7 @@ impl Cutter for LengthCutter {
         0
     }
 
-    fn kept_bytes(&self) -> usize {
-        self.partial.len()
+    fn partial(&self) -> &[u8] {
+        &self.partial
     }
 }

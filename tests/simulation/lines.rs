@@ -5,7 +5,6 @@
 //! Rule: the plain way, never the fast one.
 
 use super::{Cut, Cutter, Framing};
-use crate::answers;
 use crate::random::Random;
 use reactor_pool::codec;
 use std::collections::VecDeque;
@@ -14,70 +13,17 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lines {
     max_line: usize,
-    /// Some requests run alone.
-    some_run_alone: bool,
 }
 
 impl Lines {
-    pub(super) fn new(max_line: usize, some_run_alone: bool) -> Lines {
-        Lines {
-            max_line,
-            some_run_alone,
-        }
-    }
-}
-
-/// The lines of production, of which some run alone.
-#[derive(Debug)]
-struct SomeAlone(codec::Lines);
-
-impl codec::Codec for SomeAlone {
-    fn max_incomplete_bytes(&self) -> usize {
-        self.0.max_incomplete_bytes()
-    }
-
-    fn frame(&self, bytes: &[u8], seen: usize) -> codec::Frame {
-        let mut frame = self.0.frame(bytes, seen);
-        if let codec::Frame::Request {
-            payload,
-            runs_alone,
-            ..
-        } = &mut frame
-        {
-            *runs_alone = answers::runs_alone(&bytes[payload.clone()]);
-        }
-        frame
-    }
-
-    fn skip(&self, bytes: &[u8]) -> Option<usize> {
-        self.0.skip(bytes)
-    }
-
-    fn finish(
-        &self,
-        request: &[u8],
-        out: &mut Vec<u8>,
-        start: usize,
-    ) -> Result<codec::Outcome, codec::NotOneResponse> {
-        self.0.finish(request, out, start)
-    }
-
-    fn refuse(&self, why: codec::Refusal, request: &[u8], out: &mut Vec<u8>) {
-        self.0.refuse(why, request, out);
+    pub(super) fn new(max_line: usize) -> Lines {
+        Lines { max_line }
     }
 }
 
 impl Framing for Lines {
     fn codec(&self) -> Arc<dyn codec::Codec> {
-        let lines = codec::Lines::new(self.max_line);
-        match self.some_run_alone {
-            true => Arc::new(SomeAlone(lines)),
-            false => Arc::new(lines),
-        }
-    }
-
-    fn runs_alone(&self, payload: &[u8]) -> bool {
-        self.some_run_alone && answers::runs_alone(payload)
+        Arc::new(codec::Lines::new(self.max_line))
     }
 
     fn limit(&self) -> usize {
@@ -228,7 +174,7 @@ impl Cutter for LineCutter {
         self.skipped_until
     }
 
-    fn kept_bytes(&self) -> usize {
-        self.partial.len()
+    fn partial(&self) -> &[u8] {
+        &self.partial
     }
 }

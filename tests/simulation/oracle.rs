@@ -39,6 +39,8 @@ struct Place {
     cut: Cut,
     framed_at: Instant,
     state: State,
+    /// What follows its response and answers nothing.
+    words: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -95,6 +97,8 @@ pub(crate) struct Oracle {
     stream: Vec<u8>,
     end_read: bool,
     cutter: Box<dyn Cutter>,
+    /// Whether its client is to go on with what it has begun is not decided yet.
+    interim_is_due: bool,
     /// Cut, but not framed for want of room; with where each ends in the stream.
     unframed: VecDeque<(Cut, usize)>,
     /// Where in the stream the last framed one ends.
@@ -152,6 +156,7 @@ impl Oracle {
             stream: Vec::new(),
             end_read: false,
             cutter: settings.framing.cutter(),
+            interim_is_due: false,
             unframed: VecDeque::new(),
             framed_until: 0,
             places: VecDeque::new(),
@@ -198,6 +203,7 @@ impl Oracle {
             *left = left.saturating_sub(bytes.len());
         }
         self.cutter.add(bytes, &mut self.unframed);
+        self.interim_is_due = true;
         self.settle(now);
     }
 
@@ -330,14 +336,16 @@ impl Oracle {
     fn settle(&mut self, now: Instant) {
         loop {
             let had_places = !self.places.is_empty();
-            while let Some(place) = self.places.front() {
-                let (State::Answered(response), framed_at) = (&place.state, place.framed_at) else {
-                    break;
-                };
-                self.output.extend_from_slice(response);
-                self.note(framed_at);
+            while let Some(Place {
+                state: State::Answered(response),
+                ..
+            }) = self.places.front_mut()
+            {
+                let response = std::mem::take(response);
+                let place = self.places.pop_front().expect("it was found just now");
                 self.left += 1;
-                self.places.pop_front();
+                self.write_response(&response, place.framed_at);
+                self.output.extend(place.words);
             }
             if had_places && self.places.is_empty() {
                 self.last_progress = now;
@@ -350,6 +358,10 @@ impl Oracle {
                 self.framed_until = end;
                 self.open(cut, now);
             }
+            if self.interim_is_due && self.unframed.is_empty() && self.has_places() {
+                self.interim_is_due = false;
+                self.tell_to_go_on(now);
+            }
             if self.places.len() == before {
                 return;
             }
@@ -360,9 +372,31 @@ impl Oracle {
         let next = self.unframed.front();
         let next_bytes = next.map_or(0, |(cut, _)| cut.payload_bytes());
         let is_within = self.request_bytes() + next_bytes <= 2 * self.max_line;
-        self.places.len() < self.max_inflight
-            && self.unsent_weight() <= UNSENT_LIMIT_BYTES
-            && (is_within || next_bytes == 0 || self.places.is_empty())
+        self.has_places() && (is_within || next_bytes == 0 || self.places.is_empty())
+    }
+
+    fn has_places(&self) -> bool {
+        self.places.len() < self.max_inflight && self.unsent_weight() <= UNSENT_LIMIT_BYTES
+    }
+
+    /// The client may wait to hear that it is to go on with what it has begun.
+    fn tell_to_go_on(&mut self, now: Instant) {
+        let partial = self.cutter.partial();
+        let words = match partial.is_empty() || self.phase != Phase::Serving {
+            true => b"",
+            false => self.framing.interim(partial),
+        };
+        if words.is_empty() {
+            return;
+        }
+        self.counts.interims += 1;
+        match self.places.back_mut() {
+            Some(last) => last.words.extend(words),
+            None => {
+                self.output.extend(words);
+                self.last_progress = now;
+            }
+        }
     }
 
     fn open(&mut self, cut: Cut, now: Instant) {
@@ -371,6 +405,10 @@ impl Oracle {
             Cut::Request(payload) => {
                 self.counts.framed += 1;
                 self.counts.large_alone += u64::from(payload.len() > 2 * self.max_line);
+                if self.framing.is_last(payload) {
+                    self.counts.last += 1;
+                    self.cut_input_off(Closing::Last);
+                }
                 State::Waiting
             }
             Cut::TooLong { is_last } => {
@@ -390,6 +428,7 @@ impl Oracle {
             cut,
             framed_at: now,
             state,
+            words: Vec::new(),
         });
     }
 
@@ -399,16 +438,17 @@ impl Oracle {
         self.cut_off = true;
         self.cut_input_off(Closing::Farewell { by });
         let goodbye = self.refusal(words);
-        self.output.extend_from_slice(&goodbye);
-        self.note(now);
+        self.write_response(&goodbye, now);
         self.last_progress = now;
     }
 
-    /// What was appended to the output is the response to a request that was framed then.
-    fn note(&mut self, framed_at: Instant) {
+    /// Writes the response to what was framed then.
+    fn write_response(&mut self, response: &[u8], framed_at: Instant) {
+        self.output.extend_from_slice(response);
+        let end = self.output.len();
         match self.notes.back_mut().filter(|(at, ..)| *at == framed_at) {
-            Some((_, responses, end)) => (*responses, *end) = (*responses + 1, self.output.len()),
-            None => self.notes.push_back((framed_at, 1, self.output.len())),
+            Some((_, responses, at)) => (*responses, *at) = (*responses + 1, end),
+            None => self.notes.push_back((framed_at, 1, end)),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::{NOTE_BYTES, Oracle, Phase, Place, State};
 use crate::answers;
-use crate::framing::Cut;
+use crate::framing::{Cut, GO_ON};
 use reactor_pool::task::ConnectionId;
 
 impl Oracle {
@@ -37,11 +37,13 @@ impl Oracle {
             State::Answered(response) => response.len(),
             State::Waiting | State::Queued | State::Running => 0,
         });
+        let words = self.places.iter().map(|place| place.words.len());
         let unframed = match self.unframed.front() {
             Some(_) => self.cutter.bytes() - self.framed_until.max(self.cutter.skipped_until()),
-            None => self.cutter.kept_bytes(),
+            None => self.cutter.partial().len(),
         };
-        unframed + self.request_bytes() + answers.sum::<usize>() + self.unsent_weight()
+        let answers = answers.chain(words).sum::<usize>();
+        unframed + self.request_bytes() + answers + self.unsent_weight()
     }
 
     /// As many of it run at a time as may: the others are held back.
@@ -151,8 +153,16 @@ impl Oracle {
             assert_eq!(self.phase, Phase::Over, "closed with bytes unsent");
             return false;
         }
-        let cuts = self.framing.cut_whole(&self.stream, self.ended_by_client);
-        let mut texts = self.framing.responses(received).into_iter();
+        let mut cuts = self.framing.cut_whole(&self.stream, self.ended_by_client);
+        let is_last = |cut: &Cut| match cut {
+            Cut::Request(payload) => self.framing.is_last(payload),
+            Cut::TooLong { .. } | Cut::Incomplete => false,
+        };
+        if let Some(last) = cuts.iter().position(is_last) {
+            cuts.truncate(last + 1);
+        }
+        let texts = self.framing.responses(received).into_iter();
+        let mut texts = texts.filter(|text| *text != GO_ON);
         let mut answered = 0;
         for (cut, text) in cuts.iter().zip(texts.by_ref()) {
             let fits = match cut {

@@ -161,6 +161,10 @@ counts! {
     too_many,
     /// Requests too long behind which nothing could be told from a request.
     out_of_step,
+    /// Requests that said that no other one can follow.
+    last,
+    /// Words that told a client to go on.
+    interims,
     /// Connections that did not take what was pending after their last request.
     idle_at_last,
     /// Requests that had more bytes than all in flight together may have.
