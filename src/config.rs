@@ -188,6 +188,16 @@ pub const SLOW_REQUEST: Limit = Limit {
     reason: "Warns of a request that runs for longer, meanwhile and at its end; 0 for never",
 };
 
+/// Tasks that have ended of which the times are kept.
+pub const TRACE_TASKS: Limit = Limit {
+    flag: "trace-tasks",
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: "tasks",
+    reason: "Of so many tasks, the last to end, the times are kept for the trace",
+};
+
 /// What the kernel may hold of one connection, in each direction.
 pub const SOCKET_BUFFER: Limit = Limit {
     flag: "socket-buffer",
@@ -321,6 +331,11 @@ with_setters! {
         pub stats_interval: Duration,
         /// Time after which a running request is warned of, zero for never; see [`SLOW_REQUEST`].
         pub slow_request: Duration,
+        /// Of so many tasks, the last to end, the times are kept for [`Monitor::trace`], and as
+        /// many ticks of the loop; zero for none. See [`TRACE_TASKS`].
+        ///
+        /// [`Monitor::trace`]: crate::Monitor::trace
+        pub trace_tasks: usize,
         /// Bytes that the kernel may hold of one connection in each direction; see
         /// [`SOCKET_BUFFER`].
         pub socket_buffer: usize,
@@ -357,6 +372,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
             slow_request: Duration::from_millis(SLOW_REQUEST.default),
+            trace_tasks: TRACE_TASKS.default as usize,
             socket_buffer: SOCKET_BUFFER.default as usize,
             reuse_port: false,
             #[cfg(feature = "signals")]
@@ -398,6 +414,7 @@ impl Config {
                 seconds(self.stats_interval),
             ),
             ("slow_request", SLOW_REQUEST, millis(self.slow_request)),
+            ("trace_tasks", TRACE_TASKS, count(self.trace_tasks)),
             ("socket_buffer", SOCKET_BUFFER, count(self.socket_buffer)),
         ];
         for (field, limit, value) in numbers {
@@ -416,6 +433,10 @@ impl Config {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
+/// What the trace needs for a task that has ended, or for a request in flight: it stands among
+/// those kept, in the last copy that somebody asked for, and in the next.
+pub(crate) const TRACED_BYTES: usize = 640;
+
 /// The most memory that a server can come to need, in bytes; docs/operations.md derives each part.
 /// A handler's own memory comes on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -425,7 +446,7 @@ pub struct WorstCase {
     pub connections: u64,
     /// What the queue and the workers hold.
     pub pool: u64,
-    /// The program itself, its log, and what the allocator keeps of what was free again.
+    /// The program itself, its log and trace, and what the allocator keeps of what was free again.
     pub program: u64,
     /// The kernel's buffers of the sockets.
     pub kernel: u64,
@@ -459,11 +480,15 @@ impl Config {
         // it.
         let kept_by_heap = if line > MIB { 64 * MIB } else { 16 * MIB };
         let heaps = (1 + workers).min(8 * cores);
+        let traced = match self.trace_tasks as u64 {
+            0 => 0,
+            ended => ended + connections * self.max_inflight as u64,
+        };
         WorstCase {
             connections: 3 * self.max_buffered as u64 + connections * beside_the_budget,
             pool: self.queue as u64 * line
                 + workers * (24 * line.max(16 * KIB) + self.worker_stack as u64),
-            program: heaps * kept_by_heap + 40 * MIB,
+            program: heaps * kept_by_heap + 40 * MIB + traced * TRACED_BYTES as u64,
             // socket(7): the kernel doubles what is asked for, and each direction has a buffer.
             // The segment that fills one may go beyond it, and the socket itself takes some.
             kernel: connections * (4 * self.socket_buffer as u64 + 64 * KIB),

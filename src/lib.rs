@@ -23,6 +23,7 @@
 //! | `pool` | work queue, who is parked and woken, workers, response queue |
 //! | `task` | what crosses threads |
 //! | [`config`], [`stats`], `log` | limits, counters, log lines that cannot panic |
+//! | [`trace`] | the times of single tasks |
 //!
 //! Which of them may import which, `tests/tidy.rs` says, and fails when one does not keep to it.
 //! Only the reactor's thread touches sockets and the engine; only the two queues are shared.
@@ -67,6 +68,7 @@ mod panics;
 mod server;
 mod service;
 pub mod stats;
+pub mod trace;
 
 #[cfg(feature = "internals")]
 pub mod engine;

@@ -245,6 +245,11 @@ impl Reports {
         now.saturating_duration_since(self.started_at)
     }
 
+    /// When its uptime began.
+    pub(crate) fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
     /// When the next one is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.next

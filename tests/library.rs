@@ -37,6 +37,8 @@ mod service;
 #[cfg(feature = "signals")]
 #[path = "library/signals.rs"]
 mod signals;
+#[path = "library/trace.rs"]
+mod trace;
 #[path = "library/workers.rs"]
 mod workers;
 

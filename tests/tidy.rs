@@ -49,7 +49,7 @@ const fn impure(
 }
 
 /// The longest path that fits a file is the one that counts.
-const MODULES: [Module; 19] = [
+const MODULES: [Module; 20] = [
     pure("src/address.rs", &[], &[]),
     // The formula of the worst case asks for the number of cores.
     impure("src/config.rs", &[], &[]),
@@ -59,6 +59,7 @@ const MODULES: [Module; 19] = [
         &["httparse", "memchr"],
     ),
     pure("src/task.rs", &[], &[]),
+    pure("src/trace.rs", &["task"], &[]),
     pure("src/panics.rs", &[], &[]),
     pure("src/log.rs", &["panics"], &["tracing"]),
     pure(
@@ -75,7 +76,9 @@ const MODULES: [Module; 19] = [
     ),
     pure(
         "src/engine",
-        &["address", "codec", "config", "log", "stats", "task"],
+        &[
+            "address", "codec", "config", "log", "stats", "task", "trace",
+        ],
         &["slab", "tracing"],
     ),
     impure(
@@ -118,6 +121,7 @@ const MODULES: [Module; 19] = [
             "pool",
             "stats",
             "task",
+            "trace",
         ],
         &[],
     ),
@@ -146,11 +150,13 @@ const MODULES: [Module; 19] = [
             "activation",
             "admin",
             "batch",
+            "chrome_trace",
             "cli",
             "log",
             "notify",
             "operations",
             "process",
+            "trace_file",
         ],
         &[
             "clap",
@@ -159,6 +165,8 @@ const MODULES: [Module; 19] = [
             "reactor_pool",
             "rustix",
             "sd_notify",
+            "serde",
+            "serde_json",
             "signal_hook",
             "tracing",
             "tracing_appender",
@@ -183,7 +191,7 @@ const MODULES: [Module; 19] = [
 ];
 
 /// What the command may use of the library: its front.
-const FRONT: [&str; 3] = ["codec", "config", "stats"];
+const FRONT: [&str; 4] = ["codec", "config", "stats", "trace"];
 
 const IMPURE: [&str; 9] = [
     "Instant::now",

@@ -6,6 +6,7 @@
 
 use super::Engine;
 use crate::codec::Codec;
+use crate::trace::TaskEnd;
 
 impl<C: Codec> Engine<C> {
     /// Recounts what the fields claim; more than linear in everything. For tests.
@@ -39,5 +40,14 @@ impl<C: Codec> Engine<C> {
             self.read_gate.buffered(),
         ];
         assert_eq!(gauges.map(|gauge| gauge.now as usize), counts);
+        if let Some((recorder, (tasks, _))) = self.recorder.as_ref().zip(self.traced()) {
+            recorder.check_invariants(stats);
+            let waiting = tasks
+                .iter()
+                .filter(|task| task.queued_at.or(task.end.map(TaskEnd::at)).is_none());
+            let requests: usize = waiting.map(|task| task.requests).sum();
+            let without_slot = connections().map(|connection| connection.order.without_slot());
+            assert_eq!(requests, without_slot.sum::<usize>());
+        }
     }
 }

@@ -11,6 +11,7 @@ mod connection;
 mod invariants;
 mod read_gate;
 mod ready_list;
+mod recorder;
 mod timers;
 mod trace;
 mod view;
@@ -20,11 +21,13 @@ use crate::config::{Config, REFUSAL_RESERVE};
 use crate::log::debug;
 use crate::stats::Stats;
 use crate::task::{Completion, ConnectionId, Task};
+use crate::trace::{TaskTimes, Work};
 use admission::{Admission, Ticket};
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, Expired, Framed, Phase, Rules};
 use read_gate::ReadGate;
 use ready_list::ReadyList;
+use recorder::Recorder;
 use slab::Slab;
 use std::sync::Arc;
 use std::time::Instant;
@@ -112,6 +115,8 @@ pub struct Engine<C> {
     submitted: usize,
     is_stopping: bool,
     stats: Stats,
+    /// None if nobody wants to know the times of single tasks.
+    recorder: Option<Box<Recorder>>,
 }
 
 impl<C: Codec> Engine<C> {
@@ -120,6 +125,7 @@ impl<C: Codec> Engine<C> {
         // Allocated once, the table leaves no smaller ones behind when it grows; the memory of a
         // slot is not touched before it is used.
         let slots = most_connections(&config);
+        let traced = config.trace_tasks;
         Engine {
             connections: Slab::with_capacity(slots),
             accepted: 0,
@@ -131,6 +137,7 @@ impl<C: Codec> Engine<C> {
             submitted: 0,
             is_stopping: false,
             stats: Stats::default(),
+            recorder: (traced > 0).then(|| Box::new(Recorder::new(traced))),
             rules: Rules {
                 config,
                 codec: Guarded::new(codec),
@@ -219,9 +226,17 @@ impl<C: Codec> Engine<C> {
             started_at,
             finished_at,
             overrun,
-            worker: _,
+            worker,
         } = completion;
         let requests = span.requests;
+        if let Some(recorder) = &mut self.recorder {
+            let work = Work {
+                worker,
+                started_at,
+                finished_at: Some(finished_at),
+            };
+            recorder.worked(id, span.first, work);
+        }
         let stats = &mut self.stats;
         stats.answered_ok += outcomes.ok as u64;
         stats.answered_error += outcomes.error as u64;
@@ -235,6 +250,9 @@ impl<C: Codec> Engine<C> {
         self.submitted -= requests;
         let Some(connection) = find(&mut self.connections, id) else {
             stats.dropped += requests as u64;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.dropped(id, span.first, now);
+            }
             trace_each(id, span, "dropped: its connection has gone");
             return;
         };
@@ -244,13 +262,21 @@ impl<C: Codec> Engine<C> {
             stats.queued_time.record(queued_at, started_at, requests);
         } else {
             stats.dropped += requests as u64;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.dropped(id, span.first, now);
+            }
         }
         self.settle(id, framed);
         self.watch_taking(id, now);
     }
 
-    /// The queue gave back requests of a removed connection.
-    pub fn withdrawn(&mut self, requests: usize) {
+    /// The queue gave back tasks of a removed connection.
+    pub fn withdrawn(&mut self, tasks: &[Task], now: Instant) {
+        let requests = tasks.iter().map(|task| task.run.span.requests).sum();
+        if let Some(recorder) = &mut self.recorder {
+            let dropped = |task: &Task| recorder.dropped(task.connection, task.run.span.first, now);
+            tasks.iter().for_each(dropped);
+        }
         self.submitted -= requests;
         self.stats.discarded += requests as u64;
         self.stats.submitted.down(requests);
@@ -261,10 +287,13 @@ impl<C: Codec> Engine<C> {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
-        let stats = &mut self.stats;
+        let (stats, recorder) = (&mut self.stats, &mut self.recorder);
         stats.bytes_out += count as u64;
         let framed = connection.sent(count, &self.rules, now, |span, framed_at| {
             stats.written_time.record(framed_at, now, span.requests);
+            if let Some(recorder) = recorder {
+                recorder.written(id, span, framed_at, now);
+            }
             trace_each(id, span, "written");
         });
         self.settle(id, framed);
@@ -296,6 +325,9 @@ impl<C: Codec> Engine<C> {
         self.refused -= usize::from(connection.is_refused);
         self.stats.connections.down(1);
         self.recount(connection.counted_bytes, 0);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.removed(id, now);
+        }
         Some(Removed { has_submitted })
     }
 
@@ -398,6 +430,7 @@ impl<C: Codec> Engine<C> {
     /// Connections take turns: each time a connection gets slots for one run, or for the part of
     /// it that there is room for.
     pub fn submit(&mut self, mut room: usize, now: Instant, tasks: &mut Vec<Task>) {
+        let others = tasks.len();
         if self.admission.has_queue() || room < self.admission.waiting() {
             self.queue_newcomers(now);
         }
@@ -409,6 +442,9 @@ impl<C: Codec> Engine<C> {
             && let Some(id) = self.admission.next()
         {
             room -= self.submit_run(id, room, now, tasks);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.queued(&tasks[others..], now);
         }
     }
 
@@ -578,6 +614,19 @@ impl<C: Codec> Engine<C> {
     pub fn views(&self, now: Instant) -> impl Iterator<Item = ConnectionView> {
         let connections = self.connections.iter();
         connections.map(move |(_, connection)| connection.view(now))
+    }
+
+    /// The last tasks that have ended, then all that are under way, and how many requests ended
+    /// before those; none unless [`Config::trace_tasks`] asks for it. Linear in the connections.
+    pub fn traced(&self) -> Option<(Vec<TaskTimes>, u64)> {
+        let recorder = self.recorder.as_deref()?;
+        let connections = self.connections.iter();
+        let waiting = connections.flat_map(|(_, connection)| {
+            let runs = connection.order.waiting_runs();
+            runs.map(|(span, framed_at)| recorder::framed(connection.id, span, framed_at))
+        });
+        let tasks = recorder.tasks().chain(waiting).collect();
+        Some((tasks, recorder.dropped_requests()))
     }
 
     /// What would be lost if the server ended now. Linear in the connections.

@@ -23,6 +23,7 @@ use crate::net::{Event, Net, Signal, Wait};
 use crate::pool::{ResponseQueue, WorkQueue};
 use crate::stats::Reports;
 use crate::task::{Completion, ConnectionId, Task};
+use crate::trace::{TaskTimes, Ticks, Trace, Work};
 use backlog::Backlog;
 pub use monitor::{
     Monitor, Monitored, NotAnswering, RunningView, ServerState, Snapshot, TOP_CONNECTIONS,
@@ -33,6 +34,7 @@ use shutdown::Stage;
 pub use shutdown::{StopReason, Stopper};
 use slow::SlowRequests;
 use sockets::Sockets;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -114,6 +116,8 @@ pub struct Reactor<N: Net, C> {
     stop_delay: Duration,
     drain_timeout: Duration,
     reports: Reports,
+    /// None if nobody wants to know the times of single ones.
+    ticks: Option<Ticks>,
     monitored: Monitored,
 }
 
@@ -165,6 +169,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             stop_delay: config.stop_delay,
             drain_timeout: config.drain_timeout,
             reports: Reports::new(config, now),
+            ticks: Ticks::new(config.trace_tasks),
             monitored,
         }
     }
@@ -202,10 +207,12 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     pub fn run(&mut self) -> io::Result<StopReason> {
         self.monitored.open();
         let ended = self.tick_to_end();
-        self.monitored.close(Snapshot {
+        let now = self.net.now();
+        let snapshot = Snapshot {
             state: ServerState::Ended,
-            ..self.snapshot(self.net.now())
-        });
+            ..self.snapshot(now)
+        };
+        self.monitored.close(snapshot, self.trace(now));
         ended
     }
 
@@ -267,6 +274,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         self.report_if_due(now);
         self.check_drained(now);
         self.answer_monitors(now);
+        self.note_tick(now);
         Ok(())
     }
 
@@ -422,7 +430,44 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     fn answer_monitors(&mut self, now: Instant) {
         self.monitored.note(self.stage.state());
         let views = || self.engine.views(now).collect();
-        self.monitored.answer(|| self.snapshot(now), views);
+        self.monitored
+            .answer(|| self.snapshot(now), views, || self.trace(self.net.now()));
+    }
+
+    fn note_tick(&mut self, began_at: Instant) {
+        if let Some(ticks) = &mut self.ticks {
+            ticks.note(began_at, self.net.now());
+        }
+    }
+
+    /// All that is known of single tasks and ticks, if somebody wants to know it.
+    fn trace(&self, taken_at: Instant) -> Option<Trace> {
+        let (mut tasks, dropped_requests) = self.engine.traced()?;
+        let (ticks, dropped_ticks) = self.ticks.as_ref()?.kept();
+        // What a worker has in hand, only its line on the board tells.
+        let lines = self.monitored.board().lines().into_iter().enumerate();
+        let running = lines.filter_map(|(worker, line)| {
+            let running = line.running?;
+            let work = Work {
+                worker,
+                started_at: running.started_at,
+                finished_at: None,
+            };
+            Some(((running.connection, running.span.first.0), work))
+        });
+        let running: HashMap<_, _> = running.collect();
+        let is_open = |task: &&mut TaskTimes| task.work.is_none() && task.end.is_none();
+        for task in tasks.iter_mut().filter(is_open) {
+            task.work = running.get(&(task.connection, task.first)).copied();
+        }
+        Some(Trace {
+            started_at: self.reports.started_at(),
+            taken_at,
+            tasks,
+            ticks,
+            dropped_requests,
+            dropped_ticks,
+        })
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {

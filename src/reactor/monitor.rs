@@ -11,6 +11,7 @@ use crate::engine::ConnectionView;
 use crate::pool::{Board, Inquiry, Line, ResponseQueue};
 use crate::stats::{QueueStats, Stats};
 use crate::task::{Completion, ConnectionId};
+use crate::trace::Trace;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -48,6 +49,7 @@ pub const TOP_CONNECTIONS: usize = 100;
 pub struct Monitor {
     snapshots: Arc<Inquiry<Arc<Snapshot>>>,
     views: Arc<Inquiry<Arc<Vec<ConnectionView>>>>,
+    traces: Arc<Inquiry<Option<Arc<Trace>>>>,
     completions: Arc<ResponseQueue<Completion>>,
     board: Arc<Board>,
     connections: Arc<Connections>,
@@ -71,6 +73,7 @@ impl Monitor {
                 workers_busy: 0,
             }))),
             views: Arc::new(Inquiry::new(Arc::default())),
+            traces: Arc::new(Inquiry::new(None)),
             completions: Arc::clone(completions),
             board: Arc::clone(&board),
             connections: Arc::default(),
@@ -79,6 +82,7 @@ impl Monitor {
         let monitored = Monitored {
             snapshots: Arc::clone(&monitor.snapshots),
             views: Arc::clone(&monitor.views),
+            traces: Arc::clone(&monitor.traces),
             board,
             life: Arc::clone(&monitor.life),
             state: ServerState::Starting,
@@ -139,6 +143,50 @@ impl Monitor {
     /// It asks nobody, so it costs the loop nothing, and says nothing of a loop that hangs.
     pub fn wait_for(&self, state: ServerState, timeout: Duration) -> ServerState {
         self.life.wait_for(state, timeout)
+    }
+
+    /// The times of the last tasks and ticks, as [`Config::trace_tasks`] asks for them. It costs
+    /// the loop a copy of all that is kept, of a hundred bytes and more for each task.
+    ///
+    /// None where nothing is kept, and before the run. After its end all is there that was kept,
+    /// with what was under way then.
+    ///
+    /// ```
+    /// use reactor_pool::{Config, Response, Server};
+    /// use std::io::{Read, Write};
+    /// use std::time::Duration;
+    ///
+    /// let echo = |request: &[u8], response: &mut Response<'_>| response.push(request);
+    /// let server = Server::bind("127.0.0.1:0", Config::default().trace_tasks(1000), echo)?;
+    /// let (address, monitor, stopper) = (server.local_addr(), server.monitor(), server.stopper());
+    /// let running = std::thread::spawn(move || server.run());
+    ///
+    /// let mut client = std::net::TcpStream::connect(address)?;
+    /// client.write_all(b"hello\n")?;
+    /// client.read_exact(&mut [0; 6])?;
+    /// drop(client);
+    /// stopper.stop();
+    /// running.join().expect("the reactor does not panic")?;
+    ///
+    /// let trace = monitor.trace(Duration::ZERO)?.expect("the config asks for it");
+    /// let task = trace.tasks[0];
+    /// let (work, end) = (task.work.expect("it ran"), task.end.expect("it was answered"));
+    /// println!(
+    ///     "worker {} took it {:?} after it had come, and {:?} in all",
+    ///     work.worker,
+    ///     work.started_at - task.framed_at,
+    ///     end.at() - task.framed_at
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// [`Config::trace_tasks`]: crate::Config::trace_tasks
+    ///
+    /// # Errors
+    /// As [`Monitor::snapshot`].
+    pub fn trace(&self, timeout: Duration) -> Result<Option<Arc<Trace>>, NotAnswering> {
+        let trace = self.traces.ask(timeout, || self.completions.announce());
+        trace.ok_or(NotAnswering { timeout })
     }
 
     /// What each worker does, in the order of their numbers. It asks nobody, so it answers also
@@ -280,6 +328,7 @@ impl Error for NotAnswering {}
 pub struct Monitored {
     snapshots: Arc<Inquiry<Arc<Snapshot>>>,
     views: Arc<Inquiry<Arc<Vec<ConnectionView>>>>,
+    traces: Arc<Inquiry<Option<Arc<Trace>>>>,
     board: Arc<Board>,
     life: Arc<Life>,
     /// What `life` was last told.
@@ -296,6 +345,7 @@ impl Monitored {
     pub(super) fn open(&mut self) {
         self.snapshots.open();
         self.views.open();
+        self.traces.open();
         self.note(ServerState::Serving);
     }
 
@@ -312,6 +362,7 @@ impl Monitored {
         &self,
         snapshot: impl FnOnce() -> Snapshot,
         views: impl FnOnce() -> Vec<ConnectionView>,
+        trace: impl FnOnce() -> Option<Trace>,
     ) {
         if let Some(number) = self.snapshots.asked() {
             self.snapshots.answer(number, Arc::new(snapshot()));
@@ -319,12 +370,16 @@ impl Monitored {
         if let Some(number) = self.views.asked() {
             self.views.answer(number, Arc::new(top(views())));
         }
+        if let Some(number) = self.traces.asked() {
+            self.traces.answer(number, trace().map(Arc::new));
+        }
     }
 
     /// The loop has ended, like that.
-    pub(super) fn close(&self, snapshot: Snapshot) {
+    pub(super) fn close(&self, snapshot: Snapshot, trace: Option<Trace>) {
         self.snapshots.close(|_| Arc::new(snapshot));
         self.views.close(|_| Arc::default());
+        self.traces.close(|_| trace.map(Arc::new));
         self.life.go_on(ServerState::Ended);
     }
 }
@@ -338,6 +393,7 @@ impl Drop for Monitored {
             last
         });
         self.views.close(|_| Arc::default());
+        self.traces.close(|last| last);
         self.life.go_on(ServerState::Ended);
     }
 }

@@ -96,8 +96,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         self.sessions.closed(id);
         if removed.is_some_and(|removed| removed.has_submitted) {
             let withdrawn = self.queue.discard(id.slot(), |task| task.connection == id);
-            let requests = withdrawn.iter().map(|task| task.run.span.requests).sum();
-            self.engine.withdrawn(requests);
+            self.engine.withdrawn(&withdrawn, now);
         }
     }
 

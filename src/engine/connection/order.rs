@@ -442,6 +442,12 @@ impl Order {
         })
     }
 
+    /// What waits for slots, and when it was framed; those included that are held back.
+    pub(in crate::engine) fn waiting_runs(&self) -> impl Iterator<Item = (Span, Instant)> {
+        let waiting = self.places.iter().filter(|place| place.waiting() > 0);
+        waiting.map(|place| (place.span, place.framed_at))
+    }
+
     /// Position of the next place that may get slots.
     fn next_waiting(&self) -> Option<usize> {
         (self.waiting() > 0).then_some(self.first_waiting)

@@ -258,9 +258,10 @@ impl Life {
             removed.expect("it was there").has_submitted,
             in_flight.any(|place| place.state == State::Submitted)
         );
-        let before = self.queued();
-        self.queue.retain(|task| task.connection != id);
-        self.engine.withdrawn(before - self.queued());
+        let is_kept = |task: &Task| task.connection != id;
+        let (kept, withdrawn) = self.queue.drain(..).partition(is_kept);
+        self.queue = kept;
+        self.engine.withdrawn(&withdrawn, self.now);
         assert_eq!(self.engine.remove(id, self.now, "again"), None);
     }
 
