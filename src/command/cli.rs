@@ -36,6 +36,8 @@ pub(crate) struct Args {
     /// The longest SLEEP, in milliseconds.
     pub(crate) max_sleep: u64,
     pub(crate) framing: Framing,
+    /// Where the trace goes, if one is wanted.
+    pub(crate) trace_file: Option<PathBuf>,
     pub(crate) log_format: LogFormat,
     /// `-v` counts up, `-q` down.
     pub(crate) verbosity: i16,
@@ -124,8 +126,15 @@ const STUCK_AFTER: Limit = Limit {
     reason: "Not ready, for /readyz of --admin, while a request has run for longer; 0 for never",
 };
 
+/// What a trace file holds; without one nothing is kept.
+const TRACE_TASKS: Limit = Limit {
+    default: 20_000,
+    min: 1,
+    ..config::TRACE_TASKS
+};
+
 /// In the order of the help.
-const LIMITS: [Limit; 19] = [
+const LIMITS: [Limit; 20] = [
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
@@ -144,6 +153,7 @@ const LIMITS: [Limit; 19] = [
     config::STATS_INTERVAL,
     config::SLOW_REQUEST,
     STUCK_AFTER,
+    TRACE_TASKS,
     config::SOCKET_BUFFER,
 ];
 
@@ -186,6 +196,8 @@ impl Args {
             true => Duration::ZERO,
             false => millis(config::BUSY_TIMEOUT),
         };
+        let trace_file: Option<PathBuf> = matches.get_one("trace-file").cloned();
+        let trace_tasks = trace_file.as_ref().map_or(0, |_| number(TRACE_TASKS));
         let config = Config::default()
             .workers(number(config::WORKERS) as usize)
             .worker_stack(number(config::WORKER_STACK) as usize)
@@ -203,6 +215,7 @@ impl Args {
             .drain_timeout(seconds(config::DRAIN_TIMEOUT))
             .stats_interval(seconds(config::STATS_INTERVAL))
             .slow_request(millis(config::SLOW_REQUEST))
+            .trace_tasks(trace_tasks as usize)
             .socket_buffer(number(config::SOCKET_BUFFER) as usize)
             .reuse_port(matches.get_flag("reuse-port"))
             .stop_signals(StopSignals::UntilExit);
@@ -225,6 +238,7 @@ impl Args {
             settings: settings::settings(&command(), matches),
             max_sleep: number(MAX_SLEEP),
             framing: *matches.get_one("framing").expect("it has a default"),
+            trace_file,
             log_format: *matches.get_one("log-format").expect("it has a default"),
             verbosity: i16::from(matches.get_count("verbose"))
                 - i16::from(matches.get_count("quiet")),
@@ -309,6 +323,7 @@ fn command() -> Command {
         .mut_arg("queue", |arg| arg.visible_alias("queue-size"))
         .mut_arg("max-connections", |arg| arg.visible_alias("max-clients"))
         .args([reject_when_full, queue_order, framing, log_format])
+        .arg(trace_file_arg())
         .arg(
             Arg::new("verbose")
                 .short('v')
@@ -323,6 +338,15 @@ fn command() -> Command {
                 .action(ArgAction::Count)
                 .help("Log warnings only (-q), errors only (-qq)"),
         )
+}
+
+fn trace_file_arg() -> Arg {
+    Arg::new("trace-file")
+        .long("trace-file")
+        .env("REACTOR_POOL_TRACE_FILE")
+        .value_name("FILE")
+        .value_parser(PathBufValueParser::new())
+        .help("Writes the times of the last requests at the end, and at SIGUSR1: for Perfetto")
 }
 
 /// Where it listens, but for the port.

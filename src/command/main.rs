@@ -8,11 +8,13 @@
 mod activation;
 mod admin;
 mod batch;
+mod chrome_trace;
 mod cli;
 mod log;
 mod notify;
 mod operations;
 mod process;
+mod trace_file;
 
 use activation::Passed;
 use admin::{Admin, Facts};
@@ -28,6 +30,7 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Instant;
+use trace_file::TraceFile;
 use tracing::{field, info, warn};
 
 const FAILED: ExitCode = ExitCode::FAILURE;
@@ -68,12 +71,12 @@ fn main() -> ExitCode {
         );
     }
     match serve(args, passed, &log) {
-        Ok(summary) => farewell(&summary),
+        Ok(code) => code,
         Err(error) => failed(format, &error.to_string()),
     }
 }
 
-fn serve(args: Args, passed: Passed, log: &Log) -> io::Result<Summary> {
+fn serve(args: Args, passed: Passed, log: &Log) -> io::Result<ExitCode> {
     let config = &args.config;
     let has_admin = args.admin.is_some() || !passed.admin.is_empty();
     let of_admin = has_admin.then(|| admin::config().max_connections);
@@ -98,6 +101,10 @@ fn serve(args: Args, passed: Passed, log: &Log) -> io::Result<Summary> {
         }
         false => None,
     };
+    let trace_file = args.trace_file.as_ref();
+    let trace_file = trace_file
+        .map(|path| TraceFile::create(path, builder.monitor()))
+        .transpose()?;
     let (service, length) = (
         BatchJobs(Operations {
             max_sleep: args.max_sleep,
@@ -112,11 +119,13 @@ fn serve(args: Args, passed: Passed, log: &Log) -> io::Result<Summary> {
     process::warn_of_memory(worst_case);
     say_where_it_listens(&server, &args, admin.as_ref(), worst_case, descriptors);
     let notifier = Notifier::start(server.monitor())?;
-    let summary = server.run();
+    let ended = server.run();
     drop(notifier);
     // Up to here it has told that the server drains.
     drop(admin);
-    summary
+    let traced = trace_file.map_or(Ok(()), TraceFile::finish);
+    let code = farewell(&ended?);
+    traced.map(|()| code)
 }
 
 /// The most memory that all of it can come to need.
@@ -214,6 +223,7 @@ fn say_where_it_listens(
         stats_interval_s = config.stats_interval.as_secs(),
         slow_request_ms = config.slow_request.as_millis() as u64,
         stuck_after_s = args.stuck_after.as_secs(),
+        trace_tasks = (config.trace_tasks > 0).then_some(config.trace_tasks),
         socket_buffer = config.socket_buffer,
         worker_stack = config.worker_stack,
         descriptors,

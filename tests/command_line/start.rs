@@ -146,6 +146,18 @@ fn a_wrong_flag_is_answered_with_the_similar_one() {
 }
 
 #[test]
+fn a_trace_file_that_cannot_be_made_is_an_error_before_anybody_is_served() {
+    let folder = std::env::temp_dir();
+    let missing = folder.join("no such folder").join("trace.json");
+    for path in [missing, folder] {
+        let path = path.to_str().expect("a plain path");
+        let outcome = run(&["--port", "0", "--trace-file", path], &[]);
+        let line = outcome.only_line(1, path);
+        assert!(line.contains("trace") && line.contains(path), "{line}");
+    }
+}
+
+#[test]
 fn errors_of_a_start_are_json_where_the_log_is() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = holder.local_addr().expect("it is bound").port().to_string();
