@@ -255,13 +255,11 @@ impl Life {
         }
         let removed = self.engine.remove(wild.id, self.now, "reset");
         assert!(removed.is_some());
-        self.tasks.retain(|task| {
-            let is_gone = task.connection == wild.id;
-            if is_gone {
-                self.engine.withdrawn(task.run.span.requests);
-            }
-            !is_gone
-        });
+        let id = wild.id;
+        let is_kept = |task: &Task| task.connection != id;
+        let (kept, withdrawn): (Vec<_>, Vec<_>) = self.tasks.drain(..).partition(is_kept);
+        self.tasks = kept;
+        self.engine.withdrawn(&withdrawn, self.now);
         self.wild = None;
     }
 
