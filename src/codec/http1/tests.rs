@@ -185,6 +185,31 @@ fn finished(request: &str, status: u16, body: &str) -> (Result<Outcome, NotOneRe
 }
 
 #[test]
+fn headers_of_a_handler_stand_in_the_head_and_what_is_none_is_an_internal_error() {
+    let finished = |headers: &[(&str, &str)]| {
+        let mut out = Vec::new();
+        let mut response = Response::new(&mut out);
+        respond_with(&mut response, 405, "text/plain", headers, b"no");
+        let request = format!("PUT / HTTP/1.1\r\n{HOST}connection: close\r\n\r\n");
+        let outcome = Http1::new(9).finish(request.as_bytes(), &mut out, 0);
+        (outcome, String::from_utf8(out).expect("ASCII"))
+    };
+    let (outcome, text) = finished(&[("allow", "GET, HEAD"), ("x", "")]);
+    assert_eq!(outcome, Ok(Outcome::Error));
+    let fields = "content-type: text/plain\r\ncontent-length: 2\r\nallow: GET, HEAD\r\nx: \r\n";
+    let head = format!("HTTP/1.1 405 Method Not Allowed\r\n{fields}connection: close\r\n\r\n");
+    assert_eq!(text, format!("{head}no"));
+    for wrong in [
+        ("no name", "a"),
+        ("a", "b\r\n\r\nc"),
+        ("a", "b\nc: d"),
+        ("content-length", "1"),
+    ] {
+        assert!(finished(&[wrong]).0.is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn a_response_says_whether_the_connection_closes_and_has_no_body_for_head() {
     let (get, head) = (
         format!("GET / HTTP/1.1\r\n{HOST}\r\n"),
