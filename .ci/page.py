@@ -373,13 +373,6 @@ def hands(browser):
     expect("what can be used can be reached", [name for name, _ in reached] == every, reached)
     expect("and is seen to be", all(outline == "solid" for _, outline in reached), reached)
 
-    browser.run("document.getElementById('look').focus()")
-    browser.press(left, 5)
-    wait_until(
-        "lines are read by keyboard", lambda: re.fullmatch(r"5\ss ago", browser.text("looked"))
-    )
-    browser.run("document.getElementById('look').value = 0")
-
     for id, least in (("workers", WORKERS), ("times", 10), ("past", 30)):
         browser.run(f"document.querySelector('#{id}-details summary').focus()")
         browser.press(enter)
@@ -391,8 +384,14 @@ def hands(browser):
     browser.press(enter)
     expect("it says that it stands still", state(browser) == "paused")
     facts = browser.text("facts")
+    browser.run("document.getElementById('look').focus()")
+    browser.press(left, 5)
+    looked = browser.text("looked")
+    expect("lines are read by keyboard meanwhile", re.fullmatch(r"5\ss ago", looked), looked)
     time.sleep(2.2)
     expect("it stands still", browser.text("facts") == facts)
+    browser.run("document.getElementById('look').value = 0")
+    browser.run("document.getElementById('pause').focus()")
     browser.press(enter)
     wait_until("it goes on", lambda: browser.text("facts") != facts)
     expect("and says so", state(browser) == "serving")
@@ -416,6 +415,9 @@ def silence(server, browser):
 
 def end_and_return(server, browser):
     """A drain, an end, a new server of another size at the same place, and a sudden end."""
+    times = "return document.querySelector('#part-working span').textContent"
+    forgotten = "p50 – · p99 –"
+    wait_until("older times are forgotten", lambda: browser.run(times) == forgotten, 15)
     sleeper = socket.create_connection(("127.0.0.1", server.port))
     sleeper.sendall(b"SLEEP 3000\n")
     wait_until("it is seen to run", lambda: number(browser, "running") == 1)
