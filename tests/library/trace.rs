@@ -98,7 +98,8 @@ fn each_request_has_the_times_that_are_known_so_far() {
     };
     // One runs, one is queued, one waits for its slot.
     wait_until("all are where they can be", || {
-        what_is_known(&look()) == [3, 2, 1]
+        // Before the loop runs there is no trace.
+        trace(&monitor).is_some_and(|trace| what_is_known(&trace) == [3, 2, 1])
     });
     let trace_before = look();
     let of_worker = trace_before.tasks.iter().filter_map(|task| task.work);

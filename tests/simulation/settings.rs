@@ -81,7 +81,7 @@ impl Settings {
             .max_buffered(random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]))
             .idle_timeout(ms(random.pick(&[0, 0, 10, 300, 1000, 3000])))
             .stop_delay(ms(random.pick(&[0, 0, 0, 1, 20, 400])))
-            .trace_tasks(random.pick(&[0, 0, 0, 2, 5000]))
+            .trace_tasks(random.pick(&[0, 0, 0, 0, 0, 0, 2, 5000]))
             // Who does not end by then never will.
             .drain_timeout(Duration::from_secs(86_400));
         let is_storm = random.percent(2);
