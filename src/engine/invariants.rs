@@ -40,6 +40,8 @@ impl<C: Codec> Engine<C> {
             self.read_gate.buffered(),
         ];
         assert_eq!(gauges.map(|gauge| gauge.now as usize), counts);
+        let is_traced = self.rules.config.trace_tasks > 0;
+        assert_eq!(self.recorder.is_some(), is_traced, "off costs nothing");
         if let Some((recorder, (tasks, _))) = self.recorder.as_ref().zip(self.traced()) {
             recorder.check_invariants(stats);
             let waiting = tasks
