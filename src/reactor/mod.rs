@@ -212,7 +212,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             state: ServerState::Ended,
             ..self.snapshot(now)
         };
-        self.monitored.close(snapshot, self.trace(now));
+        self.monitored.close(snapshot, self.trace());
         ended
     }
 
@@ -431,7 +431,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         self.monitored.note(self.stage.state());
         let views = || self.engine.views(now).collect();
         self.monitored
-            .answer(|| self.snapshot(now), views, || self.trace(self.net.now()));
+            .answer(|| self.snapshot(now), views, || self.trace());
     }
 
     fn note_tick(&mut self, began_at: Instant) {
@@ -441,7 +441,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     }
 
     /// All that is known of single tasks and ticks, if somebody wants to know it.
-    fn trace(&self, taken_at: Instant) -> Option<Trace> {
+    fn trace(&self) -> Option<Trace> {
         let (mut tasks, dropped_requests) = self.engine.traced()?;
         let (ticks, dropped_ticks) = self.ticks.as_ref()?.kept();
         // What a worker has in hand, only its line on the board tells.
@@ -462,7 +462,8 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         }
         Some(Trace {
             started_at: self.reports.started_at(),
-            taken_at,
+            // After the look at the board: a worker may have begun just before that.
+            taken_at: self.net.now(),
             tasks,
             ticks,
             dropped_requests,

@@ -8,6 +8,7 @@ use crate::harness::{Client, DEADLINE, Running, wait_until};
 use reactor_pool::trace::{TaskEnd, TaskTimes, Trace};
 use reactor_pool::{Config, Monitor, Response, Server};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 fn echo(request: &[u8], response: &mut Response<'_>) {
@@ -53,6 +54,29 @@ fn the_last_tasks_are_kept_and_the_others_counted() {
     assert_eq!((first, trace.dropped_requests), (vec![4, 5, 6, 7, 8], 3));
     assert_eq!(trace.ticks.len(), 5);
     assert!(trace.dropped_ticks > 0);
+}
+
+#[test]
+fn nothing_in_a_trace_is_younger_than_the_trace() {
+    let config = Config::default().workers(2).max_run(1).trace_tasks(10);
+    let running = Running::start(config, echo);
+    let monitor = running.monitor.clone();
+    let mut looks = 0;
+    thread::scope(|scope| {
+        let client = scope.spawn(|| exchange(running.connect(), 10_000));
+        while !client.is_finished() {
+            let Some(trace) = trace(&monitor) else {
+                continue;
+            };
+            looks += 1;
+            for task in &trace.tasks {
+                let known = known(task);
+                assert!(known.is_sorted() && known.last() <= Some(&trace.taken_at));
+            }
+        }
+    });
+    assert!(looks > 100, "{looks} looks");
+    running.stop();
 }
 
 /// The times of a task that are known, in the order in which they came about.
