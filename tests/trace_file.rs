@@ -383,10 +383,14 @@ fn what_a_drain_abandons_is_shown_as_unfinished() {
 
 #[test]
 fn a_request_whose_client_has_gone_is_shown_with_its_work() {
-    let mut traced = Traced::start("gone", &["--workers", "1"]);
+    let mut traced = Traced::start("gone", &["--workers", "1", "-vv"]);
     let mut client = traced.server.connect();
-    client.send("SLEEP 300\nSLEEP 301\n");
-    traced.server.barrier();
+    client.send("SLEEP 500\nSLEEP 501\n");
+    let has_started = |line: &str| line.contains("started conn=1 seq=1");
+    traced
+        .server
+        .log()
+        .wait_for("the first one runs", has_started);
     client.reset();
     let picture = traced.stop(0);
     let is_gone = |slice: &&Slice| slice.args["end"] == "its connection had gone";
