@@ -25,8 +25,8 @@ pub struct Trace {
     /// Those that have ended, in that order, at most [`Config::trace_tasks`]; then all that are
     /// under way.
     ///
-    /// A request that got no queue slot is here if it was answered, or waits. It is not here if
-    /// its connection went first.
+    /// A request that got no queue slot is here while it waits for one, and once the answer that
+    /// the loop gave it is written; not in between, and not if its connection went first.
     ///
     /// [`Config::trace_tasks`]: crate::Config::trace_tasks
     pub tasks: Vec<TaskTimes>,
