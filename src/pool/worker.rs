@@ -16,6 +16,7 @@ use crate::task::{Completion, ConnectionId, Outcomes, QUICK_LIMIT, Task};
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -60,6 +61,7 @@ impl Pool {
                     crew: &crew,
                     taker: Taker::new(&crew.queue),
                     state: None,
+                    spare: Vec::new(),
                 };
                 let started = worker.start();
                 let is_started = started.is_ok();
@@ -152,6 +154,8 @@ struct Worker<'a, S: Service, C> {
     taker: Taker<Task>,
     /// None before the start, and after a panic.
     state: Option<S::Worker>,
+    /// Empty: the memory in which the responses to the next task are written.
+    spare: Vec<u8>,
 }
 
 impl<S: Service, C: Codec> Worker<'_, S, C> {
@@ -198,7 +202,7 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
         self.crew.board.start(self.number, running);
         let codec = &self.crew.codec;
         let mut responses = Responses {
-            bytes: Vec::with_capacity(run.frames.len()),
+            bytes: mem::take(&mut self.spare),
             outcomes: Outcomes::default(),
             is_last: false,
         };
@@ -226,17 +230,33 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
         }
         let took = finished_at.duration_since(started_at);
         let is_overrun = run.is_quick && took > QUICK_LIMIT;
+        let overrun = is_overrun.then(|| operation_name(codec, &run.frames));
         Completion {
             connection,
             span: run.span,
-            responses: responses.bytes,
+            responses: self.pack(responses.bytes, run.frames),
             outcomes: responses.outcomes,
             is_last: responses.is_last,
             worker: self.number,
             started_at,
             finished_at,
-            overrun: is_overrun.then(|| operation_name(codec, &run.frames)),
+            overrun,
         }
+    }
+
+    /// Puts responses into the memory of their requests, if they about fill it. So it returns to
+    /// the thread that it came from: an allocator gives back cheaply only what is its thread's
+    /// own.
+    fn pack(&mut self, mut responses: Vec<u8>, mut frames: Vec<u8>) -> Vec<u8> {
+        let fills = frames.capacity() / 2..=frames.capacity();
+        if responses.capacity() > SPARE_BYTES || !fills.contains(&responses.len()) {
+            return responses;
+        }
+        frames.clear();
+        frames.extend_from_slice(&responses);
+        responses.clear();
+        self.spare = responses;
+        frames
     }
 
     /// Answers the first request of `rest`, which leaves it: with the service's response, or after
@@ -308,6 +328,9 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
         Err(Fault { what, panic })
     }
 }
+
+/// The most memory that a worker keeps between two tasks. More than a run takes, see `RUN_BYTES`.
+const SPARE_BYTES: usize = 64 << 10;
 
 /// A fault of the codec.
 const BROKEN: &str = "the connection closes, for its codec is broken";

@@ -164,6 +164,20 @@ fn every_task_gets_exactly_one_line_whatever_its_handler_does() {
 }
 
 #[test]
+fn responses_take_the_memory_of_their_requests_only_if_they_about_fill_it() {
+    let mut bench = Bench::new(1, handler);
+    // The second answer is one byte.
+    for (request, does) in [("OK as long as the request", true), ("nothing", false)] {
+        let task = task(0, 1, false, &[request]);
+        let memory = task.run.frames.as_ptr();
+        bench.queue.push(Instant::now(), [task]);
+        let responses = bench.completions(1).remove(0).responses;
+        assert_eq!(responses.as_ptr() == memory, does, "{request}");
+    }
+    bench.pool.join();
+}
+
+#[test]
 fn a_worker_that_dies_outside_a_handler_is_reported() {
     let queue = Arc::new(WorkQueue::new(9, QueueOrder::Fair));
     let (reported, reports) = mpsc::channel();
