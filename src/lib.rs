@@ -58,6 +58,12 @@
     )
 )]
 
+/// The code of the guide and of the README, as tests.
+#[cfg(all(doctest, feature = "signals"))]
+#[doc = include_str!("../docs/handler-guide.md")]
+#[doc = include_str!("../README.md")]
+struct Guides;
+
 mod address;
 pub mod codec;
 pub mod config;
