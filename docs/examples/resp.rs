@@ -5,7 +5,7 @@
 //!
 //! Rule: a length that claims more than is allowed is refused before a byte behind it is kept.
 
-use reactor_pool::codec::{Codec, Frame, NotOneResponse, Outcome, Refusal, Then};
+use reactor_pool::codec::{Codec, Frame, NotOneResponse, Notes, Outcome, Refusal, Then};
 
 /// The longest command, in bytes, with all that frames it.
 pub(crate) const MAX_COMMAND: usize = 1 << 20;
@@ -63,7 +63,7 @@ impl Codec for Resp {
         MAX_COMMAND + 2 + MAX_LINE
     }
 
-    fn frame(&self, bytes: &[u8], _seen: usize) -> Frame {
+    fn frame(&self, bytes: &[u8], _seen: usize, _notes: &mut Notes) -> Frame {
         match command(bytes) {
             Ok((_, length)) => Frame::Request {
                 payload: 0..length,

@@ -5,7 +5,7 @@
 //! Rule: no panic of a codec passes, and no answer that would make the server read past its bytes,
 //! stand still, or keep more than the codec's own bound.
 
-use super::{Codec, Frame, NotOneResponse, Outcome, Refusal};
+use super::{Codec, Frame, NotOneResponse, Notes, Outcome, Refusal};
 use crate::log::error;
 use crate::panics::catch;
 use std::sync::Arc;
@@ -106,8 +106,13 @@ impl<C> Copy for Checked<'_, C> {}
 impl<C: Codec> Checked<'_, C> {
     // Inlined, as the calls in it are, it buys a tenth of the throughput of deep pipelines.
     #[inline(always)]
-    pub(crate) fn frame(self, bytes: &[u8], seen: usize) -> Result<Frame, Broken> {
-        let frame = self.codec.frame(bytes, seen);
+    pub(crate) fn frame(
+        self,
+        bytes: &[u8],
+        seen: usize,
+        notes: &mut Notes,
+    ) -> Result<Frame, Broken> {
+        let frame = self.codec.frame(bytes, seen, notes);
         let is_right = match &frame {
             Frame::Request {
                 payload,
@@ -143,7 +148,8 @@ impl<C: Codec> Checked<'_, C> {
 
     /// The first of the whole requests in `run`.
     pub(crate) fn first<'b>(self, run: &'b [u8]) -> Result<Whole<'b>, Broken> {
-        let Frame::Request { payload, bytes, .. } = self.frame(run, 0)? else {
+        let Frame::Request { payload, bytes, .. } = self.frame(run, 0, &mut Notes::default())?
+        else {
             return Err(Broken);
         };
         let frame = &run[..bytes];

@@ -5,15 +5,18 @@
 //!
 //! Rule: what two readers could understand differently is refused, and its connection closes.
 
-use super::{Codec, Frame, NotOneResponse, Outcome, Refusal, Then};
+use super::{Codec, Frame, NotOneResponse, Notes, Outcome, Refusal, Then};
 use crate::handler::Response;
 use httparse::{EMPTY_HEADER, Status};
+use memchr::{memchr_iter, memmem};
 use std::borrow::Cow;
 
 /// More headers than any client of ours sends.
 const MAX_HEADERS: usize = 64;
 /// Lets a client send the body that it has announced (RFC 9110, section 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// Ends a head.
+const END: &[u8] = b"\r\n\r\n";
 /// The longest request line and headers by default.
 const MAX_HEAD_BYTES: usize = 16_384;
 
@@ -35,7 +38,8 @@ impl Http1 {
         }
     }
 
-    /// The longest request line and headers, in bytes.
+    /// The longest request line and headers, in bytes; also the longest line with the size of a
+    /// chunk, and the longest trailers.
     #[must_use]
     pub fn max_head(self, bytes: usize) -> Http1 {
         Http1 {
@@ -70,10 +74,67 @@ struct Head<'a> {
     connection: &'static str,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Body {
     Length(usize),
-    Chunked,
+    Chunked(Chunks),
+}
+
+/// How far a body in chunks has come.
+#[derive(Clone, Copy, Default)]
+struct Chunks {
+    /// Where in it the first chunk begins that is not whole.
+    at: usize,
+    /// How many bytes the chunks before have, without their framing.
+    bytes: usize,
+}
+
+/// A request whose head is whole. It is noted until its body is, too. So a client that sends byte
+/// by byte does not have the event loop parse the head, or walk over the chunks, for each of them.
+struct Begun {
+    head_bytes: usize,
+    is_last: bool,
+    runs_alone: bool,
+    body: Body,
+}
+
+impl Begun {
+    const LAST: usize = 1;
+    const ALONE: usize = 2;
+    const CHUNKED: usize = 4;
+
+    fn of(head: &Head<'_>) -> Begun {
+        Begun {
+            head_bytes: head.bytes,
+            is_last: head.is_last,
+            runs_alone: !head.is_safe(),
+            body: head.body,
+        }
+    }
+
+    /// What was noted; none while the head is not whole.
+    fn from_notes([head_bytes, bits, at, bytes]: Notes) -> Option<Begun> {
+        (head_bytes > 0).then_some(Begun {
+            head_bytes,
+            is_last: bits & Begun::LAST != 0,
+            runs_alone: bits & Begun::ALONE != 0,
+            body: match bits & Begun::CHUNKED {
+                0 => Body::Length(bytes),
+                _ => Body::Chunked(Chunks { at, bytes }),
+            },
+        })
+    }
+
+    fn notes(&self) -> Notes {
+        let mut bits = usize::from(self.is_last) * Begun::LAST;
+        bits += usize::from(self.runs_alone) * Begun::ALONE;
+        match self.body {
+            Body::Length(bytes) => [self.head_bytes, bits, 0, bytes],
+            Body::Chunked(Chunks { at, bytes }) => {
+                [self.head_bytes, bits + Begun::CHUNKED, at, bytes]
+            }
+        }
+    }
 }
 
 impl<'a> Head<'a> {
@@ -139,12 +200,7 @@ const CLOSE: &str = "connection: close\r\n";
 
 /// An LF without its CR ends a line for some readers, and for others it does not.
 fn has_lone_lf(head: &[u8]) -> bool {
-    let mut before = None;
-    head.iter().any(|byte| {
-        let is_lone = *byte == b'\n' && before != Some(b'\r');
-        before = Some(*byte);
-        is_lone
-    })
+    memchr_iter(b'\n', head).any(|lf| !head[..lf].ends_with(b"\r"))
 }
 
 /// The values of all headers of that name.
@@ -174,7 +230,7 @@ fn body_of(headers: &[(&str, &[u8])], minor: u8) -> Result<Body, Fault> {
         }
         (Some(coding), None) if minor > 0 && codings.next().is_none() => {
             match coding.eq_ignore_ascii_case(b"chunked") {
-                true => Ok(Body::Chunked),
+                true => Ok(Body::Chunked(Chunks::default())),
                 false => Err(Fault::Malformed),
             }
         }
@@ -182,46 +238,60 @@ fn body_of(headers: &[(&str, &[u8])], minor: u8) -> Result<Body, Fault> {
     }
 }
 
-/// Passes each chunk of a body in chunks, which has at most `max_body` bytes, to `take`; says how
-/// long the whole is.
-fn chunks(bytes: &[u8], max_body: usize, mut take: impl FnMut(&[u8])) -> Result<usize, Fault> {
-    let (mut at, mut left) = (0, max_body as u64);
-    loop {
-        if bytes.get(at).is_some_and(|byte| !byte.is_ascii_hexdigit()) {
-            return Err(Fault::Malformed);
+impl Chunks {
+    /// Goes on to the end of the body, whose first bytes are `bytes`, and says how long the whole
+    /// is. Passes each chunk that it comes to, once it is whole, to `take`. The chunks have at most
+    /// `max_body` bytes, and each line with a size, and the trailers, at most `max_line`.
+    fn go_on(
+        &mut self,
+        bytes: &[u8],
+        max_body: usize,
+        max_line: usize,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<usize, Fault> {
+        loop {
+            let rest = &bytes[self.at..];
+            let (line, size) = within(rest, max_line, size_line)?;
+            if size == 0 {
+                let trailers = within(&rest[line..], max_line, trailers)?;
+                return Ok(self.at + line + trailers);
+            }
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            let all = self.bytes.checked_add(size);
+            let all = all.filter(|all| *all <= max_body).ok_or(Fault::TooLong)?;
+            let chunk = rest[line..].get(..size).ok_or(Fault::Incomplete)?;
+            let end = line_end(rest, line + size)?;
+            take(chunk);
+            self.at += end;
+            self.bytes = all;
         }
-        let (head, size) = match httparse::parse_chunk_size(&bytes[at..]) {
-            Ok(Status::Complete(chunk)) => chunk,
-            Ok(Status::Partial) => return Err(Fault::Incomplete),
-            Err(_) => return Err(Fault::Malformed),
-        };
-        // An extension may hold anything for httparse; an LF there ends the line for others.
-        let line = &bytes[at..at + head - 2];
-        if line
-            .iter()
-            .any(|byte| byte.is_ascii_control() && *byte != b'\t')
-        {
-            return Err(Fault::Malformed);
-        }
-        at += head;
-        if size == 0 {
-            break;
-        }
-        left = left.checked_sub(size).ok_or(Fault::TooLong)?;
-        // It is within the limit, so it is a number of bytes that can be there.
-        let (chunk, _) = bytes[at..]
-            .split_at_checked(size as usize)
-            .ok_or(Fault::Incomplete)?;
-        take(chunk);
-        at = line_end(bytes, at + chunk.len())?;
     }
-    // Trailers are allowed and not looked at.
+}
+
+/// How long the line with the size of a chunk is, and the size.
+fn size_line(bytes: &[u8]) -> Result<(usize, u64), Fault> {
+    if bytes.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+        return Err(Fault::Malformed);
+    }
+    let (length, size) = match httparse::parse_chunk_size(bytes) {
+        Ok(Status::Complete(chunk)) => chunk,
+        Ok(Status::Partial) => return Err(Fault::Incomplete),
+        Err(_) => return Err(Fault::Malformed),
+    };
+    // An extension may hold anything for httparse; an LF there ends the line for others.
+    let mut line = bytes[..length - 2].iter();
+    match line.any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        true => Err(Fault::Malformed),
+        false => Ok((length, size)),
+    }
+}
+
+/// How long the trailers are. They are allowed and not looked at.
+fn trailers(bytes: &[u8]) -> Result<usize, Fault> {
     let mut trailers = [EMPTY_HEADER; MAX_HEADERS];
-    match httparse::parse_headers(&bytes[at..], &mut trailers) {
-        Ok(Status::Complete((length, _))) if has_lone_lf(&bytes[at..at + length]) => {
-            Err(Fault::Malformed)
-        }
-        Ok(Status::Complete((length, _))) => Ok(at + length),
+    match httparse::parse_headers(bytes, &mut trailers) {
+        Ok(Status::Complete((length, _))) if has_lone_lf(&bytes[..length]) => Err(Fault::Malformed),
+        Ok(Status::Complete((length, _))) => Ok(length),
         Ok(Status::Partial) => Err(Fault::Incomplete),
         Err(httparse::Error::TooManyHeaders) => Err(Fault::TooLong),
         Err(_) => Err(Fault::Malformed),
@@ -238,21 +308,25 @@ fn line_end(bytes: &[u8], at: usize) -> Result<usize, Fault> {
 }
 
 impl Http1 {
-    /// The head of the request at the front of `bytes`, and the length of the whole. What lies
-    /// beyond a limit is not looked at: so it makes no difference whether it has come.
-    fn cut<'a>(&self, bytes: &'a [u8]) -> Result<(Head<'a>, usize), Fault> {
-        let head = within(bytes, self.max_head, Head::parse)?;
-        let rest = &bytes[head.bytes..];
-        let body = match head.body {
-            Body::Length(length) if length > self.max_body => return Err(Fault::TooLong),
-            Body::Length(length) if length > rest.len() => return Err(Fault::Incomplete),
-            Body::Length(length) => length,
-            Body::Chunked => within(rest, self.max_chunked(), |rest| {
-                chunks(rest, self.max_body, |_| {})
-            })?,
+    /// The request at the front of `bytes`, and the length of the whole. What lies beyond a limit
+    /// is not looked at: so it makes no difference whether it has come.
+    fn cut(&self, bytes: &[u8], notes: &mut Notes) -> Result<(Begun, usize), Fault> {
+        let mut begun = match Begun::from_notes(*notes) {
+            Some(begun) => begun,
+            None => Begun::of(&within(bytes, self.max_head, Head::parse)?),
         };
-        let whole = head.bytes + body;
-        Ok((head, whole))
+        let rest = &bytes[begun.head_bytes..];
+        let body = match &mut begun.body {
+            Body::Length(length) if *length > self.max_body => Err(Fault::TooLong),
+            Body::Length(length) if *length > rest.len() => Err(Fault::Incomplete),
+            Body::Length(length) => Ok(*length),
+            Body::Chunked(chunks) => within(rest, self.max_chunked(), |rest| {
+                chunks.go_on(rest, self.max_body, self.max_head, |_| {})
+            }),
+        };
+        *notes = begun.notes();
+        let whole = begun.head_bytes + body?;
+        Ok((begun, whole))
     }
 }
 
@@ -273,17 +347,17 @@ impl Codec for Http1 {
         self.max_head.saturating_add(self.max_chunked())
     }
 
-    fn frame(&self, bytes: &[u8], _seen: usize) -> Frame {
+    fn frame(&self, bytes: &[u8], _seen: usize, notes: &mut Notes) -> Frame {
         if bytes.is_empty() {
             return Frame::Incomplete;
         }
-        let why = match self.cut(bytes) {
-            Ok((head, whole)) => {
+        let why = match self.cut(bytes, notes) {
+            Ok((begun, whole)) => {
                 return Frame::Request {
                     payload: 0..whole,
                     bytes: whole,
-                    is_last: head.is_last,
-                    runs_alone: !head.is_safe(),
+                    is_last: begun.is_last,
+                    runs_alone: begun.runs_alone,
                 };
             }
             Err(Fault::Incomplete) => return Frame::Incomplete,
@@ -298,9 +372,13 @@ impl Codec for Http1 {
     }
 
     fn interim(&self, incomplete: &[u8]) -> &'static [u8] {
-        match Head::parse(incomplete) {
+        let is_head = incomplete.ends_with(END) && {
             // A client that has begun with the body does not wait.
-            Ok(head) if head.bytes == incomplete.len() && head.expects_continue => CONTINUE,
+            let end = memmem::find(incomplete, END).map(|at| at + END.len());
+            end == Some(incomplete.len())
+        };
+        match is_head.then(|| Head::parse(incomplete)) {
+            Some(Ok(head)) if head.expects_continue => CONTINUE,
             _ => b"",
         }
     }
@@ -464,9 +542,10 @@ impl<'a> Request<'a> {
         let rest = &bytes[head.bytes..];
         let body = match head.body {
             Body::Length(length) => Cow::Borrowed(rest.get(..length)?),
-            Body::Chunked => {
+            Body::Chunked(mut chunks) => {
                 let mut body = Vec::new();
-                chunks(rest, usize::MAX, |chunk| body.extend_from_slice(chunk)).ok()?;
+                let take = |chunk: &[u8]| body.extend_from_slice(chunk);
+                chunks.go_on(rest, usize::MAX, usize::MAX, take).ok()?;
                 Cow::Owned(body)
             }
         };

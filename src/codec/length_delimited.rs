@@ -4,7 +4,7 @@
 //!
 //! Rule: a length above the limit is refused before a byte behind it is kept.
 
-use super::{Codec, Frame, NotOneResponse, Outcome, Refusal, Then, append_words};
+use super::{Codec, Frame, NotOneResponse, Notes, Outcome, Refusal, Then, append_words};
 
 /// In which order the bytes of a length stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Codec for LengthDelimited {
         self.width.saturating_add(self.limit)
     }
 
-    fn frame(&self, bytes: &[u8], _seen: usize) -> Frame {
+    fn frame(&self, bytes: &[u8], _seen: usize, _notes: &mut Notes) -> Frame {
         let Some((length, rest)) = bytes.split_at_checked(self.width) else {
             return Frame::Incomplete;
         };
@@ -177,24 +177,39 @@ mod tests {
     #[test]
     fn a_length_above_the_limit_is_refused_as_soon_as_it_is_there() {
         let codec = LengthDelimited::new(5);
-        assert_eq!(codec.frame(b"\0\0\0", 0), Frame::Incomplete);
-        assert_eq!(codec.frame(b"\0\0\0\x05", 0), Frame::Incomplete);
+        assert_eq!(
+            codec.frame(b"\0\0\0", 0, &mut Notes::default()),
+            Frame::Incomplete
+        );
+        assert_eq!(
+            codec.frame(b"\0\0\0\x05", 0, &mut Notes::default()),
+            Frame::Incomplete
+        );
         assert_eq!(codec.max_incomplete_bytes(), b"\0\0\0\x05abcde".len());
         let malformed = Frame::Malformed {
             why: Refusal::TooLong,
             bytes: 4,
             then: Then::Close,
         };
-        assert_eq!(codec.frame(b"\0\0\0\x06", 0), malformed);
-        assert_eq!(codec.frame(b"\xff\xff\xff\xff", 0), malformed);
+        assert_eq!(
+            codec.frame(b"\0\0\0\x06", 0, &mut Notes::default()),
+            malformed
+        );
+        assert_eq!(
+            codec.frame(b"\xff\xff\xff\xff", 0, &mut Notes::default()),
+            malformed
+        );
         let widest = codec.width(8);
         assert!(matches!(
-            widest.frame(&[0xff; 8], 0),
+            widest.frame(&[0xff; 8], 0, &mut Notes::default()),
             Frame::Malformed { .. }
         ));
         // Where nothing is too long, it is as long as it says.
         let unlimited = LengthDelimited::new(usize::MAX).width(8);
-        assert_eq!(unlimited.frame(&[0xff; 12], 0), Frame::Incomplete);
+        assert_eq!(
+            unlimited.frame(&[0xff; 12], 0, &mut Notes::default()),
+            Frame::Incomplete
+        );
         assert_eq!(unlimited.max_incomplete_bytes(), usize::MAX);
     }
 
@@ -246,10 +261,10 @@ mod tests {
             let codec = LengthDelimited::new(300).width(width).byte_order(order);
             let frame = framed(codec, &payload);
             for end in 0..frame.len() {
-                prop_assert_eq!(codec.frame(&frame[..end], 0), Frame::Incomplete);
+                prop_assert_eq!(codec.frame(&frame[..end], 0, &mut Notes::default()), Frame::Incomplete);
             }
             let request = Frame::Request { payload: width..frame.len(), bytes: frame.len(), is_last: false, runs_alone: false };
-            prop_assert_eq!(codec.frame(&[frame, behind].concat(), 0), request);
+            prop_assert_eq!(codec.frame(&[frame, behind].concat(), 0, &mut Notes::default()), request);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! Rule: one CR right before the LF belongs to the ending. The limit counts what stands before
 //! that, and no byte of a line that is too long is kept.
 
-use super::{Codec, Frame, NotOneResponse, Outcome, Refusal, Then, append_words};
+use super::{Codec, Frame, NotOneResponse, Notes, Outcome, Refusal, Then, append_words};
 use memchr::memchr;
 
 const LF: u8 = b'\n';
@@ -30,7 +30,7 @@ impl Codec for Lines {
     }
 
     #[inline(always)]
-    fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
+    fn frame(&self, bytes: &[u8], seen: usize, _notes: &mut Notes) -> Frame {
         let Some(at) = find_lf(&bytes[seen..]) else {
             if without_cr(bytes) <= self.max_line {
                 return Frame::Incomplete;
@@ -149,7 +149,7 @@ mod tests {
                 kept.is_skipping = end.is_none();
                 end.unwrap_or(kept.bytes.len())
             } else {
-                match lines.frame(&kept.bytes, kept.seen) {
+                match lines.frame(&kept.bytes, kept.seen, &mut Notes::default()) {
                     Frame::Request { payload, bytes, .. } => {
                         got.push(Got::Line(kept.bytes[payload].to_vec()));
                         bytes

@@ -50,6 +50,9 @@ pub enum Frame {
     },
 }
 
+/// What a codec notes of the beginning of a request, to go on there when more of it has come.
+pub type Notes = [usize; 4];
+
 /// What follows a malformed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -128,8 +131,12 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     fn max_incomplete_bytes(&self) -> usize;
 
     /// What stands at the front of `bytes`; the first `seen` of them were [`Frame::Incomplete`]
-    /// before.
-    fn frame(&self, bytes: &[u8], seen: usize) -> Frame;
+    /// before. The codec finds in `notes` what it wrote there then; at first, zeros.
+    ///
+    /// A client chooses how many calls one request takes, up to one for each byte. So a call
+    /// should look at the new bytes, and at few of the others: that is what notes are for. With
+    /// nothing seen and nothing noted it finds the same.
+    fn frame(&self, bytes: &[u8], seen: usize, notes: &mut Notes) -> Frame;
 
     /// What is sent to a client that waits for it before it sends the rest of a request, such as
     /// the `100 Continue` of HTTP. `incomplete` is the beginning of that request, at least one
@@ -176,8 +183,8 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
         C::max_incomplete_bytes(self)
     }
 
-    fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
-        C::frame(self, bytes, seen)
+    fn frame(&self, bytes: &[u8], seen: usize, notes: &mut Notes) -> Frame {
+        C::frame(self, bytes, seen, notes)
     }
 
     fn interim(&self, incomplete: &[u8]) -> &'static [u8] {

@@ -5,7 +5,7 @@
 //! Rule: whatever a codec does, connections that it has nothing to do with are served.
 
 use super::harness::{Client, Running};
-use reactor_pool::codec::{Codec, Frame, LengthDelimited, NotOneResponse, Outcome, Refusal};
+use reactor_pool::codec::{Codec, Frame, LengthDelimited, NotOneResponse, Notes, Outcome, Refusal};
 use reactor_pool::{Config, Response};
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -100,7 +100,7 @@ impl Codec for Bytes {
         3
     }
 
-    fn frame(&self, bytes: &[u8], _: usize) -> Frame {
+    fn frame(&self, bytes: &[u8], _: usize, _: &mut Notes) -> Frame {
         let frame = |payload, bytes| Frame::Request {
             payload,
             bytes,

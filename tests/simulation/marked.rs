@@ -7,7 +7,7 @@
 
 use super::{Cut, Cutter, Framing};
 use crate::random::Random;
-use reactor_pool::codec::{Codec, Frame, NotOneResponse, Outcome, Refusal};
+use reactor_pool::codec::{Codec, Frame, NotOneResponse, Notes, Outcome, Refusal};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -125,8 +125,8 @@ impl Codec for MarkedCodec {
         self.inner.max_incomplete_bytes()
     }
 
-    fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
-        match self.inner.frame(bytes, seen) {
+    fn frame(&self, bytes: &[u8], seen: usize, notes: &mut Notes) -> Frame {
+        match self.inner.frame(bytes, seen, notes) {
             Frame::Request {
                 payload,
                 bytes: length,

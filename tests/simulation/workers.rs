@@ -6,7 +6,7 @@
 
 use super::{Undrained, World};
 use crate::answers;
-use reactor_pool::codec::{Frame, NotOneResponse, Outcome, Refusal};
+use reactor_pool::codec::{Frame, NotOneResponse, Notes, Outcome, Refusal};
 use reactor_pool::pool::{Popped, Taker, WorkQueue};
 use reactor_pool::task::{Completion, Outcomes, Task};
 use std::sync::Arc;
@@ -148,7 +148,9 @@ impl World {
         let mut outcomes = Outcomes::default();
         let mut rest = &task.run.frames[..];
         for _ in task.run.span.sequences() {
-            let Frame::Request { payload, bytes, .. } = self.codec.frame(rest, 0) else {
+            let Frame::Request { payload, bytes, .. } =
+                self.codec.frame(rest, 0, &mut Notes::default())
+            else {
                 panic!("a run is whole requests, not {}", rest.escape_ascii());
             };
             let request;

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 const HOST: &str = "host: a\r\n";
 
 fn frame(text: &str) -> Frame {
-    Http1::new(100).max_head(200).frame(text.as_bytes(), 0)
+    Http1::new(100)
+        .max_head(200)
+        .frame(text.as_bytes(), 0, &mut Notes::default())
 }
 
 fn request(text: &str, is_last: bool) -> Frame {
@@ -139,6 +141,15 @@ fn what_passes_a_limit_is_refused_before_it_has_come() {
         ),
         format!("{post}x: {}", "x".repeat(200)),
         format!("{post}{}\r\n", "a: b\r\n".repeat(65)),
+        // A line with a size, and trailers.
+        format!(
+            "{post}transfer-encoding: chunked\r\n\r\n9;{}\r\n",
+            "x".repeat(197)
+        ),
+        format!(
+            "{post}transfer-encoding: chunked\r\n\r\n0\r\nx: {}",
+            "x".repeat(198)
+        ),
         // What is wrong beyond a limit is not looked at: it may not have come yet.
         format!("{post}x: {}\r\r", "x".repeat(200)),
         format!(
@@ -160,14 +171,61 @@ fn what_passes_a_limit_is_refused_before_it_has_come() {
     let whole = [head, body].concat();
     let (last, part) = whole.as_bytes().split_last().expect("it has bytes");
     assert_eq!(part.len() + 1, codec.max_incomplete_bytes(), "{last}");
-    assert_eq!(codec.frame(part, 0), Frame::Incomplete);
-    assert_eq!(codec.frame(whole.as_bytes(), 0), request(&whole, false));
+    assert_eq!(
+        codec.frame(part, 0, &mut Notes::default()),
+        Frame::Incomplete
+    );
+    assert_eq!(
+        codec.frame(whole.as_bytes(), 0, &mut Notes::default()),
+        request(&whole, false)
+    );
     for header in ["content-length: 100", "transfer-encoding: chunked"] {
         let text = format!("{post}{header}\r\n\r\n");
         assert_eq!(frame(&text), Frame::Incomplete);
     }
     let text = format!("{post}transfer-encoding: chunked\r\n\r\n64\r\n");
     assert_eq!(frame(&text), Frame::Incomplete);
+}
+
+/// Sends `text` to the codec byte by byte, and the bytes before each chunk once more as rubbish:
+/// that changes nothing only if they are not looked at again.
+#[test]
+fn a_body_that_comes_byte_by_byte_is_looked_at_once() {
+    let codec = Http1::new(100).max_head(200);
+    let post = format!("POST / HTTP/1.1\r\n{HOST}connection: close\r\n");
+    let chunk = "3;x\r\nabc\r\n";
+    for (head, body, unit) in [
+        (
+            "transfer-encoding: chunked",
+            format!("{}0\r\nt: u\r\n\r\n", chunk.repeat(20)),
+            chunk.len(),
+        ),
+        ("content-length: 90", "x".repeat(90), 1),
+    ] {
+        let head = format!("{post}{head}\r\n\r\n");
+        let whole = format!("{head}{body}").into_bytes();
+        let mut notes = Notes::default();
+        for end in 1..whole.len() {
+            let mut bytes = whole[..end].to_vec();
+            if let Some(body) = end.checked_sub(head.len() + 1) {
+                let seen = head.len() + (body / unit * unit).min(20 * unit);
+                bytes[..seen].fill(b'\0');
+            }
+            let found = codec.frame(&bytes, end - 1, &mut notes);
+            assert_eq!(found, Frame::Incomplete, "{}", bytes.escape_ascii());
+        }
+        let mut bytes = vec![b'\0'; whole.len()];
+        let end = b"0\r\nt: u\r\n\r\n";
+        let start = whole.len() - end.len();
+        bytes[start..].copy_from_slice(end);
+        let expected = Frame::Request {
+            payload: 0..whole.len(),
+            bytes: whole.len(),
+            is_last: true,
+            runs_alone: true,
+        };
+        assert_eq!(codec.frame(&bytes, whole.len() - 1, &mut notes), expected);
+    }
 }
 
 /// What is sent for what a handler wrote.
@@ -389,7 +447,7 @@ proptest! {
     ) {
         let bytes = pieces.concat();
         let codec = Http1::new(20).max_head(60);
-        match codec.frame(bytes.as_bytes(), 0) {
+        match codec.frame(bytes.as_bytes(), 0, &mut Notes::default()) {
             Frame::Request { bytes: whole, .. } => {
                 prop_assert!(whole > 0 && whole <= bytes.len());
                 let parsed = Request::parse(&bytes.as_bytes()[..whole]);

@@ -5,15 +5,16 @@
 //! Rule: how the bytes were split on their way never changes the requests, and no byte of a
 //! malformed request is kept.
 
-use crate::codec::{Broken, Checked, Codec, Frame, Guarded, Refusal, Then};
+use crate::codec::{Broken, Checked, Codec, Frame, Guarded, Notes, Refusal, Then};
 
 #[derive(Debug, Default)]
 pub(super) struct Input {
     /// Bytes that were read and not framed: those from `start` on.
     kept: Vec<u8>,
     start: usize,
-    /// How many of those the codec has called incomplete.
+    /// How many of those the codec has called incomplete, and what it has noted of them.
     seen: usize,
+    notes: Notes,
     /// What is kept waits for a place in the order. Until then nothing more is read.
     is_blocked: bool,
     /// Inside a malformed request, the rest of which is thrown away.
@@ -112,7 +113,9 @@ impl Input {
             }
             return self.cut(rest, room, codec);
         }
-        Ok(match codec.frame(bytes, std::mem::take(&mut self.seen))? {
+        let found = codec.frame(bytes, self.seen, &mut self.notes)?;
+        Ok(match found {
+            // What has been seen of it holds when it is cut again.
             Frame::Request { payload, .. } if payload.len() > room => Cut::NoRoom,
             Frame::Request {
                 payload,
@@ -120,6 +123,7 @@ impl Input {
                 is_last,
                 runs_alone,
             } => {
+                self.forget_seen();
                 let frame;
                 (frame, *rest) = bytes.split_at(length);
                 let payload = &frame[payload];
@@ -135,6 +139,7 @@ impl Input {
                 bytes: length,
                 then,
             } => {
+                self.forget_seen();
                 let malformed;
                 (malformed, *rest) = bytes.split_at(length);
                 self.is_skipping = then == Then::Rest;
@@ -145,6 +150,7 @@ impl Input {
                 }
             }
             Frame::Incomplete if self.is_finished && !bytes.is_empty() => {
+                self.forget_seen();
                 *rest = &[];
                 Cut::Refused {
                     why: Refusal::Incomplete,
@@ -157,6 +163,11 @@ impl Input {
                 Cut::Nothing
             }
         })
+    }
+
+    /// The next bytes to be cut begin anew.
+    fn forget_seen(&mut self) {
+        (self.seen, self.notes) = (0, Notes::default());
     }
 
     /// What was not framed of `taken` is kept: its last `left` bytes. `is_blocked` says that they

@@ -6,7 +6,7 @@
 
 use super::order::RUN_BYTES;
 use super::*;
-use crate::codec::{Frame, Lines, NotOneResponse, Outcome};
+use crate::codec::{Frame, Lines, NotOneResponse, Notes, Outcome};
 use crate::engine::admission::Admission;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -162,8 +162,8 @@ impl Codec for GoOn {
         self.0.max_incomplete_bytes()
     }
 
-    fn frame(&self, bytes: &[u8], seen: usize) -> Frame {
-        self.0.frame(bytes, seen)
+    fn frame(&self, bytes: &[u8], seen: usize, notes: &mut Notes) -> Frame {
+        self.0.frame(bytes, seen, notes)
     }
 
     fn interim(&self, _: &[u8]) -> &'static [u8] {

@@ -5,7 +5,7 @@
 //! Rule: what every codec has to keep to is checked at each call; how the bytes were split never
 //! changes what is found.
 
-use reactor_pool::codec::{Codec, Frame, Refusal, Then};
+use reactor_pool::codec::{Codec, Frame, Notes, Refusal, Then};
 
 /// What a place in the order of a connection is opened for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub(crate) fn found(codec: &impl Codec, stream: &[u8], lengths: [usize; 4]) -> V
 
 fn found_in(codec: &impl Codec, pieces: &[&[u8]]) -> Vec<Found> {
     let (mut kept, mut found) = (Vec::new(), Vec::new());
-    let (mut seen, mut is_skipping) = (0, false);
+    let (mut seen, mut notes) = (0, Notes::default());
+    let mut is_skipping = false;
     for piece in pieces {
         kept.extend_from_slice(piece);
         loop {
@@ -58,8 +59,11 @@ fn found_in(codec: &impl Codec, pieces: &[&[u8]]) -> Vec<Found> {
                 is_skipping = end.is_none();
                 kept.drain(..end.unwrap_or(kept.len()));
             }
-            let frame = codec.frame(&kept, std::mem::take(&mut seen));
+            let frame = codec.frame(&kept, seen, &mut notes);
             check(codec, &kept, &frame);
+            if frame != Frame::Incomplete {
+                (seen, notes) = (0, Notes::default());
+            }
             match frame {
                 Frame::Incomplete => {
                     seen = kept.len();
@@ -119,7 +123,7 @@ fn check(codec: &impl Codec, bytes: &[u8], frame: &Frame) {
             assert!(*length > 0 && *length <= bytes.len(), "{frame:?}");
             assert!(payload.start <= payload.end && payload.end <= *length);
             // So a worker finds the same, which cuts it once more.
-            let again = codec.frame(&bytes[..*length], 0);
+            let again = codec.frame(&bytes[..*length], 0, &mut Notes::default());
             assert_eq!(&again, frame, "{}", show(bytes));
         }
         Frame::Malformed { bytes: length, .. } => {

@@ -119,6 +119,9 @@ fn chunked(behind: &[u8], limits: Limits) -> Option<(Vec<u8>, usize)> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let line = line(&behind[at..])?;
+        if line.len() + 2 > limits.head_bytes {
+            return None;
+        }
         at += line.len() + 2;
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
         let digits = digits.count();
@@ -142,7 +145,7 @@ fn chunked(behind: &[u8], limits: Limits) -> Option<(Vec<u8>, usize)> {
         }
         at += 2;
     }
-    let mut trailers = Vec::new();
+    let (mut trailers, start) = (Vec::new(), at);
     loop {
         let line = line(&behind[at..])?;
         at += line.len() + 2;
@@ -152,7 +155,9 @@ fn chunked(behind: &[u8], limits: Limits) -> Option<(Vec<u8>, usize)> {
         trailers.push(line.to_vec());
     }
     let are_fine = headers(&trailers).is_some_and(|them| them.len() <= limits.headers);
-    let is_within = body.len() <= limits.body_bytes && at <= limits.body_bytes + limits.head_bytes;
+    let is_within = body.len() <= limits.body_bytes
+        && at - start <= limits.head_bytes
+        && at <= limits.body_bytes + limits.head_bytes;
     (are_fine && is_within).then_some((body, at))
 }
 

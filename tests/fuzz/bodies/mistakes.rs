@@ -8,7 +8,7 @@
 
 use super::Input;
 use reactor_pool::Config;
-use reactor_pool::codec::{Codec, Frame, NotOneResponse, Outcome, Refusal, Then};
+use reactor_pool::codec::{Codec, Frame, NotOneResponse, Notes, Outcome, Refusal, Then};
 use reactor_pool::engine::{Action, Engine, Kernel};
 use reactor_pool::task::{Completion, ConnectionId, Outcomes, Task};
 use std::panic::resume_unwind;
@@ -74,7 +74,7 @@ impl Codec for Wild {
         HEAD_BYTES + 7
     }
 
-    fn frame(&self, bytes: &[u8], _seen: usize) -> Frame {
+    fn frame(&self, bytes: &[u8], _seen: usize, _notes: &mut Notes) -> Frame {
         let [kind, a, b, c, ..] = *bytes else {
             return Frame::Incomplete;
         };
