@@ -80,7 +80,13 @@ impl Codec for Resp {
         }
     }
 
-    fn finish(&self, _: &[u8], out: &mut Vec<u8>, at: usize) -> Result<Outcome, NotOneResponse> {
+    fn finish(
+        &self,
+        _: &[u8],
+        out: &mut Vec<u8>,
+        at: usize,
+        _: bool,
+    ) -> Result<Outcome, NotOneResponse> {
         Ok(match out[at..].starts_with(b"-") {
             true => Outcome::Error,
             false => Outcome::Ok,

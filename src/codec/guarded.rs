@@ -124,7 +124,9 @@ impl<C: Codec> Checked<'_, C> {
                     && payload.start <= payload.end
                     && payload.end <= *length
             }
-            Frame::Malformed { bytes: length, .. } => *length > 0 && *length <= bytes.len(),
+            Frame::Malformed { bytes: length, .. } | Frame::Blank { bytes: length } => {
+                *length > 0 && *length <= bytes.len()
+            }
             Frame::Incomplete => bytes.len() <= self.max_incomplete_bytes,
         };
         if is_right {
@@ -176,8 +178,9 @@ impl<C: Codec> Checked<'_, C> {
         request: &[u8],
         out: &mut Vec<u8>,
         start: usize,
+        closes: bool,
     ) -> Result<Outcome, NotOneResponse> {
-        self.codec.finish(request, out, start)
+        self.codec.finish(request, out, start, closes)
     }
 
     pub(crate) fn refuse(self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {

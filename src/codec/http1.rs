@@ -351,6 +351,12 @@ impl Codec for Http1 {
         if bytes.is_empty() {
             return Frame::Incomplete;
         }
+        // Empty lines in front of a request (RFC 9112, section 2.2).
+        let blank = bytes.chunks_exact(2).take_while(|two| two == b"\r\n");
+        match 2 * blank.count() {
+            0 => {}
+            blank => return Frame::Blank { bytes: blank },
+        }
         let why = match self.cut(bytes, notes) {
             Ok((begun, whole)) => {
                 return Frame::Request {
@@ -388,6 +394,7 @@ impl Codec for Http1 {
         request: &[u8],
         out: &mut Vec<u8>,
         start: usize,
+        closes: bool,
     ) -> Result<Outcome, NotOneResponse> {
         const NOT_ONE: NotOneResponse =
             NotOneResponse("the handler wrote no HTTP response, or more than one");
@@ -421,7 +428,8 @@ impl Codec for Http1 {
             out.truncate(end);
         }
         // Before the empty line that ends the head.
-        out.splice(end - 2..end - 2, request.connection.bytes());
+        let connection = if closes { CLOSE } else { request.connection };
+        out.splice(end - 2..end - 2, connection.bytes());
         Ok(match code {
             0..400 => Outcome::Ok,
             _ => Outcome::Error,
@@ -429,6 +437,10 @@ impl Codec for Http1 {
     }
 
     fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {
+        if why == Refusal::Incomplete && request == b"\r" {
+            // Of an empty line, which asks for nothing.
+            return;
+        }
         let head = within(request, self.max_head, Head::parse).ok();
         let (status, closes) = match why {
             Refusal::Busy => (503, false),

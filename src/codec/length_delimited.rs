@@ -129,6 +129,7 @@ impl Codec for LengthDelimited {
         _request: &[u8],
         out: &mut Vec<u8>,
         start: usize,
+        _closes: bool,
     ) -> Result<Outcome, NotOneResponse> {
         let (length, response) = out[start..].split_at_mut(self.width);
         if !self.put_length(response.len(), length) {
@@ -161,7 +162,9 @@ mod tests {
         let mut out = Vec::new();
         codec.begin(b"", &mut out);
         out.extend_from_slice(payload);
-        codec.finish(b"", &mut out, 0).expect("it is short enough");
+        codec
+            .finish(b"", &mut out, 0, false)
+            .expect("it is short enough");
         out
     }
 
@@ -217,9 +220,9 @@ mod tests {
     fn a_response_that_its_length_cannot_say_is_none() {
         let codec = LengthDelimited::new(5).width(1);
         let mut out = vec![0; 1 + 255];
-        assert_eq!(codec.finish(b"", &mut out, 0), Ok(Outcome::Ok));
+        assert_eq!(codec.finish(b"", &mut out, 0, false), Ok(Outcome::Ok));
         let mut out = vec![0; 1 + 256];
-        assert!(codec.finish(b"", &mut out, 0).is_err());
+        assert!(codec.finish(b"", &mut out, 0, false).is_err());
     }
 
     #[test]
@@ -231,7 +234,7 @@ mod tests {
             ("", Outcome::Ok),
         ] {
             let mut out = [b"\0\0\0\0", text.as_bytes()].concat();
-            let finished = LengthDelimited::new(9).finish(b"", &mut out, 0);
+            let finished = LengthDelimited::new(9).finish(b"", &mut out, 0, false);
             assert_eq!(finished, Ok(expected), "{text:?}");
         }
     }

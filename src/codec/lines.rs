@@ -68,6 +68,7 @@ impl Codec for Lines {
         _request: &[u8],
         out: &mut Vec<u8>,
         start: usize,
+        _closes: bool,
     ) -> Result<Outcome, NotOneResponse> {
         let line = &out[start..];
         if find_lf(line).is_some() {
@@ -160,6 +161,7 @@ mod tests {
                         got.push(Got::TooLong);
                         bytes
                     }
+                    Frame::Blank { .. } => unreachable!("an empty line is a request"),
                     Frame::Incomplete => {
                         kept.seen = kept.bytes.len();
                         assert!(kept.seen <= lines.max_incomplete_bytes());
@@ -287,7 +289,7 @@ mod tests {
             ),
         ] {
             let mut out = format!("before\n{answer}").into_bytes();
-            let got = Lines::new(9).finish(b"", &mut out, "before\n".len());
+            let got = Lines::new(9).finish(b"", &mut out, "before\n".len(), false);
             assert_eq!(got, expected, "{answer:?}");
             assert!(got.is_err() || out == format!("before\n{answer}\n").into_bytes());
         }

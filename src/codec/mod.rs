@@ -39,6 +39,11 @@ pub enum Frame {
     },
     /// The beginning of a request, or nothing.
     Incomplete,
+    /// What belongs to no request and is thrown away, such as an empty line between two.
+    Blank {
+        /// How many bytes that is; at least one.
+        bytes: usize,
+    },
     /// What can never become a request.
     Malformed {
         /// What its client is told, in the place of a response.
@@ -160,7 +165,10 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Ends the response to `request`, a whole one, that the handler wrote to `out`; it begins at
-    /// `start`, with what [`Codec::begin`] has put there.
+    /// `start`, with what [`Codec::begin`] has put there. `closes` says that the handler has the
+    /// connection closed after it ([`Response::close_after`]).
+    ///
+    /// [`Response::close_after`]: crate::Response::close_after
     ///
     /// # Errors
     /// What the handler wrote would be no response, or more than one; `out` is then of no use from
@@ -170,6 +178,7 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
         request: &[u8],
         out: &mut Vec<u8>,
         start: usize,
+        closes: bool,
     ) -> Result<Outcome, NotOneResponse>;
 
     /// Appends the response that tells a client `why`. `request` is the request that is refused: a
@@ -204,8 +213,9 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
         request: &[u8],
         out: &mut Vec<u8>,
         start: usize,
+        closes: bool,
     ) -> Result<Outcome, NotOneResponse> {
-        C::finish(self, request, out, start)
+        C::finish(self, request, out, start, closes)
     }
 
     fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {

@@ -300,8 +300,9 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
             let seen = Request::new(frame.payload, connection, framed_at, connections);
             service.handle(state, &seen, &mut response);
             is_in_service.set(false);
-            *is_last = response.is_last();
-            Ok(codec.finish(request, bytes, start))
+            let closes = response.is_last();
+            *is_last = closes;
+            Ok(codec.finish(request, bytes, start, closes))
         });
         let (what, panic) = match answered {
             Ok(Ok(Ok(Outcome::Ok))) => {

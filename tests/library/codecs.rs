@@ -128,7 +128,13 @@ impl Codec for Bytes {
         assert_ne!(request, b"B", "as arranged");
     }
 
-    fn finish(&self, request: &[u8], _: &mut Vec<u8>, _: usize) -> Result<Outcome, NotOneResponse> {
+    fn finish(
+        &self,
+        request: &[u8],
+        _: &mut Vec<u8>,
+        _: usize,
+        _: bool,
+    ) -> Result<Outcome, NotOneResponse> {
         assert_ne!(request, b"F", "as arranged");
         match request {
             b"N" | b"R" => Err(NotOneResponse("as arranged")),

@@ -85,6 +85,38 @@ fn after_connection_close_nothing_more_is_answered() {
     assert_eq!(server.stop().stats.framed, 2);
 }
 
+/// Some clients send one behind a body (RFC 9112, section 2.2).
+#[test]
+fn empty_lines_between_requests_ask_for_nothing() {
+    let server = start(Config::default(), echo);
+    for end in ["\r\n", "\r\n\r\n", "\r", ""] {
+        let mut client = server.connect();
+        let (a, b) = (get("/a"), get("/b"));
+        client.send(format!("\r\n{a}\r\n\r\n{b}{a}{end}"));
+        client.half_close();
+        for target in ["/a", "/b", "/a"] {
+            let expected = (200, false, format!("GET {target} "));
+            assert_eq!(response(&mut client), expected, "{end:?}");
+        }
+        client.expect_end();
+    }
+    assert_eq!(server.stop().stats.framed, 12);
+}
+
+#[test]
+fn a_handler_that_has_a_connection_closed_says_so_to_the_client() {
+    let handler = |_: &[u8], response: &mut Response<'_>| {
+        respond(response, 200, "text/plain", b"bye");
+        response.close_after();
+    };
+    let server = Running::start_codec(Config::default(), Http1::new(MAX_BODY), handler);
+    let mut client = server.connect();
+    client.send([get("/a"), get("/b")].concat());
+    assert_eq!(response(&mut client), (200, true, "bye".to_owned()));
+    client.expect_end();
+    server.stop();
+}
+
 #[test]
 fn what_is_out_of_step_gets_its_refusal_in_its_turn_and_the_connection_closes() {
     let server = start(Config::default(), echo);

@@ -161,8 +161,9 @@ impl Codec for MarkedCodec {
         request: &[u8],
         out: &mut Vec<u8>,
         start: usize,
+        closes: bool,
     ) -> Result<Outcome, NotOneResponse> {
-        self.inner.finish(request, out, start)
+        self.inner.finish(request, out, start, closes)
     }
 
     fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {

@@ -164,7 +164,7 @@ impl World {
             panicked.push(panics);
             let finished = match panics {
                 true => Err(NotOneResponse("it panicked")),
-                false => self.codec.finish(request, &mut responses, start),
+                false => self.codec.finish(request, &mut responses, start, false),
             };
             match finished {
                 Ok(outcome) => {

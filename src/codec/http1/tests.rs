@@ -31,7 +31,7 @@ fn refused(text: &str) -> Option<Refusal> {
             assert_eq!(then, Then::Close);
             Some(why)
         }
-        Frame::Request { .. } | Frame::Incomplete => None,
+        Frame::Request { .. } | Frame::Incomplete | Frame::Blank { .. } => None,
     }
 }
 
@@ -230,6 +230,15 @@ fn a_body_that_comes_byte_by_byte_is_looked_at_once() {
 
 /// What is sent for what a handler wrote.
 fn finished(request: &str, status: u16, body: &str) -> (Result<Outcome, NotOneResponse>, String) {
+    finished_and(false, request, status, body)
+}
+
+fn finished_and(
+    closes: bool,
+    request: &str,
+    status: u16,
+    body: &str,
+) -> (Result<Outcome, NotOneResponse>, String) {
     let mut out = b"before".to_vec();
     respond(
         &mut Response::new(&mut out),
@@ -237,7 +246,7 @@ fn finished(request: &str, status: u16, body: &str) -> (Result<Outcome, NotOneRe
         "text/plain",
         body.as_bytes(),
     );
-    let outcome = Http1::new(9).finish(request.as_bytes(), &mut out, "before".len());
+    let outcome = Http1::new(9).finish(request.as_bytes(), &mut out, "before".len(), closes);
     let text = String::from_utf8(out).expect("ASCII");
     (outcome, text["before".len()..].to_owned())
 }
@@ -249,7 +258,7 @@ fn headers_of_a_handler_stand_in_the_head_and_what_is_none_is_an_internal_error(
         let mut response = Response::new(&mut out);
         respond_with(&mut response, 405, "text/plain", headers, b"no");
         let request = format!("PUT / HTTP/1.1\r\n{HOST}connection: close\r\n\r\n");
-        let outcome = Http1::new(9).finish(request.as_bytes(), &mut out, 0);
+        let outcome = Http1::new(9).finish(request.as_bytes(), &mut out, 0, false);
         (outcome, String::from_utf8(out).expect("ASCII"))
     };
     let (outcome, text) = finished(&[("allow", "GET, HEAD"), ("x", "")]);
@@ -283,8 +292,12 @@ fn a_response_says_whether_the_connection_closes_and_has_no_body_for_head() {
     for (header, connection) in [("", "close"), ("connection: keep-alive\r\n", "keep-alive")] {
         let old = format!("GET / HTTP/1.0\r\n{header}\r\n");
         let (_, text) = finished(&old, 200, "hi");
-        let fields = format!("{fields}connection: {connection}\r\n");
-        assert_eq!(text, format!("HTTP/1.1 200 OK\r\n{fields}\r\nhi"));
+        let expected = format!("{fields}connection: {connection}\r\n");
+        assert_eq!(text, format!("HTTP/1.1 200 OK\r\n{expected}\r\nhi"));
+        // The handler has it closed.
+        let expected = format!("HTTP/1.1 200 OK\r\n{fields}connection: close\r\n\r\nhi");
+        assert_eq!(finished_and(true, &old, 200, "hi").1, expected);
+        assert_eq!(finished_and(true, &get, 200, "hi").1, expected);
     }
     for (status, expected) in [(399, Outcome::Ok), (400, Outcome::Error)] {
         assert_eq!(finished(&get, status, "").0, Ok(expected));
@@ -315,7 +328,7 @@ fn what_is_no_whole_response_is_refused() {
         "HTTP/1.1 100 Continue\r\ncontent-length: 0\r\n\r\n",
     ] {
         let mut out = wrong.as_bytes().to_vec();
-        let outcome = Http1::new(9).finish(get.as_bytes(), &mut out, 0);
+        let outcome = Http1::new(9).finish(get.as_bytes(), &mut out, 0, false);
         assert!(outcome.is_err(), "{wrong:?}");
     }
 }
@@ -453,6 +466,7 @@ proptest! {
                 let parsed = Request::parse(&bytes.as_bytes()[..whole]);
                 prop_assert!(parsed.is_some_and(|request| request.body.len() <= 20));
             }
+            Frame::Blank { bytes: length } => prop_assert!(bytes[..length].ends_with("\r\n")),
             Frame::Incomplete => prop_assert!(bytes.len() <= codec.max_incomplete_bytes()),
             Frame::Malformed { bytes: length, .. } => prop_assert_eq!(length, bytes.len()),
         }

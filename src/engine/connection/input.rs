@@ -43,6 +43,8 @@ pub(super) enum Cut<'a> {
         /// Nothing that comes behind it can be a request.
         is_last: bool,
     },
+    /// Bytes that belong to no request.
+    Blank,
     /// Nothing whole is left.
     Nothing,
     /// A request whose payload has more bytes than there is room for.
@@ -133,6 +135,11 @@ impl Input {
                     is_last,
                     runs_alone,
                 }
+            }
+            Frame::Blank { bytes: length } => {
+                self.forget_seen();
+                *rest = &bytes[length..];
+                Cut::Blank
             }
             Frame::Malformed {
                 why,
@@ -265,6 +272,7 @@ mod tests {
                     got.push(Ok(payload.to_vec()));
                 }
                 Cut::Refused { why, .. } => got.push(Err(why)),
+                Cut::Blank => unreachable!("an empty line is a request"),
                 Cut::Nothing => {
                     is_blocked = false;
                     break;

@@ -460,6 +460,8 @@ impl Connection {
                     self.refuse(why, bytes, rules, now)?;
                     pass.is_last = is_last;
                 }
+                // A batch has no gaps.
+                Cut::Blank => pass.batch.open(pass.bytes, &mut self.order, now),
                 Cut::Nothing => {
                     if !pass.rest.is_empty() {
                         let interim = codec.interim(pass.rest);

@@ -175,8 +175,9 @@ impl Codec for GoOn {
         request: &[u8],
         out: &mut Vec<u8>,
         start: usize,
+        closes: bool,
     ) -> Result<Outcome, NotOneResponse> {
-        self.0.finish(request, out, start)
+        self.0.finish(request, out, start, closes)
     }
 
     fn refuse(&self, why: Refusal, request: &[u8], out: &mut Vec<u8>) {
@@ -204,4 +205,23 @@ fn a_client_is_told_to_go_on_as_soon_as_there_is_room_for_what_it_has_begun() {
     assert_eq!(connection.outbox.unsent().len(), all);
     connection.sent(all, &rules, now, |_, _| ());
     assert_eq!(connection.outbox.unsent(), b"go on\n");
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn what_stands_between_quick_requests_does_not_travel_with_them() {
+    let config = Config::default();
+    let rules = Rules {
+        codec: Guarded::new(Arc::new(crate::codec::Http1::new(9))),
+        config,
+        is_quick: Box::new(|_| true),
+    };
+    let now = Instant::now();
+    let mut connection = connection(now);
+    let [a, b] = ["/a", "/b"].map(|target| format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n"));
+    connection.receive(format!("\r\n{a}\r\n{b}{a}\r").as_bytes(), &rules, now);
+    connection.receive(format!("\n{b}").as_bytes(), &rules, now);
+    let runs = std::iter::from_fn(|| connection.order.submit(9, &rules.codec, now));
+    let frames: Vec<u8> = runs.flat_map(|run| run.frames).collect();
+    assert_eq!(frames, format!("{a}{b}{a}{b}").into_bytes());
 }

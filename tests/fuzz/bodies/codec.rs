@@ -87,6 +87,7 @@ fn found_in(codec: &impl Codec, pieces: &[&[u8]]) -> Vec<Found> {
                         return found;
                     }
                 }
+                Frame::Blank { bytes } => drop(kept.drain(..bytes)),
                 Frame::Malformed { why, bytes, then } => {
                     kept.drain(..bytes);
                     found.push(Found::Refused(why));
@@ -126,7 +127,7 @@ fn check(codec: &impl Codec, bytes: &[u8], frame: &Frame) {
             let again = codec.frame(&bytes[..*length], 0, &mut Notes::default());
             assert_eq!(&again, frame, "{}", show(bytes));
         }
-        Frame::Malformed { bytes: length, .. } => {
+        Frame::Malformed { bytes: length, .. } | Frame::Blank { bytes: length } => {
             assert!(*length > 0 && *length <= bytes.len(), "{frame:?}");
         }
         _ => panic!("{frame:?}: nothing here knows it"),

@@ -31,14 +31,9 @@ pub(crate) struct Limits {
 
 type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The request at the front of `stream`; nothing if none is whole, or it is not plain.
+/// The request at the front of `stream`, behind empty lines; nothing if none is whole, or it is not plain.
 pub(crate) fn request(stream: &[u8], limits: Limits) -> Option<Request> {
-    let mut start = 0;
-    while stream[start..].starts_with(b"\r\n") {
-        start += 2;
-    }
-    let (mut lines, head) = head(&stream[start..])?;
-    let head = start + head;
+    let (mut lines, head) = head(stream)?;
     let first = lines.remove(0);
     let words: Vec<&[u8]> = first.split(|byte| *byte == b' ').collect();
     let [method, target, version] = words[..] else {
@@ -73,18 +68,12 @@ pub(crate) fn request(stream: &[u8], limits: Limits) -> Option<Request> {
 /// Whether these bytes, a part of a request, are a head after which the client waits to hear that
 /// it may send the body.
 pub(crate) fn waits_for_continue(part: &[u8]) -> bool {
-    let mut start = 0;
-    while part[start..].starts_with(b"\r\n") {
-        start += 2;
-    }
-    let Some((lines, end)) = head(&part[start..]) else {
+    let Some((lines, end)) = head(part) else {
         return false;
     };
     let headers = headers(&lines[1..]).expect("it would be refused otherwise");
     let is_new = lines[0].ends_with(b"HTTP/1.1");
-    start + end == part.len()
-        && is_new
-        && options(&headers, "expect").contains(&"100-continue".into())
+    end == part.len() && is_new && options(&headers, "expect").contains(&"100-continue".into())
 }
 
 /// The body of a request, and how many bytes it has with its framing.

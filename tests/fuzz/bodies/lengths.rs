@@ -140,7 +140,7 @@ fn respond(codec: LengthDelimited, reference: Reference, request: &[u8], text: &
     let mut out = b"before".to_vec();
     codec.begin(request, &mut out);
     out.extend_from_slice(text);
-    let finished = codec.finish(request, &mut out, "before".len());
+    let finished = codec.finish(request, &mut out, "before".len(), false);
     let can_be_said = reference.width == 8 || (text.len() as u64) >> (8 * reference.width) == 0;
     if !can_be_said {
         assert!(matches!(finished, Err(NotOneResponse(_))), "{finished:?}");

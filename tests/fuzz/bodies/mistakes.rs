@@ -108,7 +108,13 @@ impl Codec for Wild {
         }
     }
 
-    fn finish(&self, _: &[u8], _: &mut Vec<u8>, _: usize) -> Result<Outcome, NotOneResponse> {
+    fn finish(
+        &self,
+        _: &[u8],
+        _: &mut Vec<u8>,
+        _: usize,
+        _: bool,
+    ) -> Result<Outcome, NotOneResponse> {
         unreachable!("no worker is here")
     }
 
