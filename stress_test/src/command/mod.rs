@@ -9,6 +9,7 @@ mod error;
 mod exit;
 mod measure;
 mod process;
+mod provenance;
 mod ramp;
 mod report;
 mod run;

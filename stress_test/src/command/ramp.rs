@@ -7,7 +7,7 @@
 
 mod search;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use signal_hook_mio::v1_0::Signals;
@@ -17,6 +17,7 @@ use crate::command::cli::RampArguments;
 use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{catch_signals, create, measure, publish};
+use crate::command::provenance;
 use crate::command::target::Target;
 use crate::figures::load::LoadFigures;
 use crate::figures::outcome::Ended;
@@ -44,6 +45,7 @@ pub(crate) fn ramp(arguments: &RampArguments) -> Result<u8, Error> {
         arguments,
         plan,
         target,
+        started: SystemTime::now(),
         steps: Vec::new(),
         end: End::Found,
         wrong: Vec::new(),
@@ -75,6 +77,7 @@ struct Ramp<'a> {
     arguments: &'a RampArguments,
     plan: Plan,
     target: Target,
+    started: SystemTime,
     steps: Vec<RampStep>,
     end: End,
     /// The first failures that are not only a matter of load.
@@ -174,6 +177,7 @@ impl Ramp<'_> {
             verdict,
             exit_code,
             target: self.target.name,
+            provenance: Some(provenance::since(self.started)),
             slo: self.arguments.slo.iter().map(ToString::to_string).collect(),
             highest_rate_per_s: highest,
             lowest_broken_per_s: broken.map(|step| step.rate_per_s),

@@ -4,10 +4,13 @@
 //!
 //! Rule: a wrong answer outweighs every other reason to fail.
 
+use std::time::SystemTime;
+
 use crate::command::cli::RunArguments;
 use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{catch_signals, create, measure, publish};
+use crate::command::provenance;
 use crate::command::target::Target;
 use crate::figures::results::{RunResult, Verdict};
 use crate::figures::threshold::Threshold;
@@ -29,11 +32,13 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Error> {
             target.name
         );
     }
+    let started = SystemTime::now();
     let progress = Progress::new(arguments.output.quiet);
     let mut outcome = measure(&plan, &target, &mut signals, verbose, progress)?;
     let name = target.name.clone();
     target.stop(&mut outcome)?;
     let mut result = RunResult::of(&plan, &name, &outcome);
+    result.provenance = Some(provenance::since(started));
     conclude(&mut result, &plan, &arguments.fail_if);
     publish(&result, json, "report", |out| {
         output::run::write(out, &result, arguments.output.quiet)

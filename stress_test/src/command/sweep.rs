@@ -5,7 +5,7 @@
 //! Rule: the rounds are shuffled, each on its own, so that what changes on the machine meanwhile
 //! falls on all cells alike; what has been measured is kept, whatever comes.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use signal_hook_mio::v1_0::Signals;
 
@@ -14,6 +14,7 @@ use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{catch_signals, create, measure, publish};
 use crate::command::process;
+use crate::command::provenance;
 use crate::command::spawn::{Options, SpawnedServer};
 use crate::command::target::Target;
 use crate::figures::outcome::Ended;
@@ -30,13 +31,15 @@ pub(crate) fn sweep(arguments: &SweepArguments) -> Result<u8, Error> {
     let series = &arguments.series;
     let json = create(series.json.as_deref())?;
     let mut signals = catch_signals()?;
+    let started = SystemTime::now();
     let mut sweep = Sweep::new(arguments, plan);
     let was_interrupted = match sweep.measure_all(&mut signals) {
         Ok(()) => false,
         Err(Error::Interrupted) => true,
         Err(error) => return Err(error),
     };
-    let result = sweep.into_result(was_interrupted);
+    let mut result = sweep.into_result(was_interrupted);
+    result.provenance = Some(provenance::since(started));
     publish(&result, json, "table", |out| {
         output::sweep::write(out, &result, series.output.quiet)
     })?;

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::latencies::Latencies;
@@ -29,6 +31,10 @@ pub(crate) struct Distribution {
     pub(crate) percentiles: Vec<Percentile>,
     /// Pairs of percentile and microseconds, up to the last one that the sample is enough for.
     pub(crate) curve: Vec<(f64, f64)>,
+    /// All of it, in microseconds: a compressed HdrHistogram of version 2 in base64. An empty sample
+    /// has none, and neither have files of earlier releases.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) histogram: Option<String>,
 }
 
 /// One percentile.
@@ -65,6 +71,7 @@ impl Distribution {
             curve: curve
                 .map(|(percent, value)| ((percent * 1e6).round() / 1e6, microseconds(value)))
                 .collect(),
+            histogram: (latencies.count() > 0).then(|| STANDARD.encode(latencies.serialized())),
         }
     }
 
@@ -83,4 +90,27 @@ impl Distribution {
 /// To a tenth of a microsecond, so that files stay readable.
 pub(crate) fn microseconds(duration: Duration) -> f64 {
     (duration.as_nanos() as f64 / 100.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdrhistogram::serialization::Deserializer;
+
+    #[test]
+    fn the_histogram_is_what_other_tools_read() {
+        let mut latencies = Latencies::default();
+        for us in 1..=5000 {
+            latencies.record(Duration::from_micros(us));
+        }
+        let distribution = Distribution::of(&latencies);
+        let text = distribution.histogram.expect("there is a sample");
+        // So begins every compressed histogram of version 2 in the logs of HdrHistogram.
+        assert!(text.starts_with("HISTFAAA"), "{text}");
+        let bytes = STANDARD.decode(text).expect("it is base64");
+        let read = Deserializer::new().deserialize::<u64, _>(&mut bytes.as_slice());
+        let read = read.expect("it is a histogram");
+        assert_eq!((read.len(), read.value_at_quantile(0.5)), (5000, 2501));
+        assert_eq!(Distribution::of(&Latencies::default()).histogram, None);
+    }
 }

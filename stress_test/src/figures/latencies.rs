@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use hdrhistogram::{Counter, Histogram};
 
 /// Latencies beyond this are counted as this.
@@ -115,6 +116,15 @@ impl Latencies {
     /// The shortest one, exactly; of none, it is zero.
     pub(crate) fn shortest(&self) -> Duration {
         self.shortest.min(self.longest)
+    }
+
+    /// All of them in microseconds, as the tools of HdrHistogram read it: version 2, compressed.
+    pub(crate) fn serialized(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.histogram, &mut bytes)
+            .expect("a Vec takes it all, and counts of a run fit into 63 bits");
+        bytes
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod occupancy;
 pub(crate) mod outcome;
+pub(crate) mod provenance;
 pub(crate) mod ramp;
 pub(crate) mod results;
 pub(crate) mod sweep;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::distribution::Distribution;
 use crate::figures::load::LoadFigures;
+use crate::figures::provenance::Provenance;
 use crate::figures::results::Verdict;
 
 /// One ramp.
@@ -23,6 +24,9 @@ pub(crate) struct RampResult {
     pub(crate) exit_code: u8,
     /// The server, for people.
     pub(crate) target: String,
+    /// Who measured, where and when. Files of earlier releases do not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) provenance: Option<Provenance>,
     /// What had to hold.
     pub(crate) slo: Vec<String>,
     /// The highest rate that held.

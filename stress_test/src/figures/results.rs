@@ -18,6 +18,7 @@ use crate::figures::ledger::Tally;
 use crate::figures::load::LoadFigures;
 use crate::figures::occupancy::Little;
 use crate::figures::outcome::{Ended, Outcome};
+use crate::figures::provenance::Provenance;
 use crate::figures::timeline::Timeline;
 use crate::load::plan::Plan;
 
@@ -40,6 +41,9 @@ pub(crate) struct RunResult {
     pub(crate) exit_code: u8,
     /// The server, for people.
     pub(crate) target: String,
+    /// Who measured, where and when. Files of earlier releases do not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) provenance: Option<Provenance>,
     /// What was asked for.
     pub(crate) load: LoadFigures,
     /// From the first request to the last answer, in seconds.
@@ -227,6 +231,7 @@ impl RunResult {
             verdict,
             exit_code: 0,
             target: target.to_owned(),
+            provenance: None,
             load: LoadFigures::of(plan),
             elapsed_s: elapsed.as_secs_f64(),
             throughput_per_s: throughput(tally, outcome),

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::provenance::Provenance;
 use crate::figures::results::{RunResult, SCHEMA, Verdict};
 use crate::load::plan::{Mix, Plan};
 use crate::wire::Framing;
@@ -23,6 +24,9 @@ pub(crate) struct SweepResult {
     pub(crate) verdict: Verdict,
     /// What the command exits with.
     pub(crate) exit_code: u8,
+    /// Who measured, where and when. Files of earlier releases do not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) provenance: Option<Provenance>,
     /// How often each cell was to be measured.
     pub(crate) rounds: u32,
     /// How long a round lasted, warmup included.
@@ -225,6 +229,7 @@ impl SweepResult {
             kind: "sweep".to_owned(),
             verdict,
             exit_code: 0,
+            provenance: None,
             rounds,
             duration_s: plan.load.duration().unwrap_or_default().as_secs_f64(),
             warmup_s: plan.warmup.as_secs_f64(),

@@ -54,6 +54,14 @@ fn the_json_file_of_a_closed_loop_follows_the_schema() {
     assert!(ledger("ok") > 50.0 && ledger("expected_errors") > 50.0);
     assert_eq!(json["ledger"]["balances"], true);
     assert_eq!(json["little"]["holds"], true, "{json:#}");
+    let provenance = &json["provenance"];
+    let arguments = provenance["arguments"].as_array().expect("a list");
+    assert!(arguments.contains(&Value::from("--hogs")), "{provenance}");
+    let started = provenance["started"].as_str().expect("a text");
+    assert!(started.starts_with("20") && started.ends_with('Z'));
+    // What HdrHistogram's own tools read; `distribution` has the test of what is in it.
+    let histogram = json["latency"]["histogram"].as_str().expect("a text");
+    assert!(histogram.starts_with("HISTFAAA"), "{histogram}");
 }
 
 #[test]
