@@ -20,6 +20,8 @@ use crate::wire::{Framing, LENGTH_BYTES, Limits, LineEnding, split_length};
 pub(crate) const FAULTY_ANSWER: usize = 5;
 /// How long [`Fault::Stall`] lasts.
 pub const STALL: Duration = Duration::from_millis(300);
+/// How long the worker of [`Fault::OneWorker`] takes for an answer.
+pub(crate) const SERVICE: Duration = Duration::from_millis(5);
 /// Two connections that exchange answers wait this long for each other.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -56,6 +58,10 @@ pub enum Fault {
     StayOpen,
     /// The connection is refused.
     TooMany,
+    /// All connections have one worker, which takes [`SERVICE`] for each answer.
+    OneWorker,
+    /// After so many answers of all connections together, the server is gone.
+    Die(u64),
     /// On every connection, the first try of each request is refused as busy.
     BusyFirst,
     /// On every connection, every request is refused as busy.
@@ -80,6 +86,8 @@ struct Shared {
     /// For [`Fault::Cross`]: the answers of the first two connections.
     exchange: Mutex<[Option<Vec<u8>>; 2]>,
     exchanged: Condvar,
+    /// For [`Fault::OneWorker`].
+    worker: Mutex<()>,
 }
 
 impl FaultyServer {
@@ -94,6 +102,7 @@ impl FaultyServer {
             answered: AtomicU64::new(0),
             exchange: Mutex::default(),
             exchanged: Condvar::new(),
+            worker: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accept(&listener, &accepting));
@@ -250,7 +259,18 @@ impl Connection {
             answer = oracle::BUSY.to_vec();
         }
         let answer = self.enclosed(&answer);
-        self.shared.answered.fetch_add(1, Ordering::Relaxed);
+        if self.shared.fault == Fault::OneWorker {
+            let worker = self.shared.worker.lock();
+            let _worker = worker.unwrap_or_else(PoisonError::into_inner);
+            thread::sleep(SERVICE);
+        }
+        let answered = self.shared.answered.fetch_add(1, Ordering::Relaxed);
+        if let Fault::Die(after) = self.shared.fault
+            && answered >= after
+        {
+            self.shared.stopped.store(true, Ordering::Release);
+            return self.stream.shutdown(Shutdown::Both);
+        }
         let number = self.answers;
         self.answers += 1;
         self.say(number, answer)

@@ -19,6 +19,7 @@ use crate::command::exit;
 use crate::command::measure::{catch_signals, create, measure, publish};
 use crate::command::provenance;
 use crate::command::target::Target;
+use crate::figures::backlog::{self, BacklogFigures};
 use crate::figures::load::LoadFigures;
 use crate::figures::outcome::Ended;
 use crate::figures::ramp::{RampResult, RampStep};
@@ -87,8 +88,8 @@ struct Ramp<'a> {
 impl Ramp<'_> {
     fn climb(&mut self, signals: &mut Signals) -> Result<(), Error> {
         let arguments = self.arguments;
-        let precision = f64::from(arguments.precision) / 100.0;
-        let mut search = Search::new(arguments.start, arguments.max_rate, precision);
+        let (start, most) = (arguments.start, arguments.max_rate);
+        let mut search = Search::new(start, most, self.precision());
         let mut progress = Progress::new(arguments.series.output.quiet);
         let began = Instant::now();
         while let Some(rate) = search.next() {
@@ -103,6 +104,11 @@ impl Ramp<'_> {
             }
         }
         Ok(())
+    }
+
+    /// How far the ends may be apart, as a share.
+    fn precision(&self) -> f64 {
+        f64::from(self.arguments.precision) / 100.0
     }
 
     /// Measures `rate` until it is decided whether it holds.
@@ -139,10 +145,12 @@ impl Ramp<'_> {
         Ok(step(rate, result, &self.arguments.slo))
     }
 
-    /// How long a step at `rate` lasts, so that every percentile of the service level is known.
+    /// How long a step at `rate` lasts: every percentile of the service level is known then, and a
+    /// rate that is too high by the precision shows.
     fn length(&self, rate: f64) -> Duration {
         let samples = self.arguments.slo.iter().map(Threshold::sample);
-        let needed_s = MARGIN * samples.fold(0.0, f64::max) / rate;
+        let for_slo = MARGIN * samples.fold(0.0, f64::max);
+        let needed_s = for_slo.max(backlog::needed(self.precision())) / rate;
         let needed = self.arguments.series.warmup + Duration::from_secs_f64(needed_s);
         needed.min(LONGEST_STEP).max(self.arguments.duration)
     }
@@ -198,12 +206,14 @@ fn step(rate: f64, result: RunResult, slo: &[Threshold]) -> RampStep {
     if result.ledger.missing > 0 {
         broken.push(format!("{} got no answer", result.ledger.missing));
     }
+    broken.extend(result.backlog.as_ref().and_then(BacklogFigures::complaint));
     RampStep {
         rate_per_s: rate,
         throughput_per_s: result.throughput_per_s,
         holds: broken.is_empty(),
         broken,
         busy_percent: result.busy_percent().unwrap_or_default(),
+        backlog: result.backlog,
         unsent: result.ledger.unsent,
         limited: result.generator.limited,
         latency: result.latency,

@@ -73,7 +73,7 @@ impl Check {
     }
 }
 
-const CHECKS: [Check; 21] = [
+const CHECKS: [Check; 24] = [
     Check::new("no fault", Fault::None),
     Check::new("two answers change places", Fault::Swap).finds(1, Kind::Swapped),
     Check::new("the same, of --send and --expect", Fault::Swap)
@@ -124,7 +124,36 @@ const CHECKS: [Check; 21] = [
         let kinds = &result.failures.by_kind;
         kinds.contains_key("missing") && result.latency.unanswered > 0
     }),
+    Check::new("the server dies under an open loop", Fault::Die(20))
+        .with(open_loop)
+        .shows("all that was due counts in every figure", is_whole_plan),
+    Check::new("a rate that the server can serve", Fault::OneWorker)
+        .with(|plan| many_clients_at(plan, 100.0))
+        .shows("its backlog does not grow", |result| {
+            grows(result) == Some(false)
+        }),
+    Check::new("a rate that is too high, for a moment", Fault::OneWorker)
+        .with(|plan| many_clients_at(plan, 600.0))
+        .shows("its backlog grows, though no latency is long", |result| {
+            grows(result) == Some(true) && result.latency.max_us < Some(10e6)
+        }),
 ];
+
+fn grows(result: &RunResult) -> Option<bool> {
+    result.backlog.as_ref().map(|backlog| backlog.grows)
+}
+
+/// Of 500 requests in a second, 20 got an answer. The others waited until the end of the load and
+/// the second in which they might still have been sent.
+fn is_whole_plan(result: &RunResult) -> bool {
+    let median = result.latency.percentile(50.0);
+    let is_median_a_bound = median.is_some_and(|median| median.is_lower_bound);
+    (result.ledger.planned, result.ledger.ok) == (500, 20)
+        && result.throughput_per_s == 20.0
+        && is_median_a_bound
+        && result.latency.us(50.0) > Some(1e6)
+        && result.latency.unanswered == 480
+}
 
 fn is_right(result: &RunResult) -> bool {
     result.ledger.ok == u64::from(CLIENTS * FRAMES)
@@ -140,6 +169,17 @@ fn open_loop(plan: &mut Plan) {
     plan.clients = 1;
     plan.load = Load::Rate(OpenLoop {
         rate: 500.0,
+        arrivals: Arrivals::Uniform,
+        duration: Duration::from_secs(1),
+    });
+}
+
+/// Far more clients than there are workers, at `rate`.
+fn many_clients_at(plan: &mut Plan, rate: f64) {
+    plan.max_inflight = 1;
+    plan.clients = 64;
+    plan.load = Load::Rate(OpenLoop {
+        rate,
         arrivals: Arrivals::Uniform,
         duration: Duration::from_secs(1),
     });

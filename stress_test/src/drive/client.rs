@@ -254,10 +254,9 @@ impl Client {
 
     fn on_busy(&mut self, front: &InFlight, now: Instant, ledger: &mut Ledger) {
         ledger.busy(self.sender, front.times(), now);
-        let tally = ledger.tally(self.sender);
         let what = front.what;
         if what.earlier_tries < self.demand.retries {
-            tally.retries += 1;
+            ledger.tally(self.sender).retries += 1;
             self.retries.push(Retry {
                 what: Try {
                     earlier_tries: what.earlier_tries + 1,
@@ -265,10 +264,11 @@ impl Client {
                 },
                 due: now + backoff(what.earlier_tries, self.jitter.f64()),
             });
-        } else if self.demand.retries == 0 {
-            tally.refused += 1;
-        } else {
-            tally.given_up_busy += 1;
+            return;
+        }
+        let tried_again = self.demand.retries > 0;
+        ledger.refused(self.sender, tried_again, what.intended, now);
+        if tried_again {
             let tries = what.earlier_tries + 1;
             let text = format!("all {tries} tries were answered {}", quoted(BUSY));
             self.fail(ledger, Kind::Busy, what.sequence, &text);

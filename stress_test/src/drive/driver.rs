@@ -161,6 +161,9 @@ impl Driver {
         self.count_over();
         self.stop_hogs_when_alone(now);
         let all_over = self.start.is_some() && self.over == self.connections.len();
+        if all_over {
+            self.go_through_the_rest(now);
+        }
         Ok(all_over.then_some(Ended::Finished))
     }
 
@@ -380,14 +383,26 @@ impl Driver {
         self.load_ended = true;
         self.more_to_hand_out = false;
         self.effort_until = Some((processor_time(), now));
-        self.give_up_unsent(now);
+        self.give_up_unsent(now, "no client had room for it before the end");
         for connection in &mut self.connections[..self.clients] {
             connection.client_mut().stop();
             connection.pump(now, &mut self.desk);
         }
     }
 
-    fn give_up_unsent(&mut self, now: Instant) {
+    /// No connection is left. What would still be due can get no answer, which is as certain now
+    /// as at the end of the load: it counts as what is unsent then.
+    fn go_through_the_rest(&mut self, now: Instant) {
+        let end = self.pace.as_ref().map(Pace::end);
+        if let Some(end) = end.filter(|_| !self.load_ended) {
+            self.load_ended = true;
+            self.effort_until = Some((processor_time(), now));
+            self.give_up_unsent(end, "no connection was left");
+        }
+    }
+
+    /// What is due by `now` and has not been sent will not be, because of `cause`.
+    fn give_up_unsent(&mut self, now: Instant, cause: &str) {
         let Some(pace) = &mut self.pace else {
             return;
         };
@@ -398,9 +413,8 @@ impl Driver {
             count += 1;
         }
         if count > 0 {
-            let text = "due, but no client had room for it before the end";
-            let place = format_args!("all clients");
-            ledger.failures.add(Kind::Unsent, count, place, text);
+            let (place, text) = ("all clients", format!("due, but {cause}"));
+            ledger.failures.add(Kind::Unsent, count, place, &text);
         }
     }
 

@@ -99,7 +99,12 @@ impl Pace {
 
     /// Whether nothing more will be sent.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.schedule.peek().is_none() || now >= self.start + self.duration + GRACE
+        self.schedule.peek().is_none() || now >= self.end()
+    }
+
+    /// When nothing more will be sent, whatever is left.
+    pub(crate) fn end(&self) -> Instant {
+        self.start + self.duration + GRACE
     }
 
     /// Sees to it that the event loop wakes when there is something to do: when the next request

@@ -113,7 +113,8 @@ impl Ledger {
     /// The right answer came in its place.
     pub(crate) fn verified(&mut self, sender: Sender, times: Times, is_error: bool, now: Instant) {
         let is_measured = self.is_measured(times.intended);
-        let is_in_window = now >= self.window.from && self.window.until.is_none_or(|end| now < end);
+        let is_in_window = self.is_in_window(now);
+        self.ended(sender, times.intended, now);
         if let Sender::Client(_) = sender {
             self.timeline.answered(now, times.latency(now));
         }
@@ -142,8 +143,26 @@ impl Ledger {
         }
     }
 
+    /// That was its end: it is not sent again, which is a failure if it was `tried_again`.
+    pub(crate) fn refused(
+        &mut self,
+        sender: Sender,
+        tried_again: bool,
+        intended: Instant,
+        now: Instant,
+    ) {
+        self.ended(sender, intended, now);
+        let tally = self.tally(sender);
+        if tried_again {
+            tally.given_up_busy += 1;
+        } else {
+            tally.refused += 1;
+        }
+    }
+
     /// A frame that was sent ended as a failure of `kind`.
     pub(crate) fn failed(&mut self, sender: Sender, kind: Kind, intended: Instant, now: Instant) {
+        self.ended(sender, intended, now);
         if kind == Kind::Missing {
             self.tally(sender).missing += 1;
             self.unanswered(sender, intended, now);
@@ -154,8 +173,17 @@ impl Ledger {
 
     /// A frame that was due at `intended` was not sent and will not be.
     pub(crate) fn unsent_due(&mut self, sender: Sender, intended: Instant, now: Instant) {
+        self.ended(sender, intended, now);
         self.tally(sender).unsent += 1;
         self.unanswered(sender, intended, now);
+    }
+
+    /// A frame that was due at `intended` came to its end, whichever that was.
+    fn ended(&mut self, sender: Sender, intended: Instant, now: Instant) {
+        let (is_measured, is_in_window) = (self.is_measured(intended), self.is_in_window(now));
+        let tally = self.tally(sender);
+        tally.due += u64::from(is_measured);
+        tally.ended_in_window += u64::from(is_in_window);
     }
 
     fn unanswered(&mut self, sender: Sender, intended: Instant, now: Instant) {
@@ -167,6 +195,10 @@ impl Ledger {
 
     fn is_measured(&self, intended: Instant) -> bool {
         intended >= self.window.from
+    }
+
+    fn is_in_window(&self, now: Instant) -> bool {
+        now >= self.window.from && self.window.until.is_none_or(|until| now < until)
     }
 }
 
@@ -189,6 +221,10 @@ pub(crate) struct Tally {
     pub(crate) missing: u64,
     /// Frames of the plan that could not be sent.
     pub(crate) unsent: u64,
+    /// Frames that were due in the measured window and have come to an end.
+    pub(crate) due: u64,
+    /// Frames that came to an end within it, whenever they were due.
+    pub(crate) ended_in_window: u64,
     /// Verified frames that were answered within the measured window.
     pub(crate) in_window: u64,
     /// `ERR server busy` answers, retried or not.

@@ -5,6 +5,7 @@
 //! Rule: the figures are the format of docs/stress_test.schema.json, and every output is made of
 //! them.
 
+pub(crate) mod backlog;
 pub(crate) mod distribution;
 pub(crate) mod generator;
 pub(crate) mod latencies;

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::backlog::BacklogFigures;
 use crate::figures::distribution::Distribution;
 use crate::figures::load::LoadFigures;
 use crate::figures::provenance::Provenance;
@@ -54,6 +55,9 @@ pub(crate) struct RampStep {
     pub(crate) latency: Distribution,
     /// From written to answered.
     pub(crate) service: Distribution,
+    /// Whether the answers kept up. Files of earlier releases do not say it.
+    #[serde(default)]
+    pub(crate) backlog: Option<BacklogFigures>,
     /// `ERR server busy` answers, of all tries.
     pub(crate) busy_percent: f64,
     /// Requests that were due and could not be sent.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::backlog::BacklogFigures;
 use crate::figures::distribution::{Distribution, microseconds};
 use crate::figures::generator::GeneratorFigures;
 use crate::figures::latencies::{Share, jains_index};
@@ -20,7 +21,7 @@ use crate::figures::occupancy::Little;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::provenance::Provenance;
 use crate::figures::timeline::Timeline;
-use crate::load::plan::Plan;
+use crate::load::plan::{Load, Plan};
 
 /// The name and version of the format.
 pub(crate) const SCHEMA: &str = "reactor-pool/stress_test/1";
@@ -60,6 +61,9 @@ pub(crate) struct RunResult {
     pub(crate) send_lag: Distribution,
     /// Refusals.
     pub(crate) busy: BusyFigures,
+    /// Whether the answers kept up, in an open loop. Files of earlier releases do not say it.
+    #[serde(default)]
+    pub(crate) backlog: Option<BacklogFigures>,
     /// Little's law.
     pub(crate) little: Little,
     /// The load generator itself.
@@ -214,6 +218,8 @@ impl RunResult {
         });
         let ledger = ledger_figures(outcome);
         let latency = Distribution::of(&tally.latencies);
+        let service = Distribution::of(&tally.service);
+        let is_open = matches!(plan.load, Load::Rate(_));
         let generator = GeneratorFigures::of(plan, &outcome.effort, &latency);
         let hogs = (plan.hogs > 0).then(|| hog_figures(outcome));
         let failures = failure_figures(outcome);
@@ -237,7 +243,8 @@ impl RunResult {
             throughput_per_s: throughput(tally, outcome),
             ledger,
             latency,
-            service: Distribution::of(&tally.service),
+            backlog: is_open.then(|| BacklogFigures::of(tally, &service, window_s(tally, outcome))),
+            service,
             send_lag: Distribution::of(&tally.send_lag),
             busy: BusyFigures {
                 answers: tally.busy_answers,
@@ -297,15 +304,22 @@ fn ledger_figures(outcome: &Outcome) -> LedgerFigures {
     }
 }
 
-/// Answers per second within the measured window, which ends with the last answer at the latest.
+/// Verified answers per second within the measured window.
 fn throughput(tally: &Tally, outcome: &Outcome) -> f64 {
+    tally.in_window as f64 / window_s(tally, outcome).max(1e-6)
+}
+
+/// How long the measured window is, in seconds. A load that has an end to its time is measured
+/// until then, even if the server went before. Otherwise the last answer ends the window, and so
+/// it does where a signal ended the run.
+fn window_s(tally: &Tally, outcome: &Outcome) -> f64 {
     let window = outcome.ledger.window();
-    let Some(last) = tally.last_answer else {
-        return 0.0;
+    let last = tally.last_answer.unwrap_or(window.from);
+    let end = match (&outcome.ended, window.until) {
+        (Ended::Interrupted, Some(until)) => until.min(last),
+        (_, until) => until.unwrap_or(last),
     };
-    let end = window.until.map_or(last, |until| until.min(last));
-    let length = end.saturating_duration_since(window.from);
-    tally.in_window as f64 / length.as_secs_f64().max(1e-6)
+    end.saturating_duration_since(window.from).as_secs_f64()
 }
 
 fn fairness_figures(shares: &[Share], outcome: &Outcome) -> FairnessFigures {
@@ -378,8 +392,8 @@ pub(crate) mod tests {
     use crate::check::failure::{Failures, Sender};
     use crate::figures::ledger::{Ledger, Times};
     use crate::figures::outcome::Effort;
+    use crate::load::plan::Mix;
     use crate::load::plan::tests::plan;
-    use crate::load::plan::{Load, Mix};
 
     /// 3000 answers of 10 us to 30 ms, one each millisecond.
     pub(crate) fn outcome() -> Outcome {

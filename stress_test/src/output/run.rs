@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use crate::figures::backlog::BacklogFigures;
 use crate::figures::distribution::{Distribution, Percentile};
 use crate::figures::results::{LedgerFigures, RunResult, Verdict};
 
@@ -133,6 +134,12 @@ fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
 /// The two sums that must come out: every frame has one end, and Little's law.
 fn write_account(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     writeln!(out, "ledger      {}", ledger_in_words(&result.ledger))?;
+    if let Some(complaint) = result.backlog.as_ref().and_then(BacklogFigures::complaint) {
+        writeln!(
+            out,
+            "backlog     {complaint}: the rate is more than is served"
+        )?;
+    }
     let little = &result.little;
     let holds = if little.holds {
         "holds"

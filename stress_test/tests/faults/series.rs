@@ -111,7 +111,7 @@ fn a_sweep_and_a_ramp_may_have_lengths_in_front() {
     let arguments = fs::read_to_string(folder.path().join("arguments")).expect("the script ran");
     assert!(arguments.contains(" --framing length "), "{arguments}");
     let flags = ["--framing", "length", "--start", "20", "--max-rate", "20"];
-    let (report, json) = ramp(&double, &[&flags[..], &["--slo", "busy<1%"]].concat());
+    let (report, json) = ramp(&double, "1", &[&flags[..], &["--slo", "busy<1%"]].concat());
     assert_eq!(report.code, Some(0), "{report}");
     assert_valid(&json);
     assert_eq!(json["load"]["framing"], "length");
@@ -212,8 +212,8 @@ fn a_report_is_one_page_of_runs_and_sweeps_that_needs_nothing_else() {
     report.assert_complains(1, &["nothing.json", "cannot read it"]);
 }
 
-/// A ramp of one client against `double`.
-fn ramp(double: &FaultyServer, flags: &[&str]) -> (Report, Value) {
+/// A ramp of `clients` against `double`, as short and as coarse as can be.
+fn ramp(double: &FaultyServer, clients: &str, flags: &[&str]) -> (Report, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("ramp.json");
     let port = double.address().port().to_string();
@@ -236,7 +236,7 @@ fn ramp(double: &FaultyServer, flags: &[&str]) -> (Report, Value) {
             "--arrivals",
             "uniform",
         ][..],
-        &["--clients", "1"],
+        &["--precision", "100", "--clients", clients],
         flags,
     ];
     let report = run(stress_test(&flags.concat()));
@@ -254,7 +254,7 @@ fn a_ramp_goes_up_as_far_as_it_may() {
         "--slo",
         "p50<100ms,busy<1%",
     ];
-    let (report, json) = ramp(&server(Fault::None), &flags);
+    let (report, json) = ramp(&server(Fault::None), "1", &flags);
     assert_valid(&json);
     assert_eq!(report.code, Some(0), "{report}");
     assert_eq!(json["highest_rate_per_s"], 40.0, "{report}");
@@ -268,10 +268,21 @@ fn a_ramp_goes_up_as_far_as_it_may() {
     );
 }
 
+/// The double serves 200 requests a second, however many clients there are.
+#[test]
+fn a_rate_that_the_server_cannot_serve_does_not_hold_however_short_the_step() {
+    let flags = ["--start", "50", "--slo", "p50<100s"];
+    let (report, json) = ramp(&server(Fault::OneWorker), "64", &flags);
+    assert_valid(&json);
+    let highest = json["highest_rate_per_s"].as_f64();
+    assert!(highest.is_none_or(|rate| rate <= 200.0), "{report}");
+    assert!(report.stdout.contains("the backlog grew by "), "{report}");
+}
+
 #[test]
 fn a_ramp_on_which_nothing_holds_exits_4() {
-    let flags = ["--start", "4", "--max-rate", "4", "--slo", "busy<1%"];
-    let (report, json) = ramp(&server(Fault::BusyAlways), &flags);
+    let flags = ["--start", "1.9", "--max-rate", "1.9", "--slo", "busy<1%"];
+    let (report, json) = ramp(&server(Fault::BusyAlways), "1", &flags);
     assert_valid(&json);
     assert_eq!(report.code, Some(4), "{report}");
     assert_eq!(json["highest_rate_per_s"], Value::Null, "{report}");
@@ -285,7 +296,7 @@ fn a_ramp_on_which_nothing_holds_exits_4() {
 #[test]
 fn a_wrong_answer_ends_the_ramp() {
     let flags = ["--start", "40", "--slo", "busy<1%"];
-    let (report, json) = ramp(&server(Fault::Alter), &flags);
+    let (report, json) = ramp(&server(Fault::Alter), "1", &flags);
     assert_valid(&json);
     assert_eq!(report.code, Some(1), "{report}");
     assert!(report.stderr.contains(": altered: "), "{report}");

@@ -115,9 +115,11 @@ impl SweepArguments {
 }
 
 const RAMP_HELP: &str = "\
-A rate holds when every condition of --slo does and nothing that was due remained unsent or without
-an answer; one that does not is tried a second time. Rates are doubled until one breaks, and then halved in
-between until both ends are within --precision. Each step lasts as long as its percentiles need.
+A rate holds when every condition of --slo does, nothing that was due remained unsent or without an
+answer, and the backlog of what was due did not grow by more than chance explains. One that does not
+hold is tried a second time. Rates are doubled until one breaks, and then halved in between until both
+ends are within --precision. Each step lasts as long as its percentiles need, and as long as it takes
+for a backlog to show that a rate is too high by the precision: 6400 requests with 5 %, 1600 with 10 %.
 
 Exit codes: 0 with the highest rate that holds, 4 if none does, 5 if the generator was the limit,
 otherwise those of a run.
@@ -159,8 +161,8 @@ pub(crate) struct RampArguments {
     #[arg(long, env = "STRESS_TEST_ARRIVALS", default_value = "poisson")]
     pub(crate) arrivals: Arrivals,
 
-    /// Seconds of a step, warmup included, 0.1 to 86400; longer where a percentile of --slo needs
-    /// more requests than that gives, up to a minute
+    /// Seconds of a step, warmup included, 0.1 to 86400; longer where a percentile of --slo or
+    /// --precision need more requests than that gives, up to a minute
     #[arg(long, default_value = "3", value_name = "SECONDS", value_parser = seconds(0.1, 86_400.0))]
     pub(crate) duration: Duration,
 

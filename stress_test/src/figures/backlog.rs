@@ -1,0 +1,111 @@
+//! Whether the answers of an open loop kept up with what was due.
+//!
+//! Knows how many requests were due and ended in the measured window; not why.
+//!
+//! Rule: a rate that is served has a backlog that comes and goes; one that is not has a backlog
+//! that grows for as long as the load lasts. A latency says neither, as it depends on how long.
+
+use serde::{Deserialize, Serialize};
+
+use crate::figures::distribution::Distribution;
+use crate::figures::ledger::Tally;
+
+/// Chance lets a backlog grow by up to so many times the square root of what was due. Of arrivals
+/// at random that is two standard deviations.
+const DEVIATIONS: f64 = 2.0;
+/// Nor does a growth by up to this share of what was due count. It is what a machine with other
+/// things to do keeps waiting for a moment.
+const HARMLESS_SHARE: f64 = 0.01;
+
+/// What of an open loop waited for its end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BacklogFigures {
+    /// Requests that were due in the measured window.
+    pub(crate) due: u64,
+    /// Requests that came to an end in it, by an answer, a refusal or none.
+    pub(crate) ended: u64,
+    /// By how many more waited for their end at the end of it than at its beginning.
+    pub(crate) growth: i64,
+    /// The most that chance explains.
+    pub(crate) by_chance: f64,
+    /// Whether it grew by more than that: the server does not keep up with the rate.
+    pub(crate) grows: bool,
+}
+
+impl BacklogFigures {
+    /// What is wrong, if it grows.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let (growth, due) = (self.growth, self.due);
+        let text = || format!("the backlog grew by {growth} while {due} were due");
+        self.grows.then(text)
+    }
+
+    /// The backlog of `tally` in a window of `window_s` seconds.
+    pub(crate) fn of(tally: &Tally, service: &Distribution, window_s: f64) -> Self {
+        let (due, ended) = (tally.due, tally.ended_in_window);
+        let growth = due.cast_signed() - ended.cast_signed();
+        let by_chance = by_chance(due, service.min_us, window_s);
+        Self {
+            due,
+            ended,
+            growth,
+            by_chance,
+            grows: growth as f64 > by_chance,
+        }
+    }
+}
+
+/// How far the backlog of a server that keeps up may grow while `due` requests come.
+fn by_chance(due: u64, shortest_service_us: Option<f64>, window_s: f64) -> f64 {
+    let due = due as f64;
+    // A window without a warmup begins with nothing in flight. By Little's law, so many are after
+    // a while, even where nothing waits.
+    let in_flight = due * shortest_service_us.unwrap_or_default() / 1e6 / window_s.max(1e-6);
+    in_flight + (DEVIATIONS * due.sqrt()).max(HARMLESS_SHARE * due)
+}
+
+/// How many requests have to be due so that a rate that is a `share` too high shows.
+///
+/// The growth that it causes is then twice what [`DEVIATIONS`] allow for, so that chance hides it
+/// one time in forty.
+pub(crate) fn needed(share: f64) -> f64 {
+    (2.0 * DEVIATIONS / share).powi(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::latencies::Latencies;
+
+    fn backlog(due: u64, ended: u64) -> BacklogFigures {
+        let tally = Tally {
+            due,
+            ended_in_window: ended,
+            ..Tally::default()
+        };
+        BacklogFigures::of(&tally, &Distribution::of(&Latencies::default()), 1.0)
+    }
+
+    #[test]
+    fn a_backlog_that_chance_explains_does_not_grow() {
+        assert!(!backlog(400, 400).grows);
+        assert!(!backlog(400, 361).grows, "39 of 400: 40 are by chance");
+        assert!(backlog(400, 359).grows);
+        assert!(!backlog(400, 500).grows, "it was worked off");
+        assert!(!backlog(1_000_000, 990_000).grows);
+        assert!(backlog(1_000_000, 989_000).grows);
+    }
+
+    #[test]
+    fn what_is_in_flight_without_waiting_is_no_growth() {
+        assert_eq!(by_chance(400, Some(1_000_000.0), 2.0), 200.0 + 40.0);
+    }
+
+    #[test]
+    fn what_is_needed_shows_a_rate_that_is_too_high() {
+        let due = needed(0.05);
+        assert_eq!(due, 6400.0);
+        let ended = due * (1.0 - 0.05) + due.sqrt() * DEVIATIONS;
+        assert!(backlog(due as u64, ended as u64 - 1).grows);
+    }
+}
