@@ -240,8 +240,8 @@ fn body_of(headers: &[(&str, &[u8])], minor: u8) -> Result<Body, Fault> {
 
 impl Chunks {
     /// Goes on to the end of the body, whose first bytes are `bytes`, and says how long the whole
-    /// is. Passes each chunk that it comes to, once it is whole, to `take`. The chunks have at most
-    /// `max_body` bytes, and each line with a size, and the trailers, at most `max_line`.
+    /// is. Passes each chunk that it comes to, once it is whole, to `take`. The chunks have at
+    /// most `max_body` bytes, and each line with a size, and the trailers, at most `max_line`.
     fn go_on(
         &mut self,
         bytes: &[u8],

@@ -31,7 +31,8 @@ pub(crate) struct Limits {
 
 type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The request at the front of `stream`, behind empty lines; nothing if none is whole, or it is not plain.
+/// The request at the front of `stream`, behind empty lines; nothing if none is whole, or it is
+/// not plain.
 pub(crate) fn request(stream: &[u8], limits: Limits) -> Option<Request> {
     let (mut lines, head) = head(stream)?;
     let first = lines.remove(0);
