@@ -108,10 +108,10 @@ impl LoadFigures {
         if let (Some(send), Some(expect)) = (&self.send, &self.expect) {
             return format!("send '{send}' expect '{expect}'");
         }
-        let mut text = format!(
-            "mix {}, payload {}, sleep {} ms",
-            self.mix, self.payload, self.sleep_ms
-        );
+        let mut text = format!("mix {}, payload {} bytes", self.mix, self.payload);
+        if !matches!(self.mix.as_str(), "echo" | "hash") {
+            text += &format!(", sleep {} ms", self.sleep_ms);
+        }
         if let Some(framing) = self.framing {
             text += &format!(", framing {framing}");
         }

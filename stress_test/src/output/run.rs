@@ -28,11 +28,11 @@ fn write_load(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     writeln!(out, "target      {}", result.target)?;
     writeln!(
         out,
-        "load        {}, {} in flight each, {}",
+        "load        {}, {} in flight each",
         load.amount_in_words(),
         load.max_inflight,
-        load.in_words()
     )?;
+    writeln!(out, "            {}", load.in_words())?;
     if load.warmup_s > 0.0 {
         let warmup = load.warmup_s;
         writeln!(
@@ -57,9 +57,17 @@ fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         "answers     {verified} verified in {:.3} s, {:.0} frames/s",
         result.elapsed_s, result.throughput_per_s
     )?;
-    write_distribution(out, "latency", &result.latency)?;
-    write_distribution(out, "service", &result.service)?;
-    write_distribution(out, "send lag", &result.send_lag)?;
+    let mut rows = vec![("latency", &result.latency)];
+    // A closed loop sends what is due at once: there is one time to tell.
+    if result.load.rate_per_s.is_some() {
+        rows.push(("service", &result.service));
+        rows.push(("send lag", &result.send_lag));
+    }
+    rows.push(("refusal", &result.busy.latency));
+    if let Some(hogs) = &result.hogs {
+        rows.push(("hogs", &hogs.latency));
+    }
+    write_distributions(out, &rows)?;
     if result.busy.answers > 0 {
         let (busy, retried) = (result.busy.answers, result.busy.retried);
         let refused = busy - retried;
@@ -67,7 +75,6 @@ fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
             out,
             "  busy      {busy} answers, {retried} retried, {refused} final"
         )?;
-        write_distribution(out, "refusal", &result.busy.latency)?;
     }
     write_fairness(out, result)?;
     if let Some(hogs) = &result.hogs {
@@ -76,41 +83,52 @@ fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
             "hogs        {} verified, {:.0} frames/s, {} busy",
             hogs.verified, hogs.throughput_per_s, hogs.busy
         )?;
-        write_distribution(out, "latency", &hogs.latency)?;
     }
     Ok(())
 }
 
-fn write_distribution(
+/// A table of times in milliseconds, a row each.
+fn write_distributions(
     out: &mut impl Write,
-    name: &str,
-    distribution: &Distribution,
+    rows: &[(&'static str, &Distribution)],
 ) -> io::Result<()> {
-    if distribution.count == 0 {
-        return Ok(());
+    const PERCENTS: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
+    write!(out, "  {:<10}{:>9}", "ms", "min")?;
+    for percent in PERCENTS {
+        write!(out, "{:>9}", format!("p{percent}"))?;
     }
-    let last = distribution.percentile(99.99);
-    let is_bound = distribution.unanswered > 0 || last.is_some_and(|last| last.is_lower_bound);
-    let at_least = if is_bound { ">=" } else { "" };
-    write!(
-        out,
-        "  {name:<9} min {}",
-        Milliseconds::of(distribution.min_us)
-    )?;
-    for percent in [50.0, 90.0, 99.0, 99.9, 99.99] {
-        let shown = ShownPercentile(distribution.percentile(percent));
-        write!(out, "  p{percent} {shown}")?;
+    writeln!(out, "{:>9}", "max")?;
+    let rows = rows.iter().filter(|(_, times)| times.count > 0);
+    for (name, times) in rows.clone() {
+        let last = times.percentile(99.99);
+        let is_bound = times.unanswered > 0 || last.is_some_and(|last| last.is_lower_bound);
+        write!(out, "  {name:<10}{:>9}", digits(times.min_us, false))?;
+        for percent in PERCENTS {
+            let shown = times.percentile(percent);
+            let is_bound = shown.is_some_and(|shown| shown.is_lower_bound);
+            let shown = digits(shown.and_then(|shown| shown.us), is_bound);
+            write!(out, "{shown:>9}")?;
+        }
+        writeln!(out, "{:>9}", digits(times.max_us, is_bound))?;
     }
-    let longest = Milliseconds::of(distribution.max_us);
-    writeln!(out, "  max {at_least}{longest}")?;
-    if distribution.unanswered > 0 {
+    for (name, times) in rows.filter(|(_, times)| times.unanswered > 0) {
         writeln!(
             out,
-            "            {} of {} got no answer and count as at least their age",
-            distribution.unanswered, distribution.count
+            "  {name}: {} of {} got no answer and count as at least their age",
+            times.unanswered, times.count
         )?;
     }
     Ok(())
+}
+
+/// Microseconds as the digits of milliseconds, for a column of them.
+fn digits(us: Option<f64>, is_lower_bound: bool) -> String {
+    let Some(us) = us else {
+        return "n/a".to_owned();
+    };
+    let shown = Milliseconds(us).to_string();
+    let at_least = if is_lower_bound { ">=" } else { "" };
+    format!("{at_least}{}", shown.trim_end_matches(" ms"))
 }
 
 fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
@@ -122,10 +140,10 @@ fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         let median = p99s[p99s.len() / 2];
         writeln!(
             out,
-            "  per client p99: min {}  median {}  max {}; Jain's index of accepted work {index:.4}",
-            Milliseconds(*least),
-            Milliseconds(median),
+            "fairness    p99 of a client {} to {}, median {}; Jain's index {index:.4}",
+            digits(Some(*least), false),
             Milliseconds(*most),
+            Milliseconds(median),
         )?;
     }
     Ok(())
@@ -156,13 +174,22 @@ fn write_account(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
 }
 
 fn ledger_in_words(ledger: &LedgerFigures) -> String {
-    let mut text = format!("planned {} = sent {}", ledger.planned, ledger.sent);
+    let mut text = format!("{} planned = {} sent", ledger.planned, ledger.sent);
     if ledger.unsent > 0 {
-        text += &format!(" + unsent {}", ledger.unsent);
+        text += &format!(" + {} unsent", ledger.unsent);
     }
-    text += &format!("; sent = {}", ledger.ends_in_words());
-    if ledger.under_way > 0 {
-        text += &format!(" + {} under way", ledger.under_way);
+    let ends = [
+        (ledger.ok, "OK"),
+        (ledger.expected_errors, "expected errors"),
+        (ledger.busy, "busy"),
+        (ledger.wrong, "wrong"),
+        (ledger.missing, "missing"),
+        (ledger.under_way, "under way"),
+    ];
+    let ends = ends.iter().filter(|(count, _)| *count > 0);
+    let ends: Vec<_> = ends.map(|(count, end)| format!("{count} {end}")).collect();
+    if !ends.is_empty() {
+        text += &format!("; sent = {}", ends.join(" + "));
     }
     text + if ledger.balances {
         " (balances)"
@@ -371,13 +398,12 @@ mod tests {
         let report = report(&outcome, false);
         for text in [
             "seed        7 ",
-            "p99.9 n/a  p99.99 n/a  max 30.0 ms",
-            "Jain's index of accepted work 1.0000",
+            "      n/a      n/a     30.0\n",
+            "Jain's index 1.0000",
             "  busy      5 answers, 3 retried, 2 final",
             "3000 verified + 2 refused as busy",
             "hogs        0 verified",
-            "planned 3002 = sent 3002; sent = 3000 OK + 0 expected errors + 2 busy + 0 wrong \
-             + 0 missing (balances)",
+            "3002 planned = 3002 sent; sent = 3000 OK + 2 busy (balances)",
             "generator   10 % of a core",
         ] {
             assert!(report.contains(text), "no {text:?} in:\n{report}");
@@ -415,7 +441,8 @@ mod tests {
             outcome.ledger.failed(sender, Kind::Missing, intended, now);
         }
         let report = report(&outcome, false);
-        assert!(report.contains("p99 >=50.0 ms"), "{report}");
+        let bounds = "   >=50.0      n/a      n/a   >=50.0\n";
+        assert!(report.contains(bounds), "{report}");
         assert!(
             report.contains("100 of 3100 got no answer and count as at least their age"),
             "{report}"
