@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Altered,
     /// No answer.
     Missing,
+    /// In flight when the connection was closed, where clients reconnect.
+    Lost,
     /// An answer, or half an answer, that nothing asked for.
     Unexpected,
     /// Refused as busy more often than there are retries.
@@ -42,12 +44,13 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind and its name, in the order of the report.
-    pub(crate) const NAMED: [(Self, &'static str); 11] = [
+    pub(crate) const NAMED: [(Self, &'static str); 12] = [
         (Self::Swapped, "swapped"),
         (Self::Foreign, "foreign"),
         (Self::Repeated, "repeated"),
         (Self::Altered, "altered"),
         (Self::Missing, "missing"),
+        (Self::Lost, "lost"),
         (Self::Unexpected, "unexpected"),
         (Self::Busy, "busy"),
         (Self::Refused, "refused"),

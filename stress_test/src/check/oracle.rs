@@ -13,6 +13,8 @@ use crate::wire::{Framing, Limits, LineEnding, append_decimal, split_length};
 pub(crate) const BUSY: &[u8] = b"ERR server busy";
 /// What a connection is told that the server will not have; then it closes.
 pub(crate) const TOO_MANY_CONNECTIONS: &[u8] = b"ERR too many connections";
+/// What a connection is told that has been idle for too long; then it closes.
+pub(crate) const IDLE_TIMEOUT: &[u8] = b"ERR idle timeout";
 
 /// Of an unknown operation, the answer names so many bytes at most.
 const SHOWN_NAME_BYTES: usize = 32;

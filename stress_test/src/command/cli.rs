@@ -11,7 +11,8 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
@@ -150,6 +151,13 @@ pub(crate) struct RunArguments {
     )]
     hog_mix: Option<Mix>,
 
+    /// Opens a connection anew that is closed between two requests, and counts it. One that is
+    /// closed with requests in flight has lost them: that fails the run, and goes on as well. A
+    /// connect that is refused is tried again for --timeout, once there has been a server
+    #[arg(long, env = "STRESS_TEST_RECONNECT", value_parser = FalseyValueParser::new(),
+        action = ArgAction::SetTrue)]
+    reconnect: bool,
+
     #[command(flatten)]
     pub(crate) load: LoadArguments,
 
@@ -198,6 +206,7 @@ impl RunArguments {
             retries: self.retries.unwrap_or(default_retries),
             hogs: self.hogs,
             hog_inflight: self.hog_inflight as usize,
+            reconnect: self.reconnect,
             ..plan
         })
     }

@@ -73,7 +73,7 @@ impl Check {
     }
 }
 
-const CHECKS: [Check; 24] = [
+const CHECKS: [Check; 26] = [
     Check::new("no fault", Fault::None),
     Check::new("two answers change places", Fault::Swap).finds(1, Kind::Swapped),
     Check::new("the same, of --send and --expect", Fault::Swap)
@@ -90,6 +90,14 @@ const CHECKS: [Check; 24] = [
     Check::new("the connection is cut", Fault::Cut).finds(FRAMES - 5, Kind::Missing),
     Check::new("it is cut in the middle of an answer", Fault::CutInside)
         .finds(FRAMES - 5, Kind::Missing),
+    Check::new("it is cut, and the client reconnects", Fault::Cut)
+        .with(reconnecting)
+        .finds(1, Kind::Lost),
+    Check::new("it is refused, and the client reconnects", Fault::TooMany)
+        .with(reconnecting)
+        .shows("every answer is right, and one connect refused", |result| {
+            is_right(result) && result.connections.refused == 1
+        }),
     Check::new("the server falls silent", Fault::FallSilent).finds(FRAMES - 5, Kind::Missing),
     Check::new("an answer that nobody asked for", Fault::Extra).finds(1, Kind::Unexpected),
     Check::new("half an answer after the last one", Fault::HalfLineAtEnd)
@@ -163,6 +171,11 @@ fn one_at_a_time(plan: &mut Plan) {
     plan.max_inflight = 1;
 }
 
+fn reconnecting(plan: &mut Plan) {
+    one_at_a_time(plan);
+    plan.reconnect = true;
+}
+
 /// One client that is due to send 500 requests a second.
 fn open_loop(plan: &mut Plan) {
     one_at_a_time(plan);
@@ -211,6 +224,7 @@ fn plan(framing: Framing) -> Plan {
         timeout: TIMEOUT,
         retries: 5,
         connect_rate: 5000,
+        reconnect: false,
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Rule: every frame ends as exactly one of verified, refused (busy, with retries off), failed.
 
+mod anew;
 pub(crate) mod lengths;
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use fastrand::Rng;
 
 use crate::check::expectations::Expectations;
 use crate::check::failure::{Kind, Sender, difference, quoted};
-use crate::check::oracle::{BUSY, TOO_MANY_CONNECTIONS};
+use crate::check::oracle::{BUSY, IDLE_TIMEOUT, TOO_MANY_CONNECTIONS};
 use crate::drive::backoff::backoff;
 use crate::drive::desk::Desk;
 use crate::drive::doubt::{Cause, Doubt};
@@ -43,6 +44,9 @@ pub(crate) struct Demand {
     pub(crate) retries: u32,
     /// The last frame is sent when everything else has been answered.
     pub(crate) last_frame_alone: bool,
+    /// A connection that ends before its time is followed by another one, which is tried for so
+    /// long. `None` makes its end the client's.
+    pub(crate) reconnect: Option<Duration>,
 }
 
 /// Whether the connection is of further use.
@@ -51,7 +55,7 @@ pub(crate) struct Demand {
 pub(crate) enum Next {
     /// Go on.
     Continue,
-    /// Close it; what it did not get is in the ledger.
+    /// Close it; what it did not get is in the ledger, or left for the next connection.
     Abandon,
 }
 
@@ -231,8 +235,15 @@ impl Client {
             }
         }
         if line == TOO_MANY_CONNECTIONS {
-            self.on_refused(&quoted(line), now, &mut desk.ledger);
+            match self.demand.reconnect {
+                Some(_) => self.on_turned_away(now, &mut desk.ledger),
+                None => self.on_refused(&quoted(line), now, &mut desk.ledger),
+            }
             return Next::Abandon;
+        }
+        if line == IDLE_TIMEOUT && self.is_between_requests() {
+            // The end of the connection follows, and says all that there is to know.
+            return Next::Continue;
         }
         self.on_wrong_line(line, now, desk);
         Next::Continue
@@ -428,14 +439,21 @@ impl Client {
             let place = format!("{} frame {first}", self.sender);
             ledger.failures.add(Kind::Missing, missing, place, &text);
             self.forget_outstanding(now, ledger);
-        } else if !rest.is_empty() {
+        } else {
+            self.on_stray_rest(rest, ledger);
+        }
+        self.settle_doubts(now, ledger);
+    }
+
+    /// No answer is due, and `rest` is what has come of one.
+    fn on_stray_rest(&mut self, rest: &[u8], ledger: &mut Ledger) {
+        if !rest.is_empty() {
             let text = format!(
                 "got half an answer, {}, when no answer was due",
                 quoted(rest)
             );
             self.on_extra(Kind::Unexpected, &text, ledger);
         }
-        self.settle_doubts(now, ledger);
     }
 
     /// There is no connection, or the server would not have it.

@@ -5,6 +5,8 @@
 //! Rule: readiness is edge-triggered, so it reads and writes until the kernel has no more to give
 //! or take, and remembers what it was not able to finish.
 
+mod anew;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
@@ -15,6 +17,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::check::failure::Kind;
+use crate::drive::attempts::Attempts;
 use crate::drive::client::lengths::Taken;
 use crate::drive::client::{Client, Next};
 use crate::drive::desk::{Desk, READ_BYTES};
@@ -37,6 +40,8 @@ pub(crate) enum Phase {
     Running,
     /// All answered, sending side shut down: nothing but the end of the stream may come.
     Closing,
+    /// Between two connections: the next one is begun when it is due.
+    Waiting,
     /// Gone.
     Over,
 }
@@ -47,6 +52,9 @@ pub(crate) struct Connection {
     client: Client,
     stream: Option<TcpStream>,
     phase: Phase,
+    attempts: Attempts,
+    /// When the next connection is to be begun, while it waits for one.
+    due: Instant,
     /// The last time that something moved on.
     progress: Instant,
     /// Bytes to send; those before `outbox_start` are sent.
@@ -59,7 +67,7 @@ pub(crate) struct Connection {
     ends_stream: bool,
     /// The beginning of an answer whose end has not come.
     partial: Vec<u8>,
-    /// The retry that the driver has a timer for.
+    /// What the driver has a timer for.
     pub(crate) timer: Option<Instant>,
     /// It is in the driver's ring of connections with room (open loop).
     pub(crate) is_ready: bool,
@@ -72,6 +80,8 @@ impl Connection {
             client,
             stream: None,
             phase: Phase::Connecting,
+            attempts: Attempts::new(now),
+            due: now,
             progress: now,
             outbox: Vec::new(),
             outbox_start: 0,
@@ -82,11 +92,6 @@ impl Connection {
             timer: None,
             is_ready: false,
         }
-    }
-
-    /// The client.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
     }
 
     /// The client, for what is not a matter of bytes.
@@ -112,7 +117,9 @@ impl Connection {
         token: Token,
         now: Instant,
     ) -> io::Result<()> {
+        self.phase = Phase::Connecting;
         self.progress = now;
+        self.attempts.begin(now);
         let mut stream = TcpStream::connect(address)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.stream = Some(stream);
@@ -120,7 +127,7 @@ impl Connection {
     }
 
     /// Looks whether the handshake is over.
-    pub(crate) fn finish_connect(&mut self, now: Instant) -> io::Result<()> {
+    pub(crate) fn finish_connect(&mut self, now: Instant, desk: &mut Desk) -> io::Result<()> {
         let Some(stream) = &self.stream else {
             return Ok(());
         };
@@ -130,6 +137,10 @@ impl Connection {
         match stream.peer_addr() {
             Ok(_) => {
                 stream.set_nodelay(true)?;
+                let time = now.saturating_duration_since(self.progress);
+                let had_one = self.attempts.made(now);
+                let sender = self.client.sender();
+                desk.ledger.connected(sender, time, had_one);
                 self.phase = Phase::Connected;
                 self.progress = now;
                 self.writable = true;
@@ -138,14 +149,6 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// It could not be made.
-    pub(crate) fn on_connect_failed(&mut self, error: &io::Error, desk: &mut Desk) {
-        let text = format!("connecting failed: {error}");
-        self.client
-            .on_refused(&text, Instant::now(), &mut desk.ledger);
-        self.close();
     }
 
     /// The run begins.
@@ -178,6 +181,13 @@ impl Connection {
 
     /// Sends what may be sent, and moves on to closing when there is nothing more to do.
     pub(crate) fn pump(&mut self, now: Instant, desk: &mut Desk) {
+        if self.phase == Phase::Waiting && self.client.is_done() {
+            return self.close();
+        }
+        if self.phase == Phase::Running && self.client.is_between_requests() {
+            // Nothing is sent into a connection that is known to have been closed.
+            self.read(false, desk);
+        }
         if self.phase != Phase::Running {
             return;
         }
@@ -208,7 +218,7 @@ impl Connection {
         match self.phase {
             Phase::Connecting if stalled && self.stream.is_some() => {
                 let text = format!("no connection within {seconds} s");
-                self.on_connect_failed(&io::Error::other(text), desk);
+                self.give_up_connecting(&io::Error::other(text), now, desk);
             }
             Phase::Running if self.client.is_overdue(now, timeout) => {
                 match self.client.on_timeout(timeout, now, &mut desk.ledger) {
@@ -275,8 +285,8 @@ impl Connection {
                 // What the server said before it went may still be there.
                 self.writable = false;
                 self.read(true, desk);
-                if self.phase != Phase::Over {
-                    self.end(&format!("connection lost ({error})"), desk);
+                if self.stream.is_some() {
+                    self.on_closed(&format!("connection lost ({error})"), desk);
                 }
             }
         }
@@ -302,10 +312,11 @@ impl Connection {
         let mut buffer = mem::take(&mut desk.read_buffer);
         while let Some(stream) = &mut self.stream {
             match stream.read(&mut buffer) {
-                Ok(0) => self.end("connection closed by the server", desk),
+                Ok(0) => self.on_closed("connection closed by the server", desk),
                 Ok(count) => {
                     let now = Instant::now();
                     self.progress = now;
+                    self.attempts.heard();
                     match desk.expectations.answer_end() {
                         AnswerEnd::LineEnd => self.take_lines(&buffer[..count], now, desk),
                         AnswerEnd::Length => self.take_framed(&buffer[..count], now, desk),
@@ -336,7 +347,7 @@ impl Connection {
                 next
             };
             if next == Next::Abandon {
-                return self.close();
+                return self.abandon(desk);
             }
             rest = &rest[end + 1..];
         }
@@ -362,7 +373,7 @@ impl Connection {
                 break;
             };
             if self.client.on_line(answer, now, desk) == Next::Abandon {
-                return self.close();
+                return self.abandon(desk);
             }
             start += LENGTH_BYTES + length;
         }
@@ -377,7 +388,7 @@ impl Connection {
             match self.client.on_bytes(&self.partial[start..], now, desk) {
                 Taken::Answer(length) => start += length,
                 Taken::Nothing => break,
-                Taken::Abandon => return self.close(),
+                Taken::Abandon => return self.abandon(desk),
             }
         }
         self.partial.drain(..start);
@@ -387,7 +398,7 @@ impl Connection {
         if self.client.is_done() && self.partial.is_empty() {
             self.end_unclosed(&format!("broken off after the last answer ({error})"), desk);
         } else {
-            self.end(&format!("connection lost ({error})"), desk);
+            self.on_closed(&format!("connection lost ({error})"), desk);
         }
     }
 
@@ -407,6 +418,7 @@ impl Connection {
     fn close(&mut self) {
         self.stream = None;
         self.phase = Phase::Over;
+        self.writable = false;
         self.outbox = Vec::new();
         self.outbox_start = 0;
         self.partial = Vec::new();

@@ -174,11 +174,15 @@ impl Driver {
         while self.begun < self.connections.len().min(allowed) {
             let index = self.begun;
             self.begun += 1;
-            let registry = self.poll.registry();
-            let connection = &mut self.connections[index];
-            if let Err(error) = connection.connect(self.address, registry, Token(index), now) {
-                self.on_connect_failed(index, error);
-            }
+            self.connect(index, now);
+        }
+    }
+
+    fn connect(&mut self, index: usize, now: Instant) {
+        let registry = self.poll.registry();
+        let connection = &mut self.connections[index];
+        if let Err(error) = connection.connect(self.address, registry, Token(index), now) {
+            self.on_connect_failed(index, error);
         }
     }
 
@@ -207,10 +211,14 @@ impl Driver {
     fn on_event(&mut self, index: usize, event: &mio::event::Event) {
         let connection = &mut self.connections[index];
         if connection.phase() == Phase::Connecting {
-            match connection.finish_connect(Instant::now()) {
+            let (now, was_made) = (Instant::now(), connection.was_made());
+            match connection.finish_connect(now, &mut self.desk) {
                 Err(error) => return self.on_connect_failed(index, error),
                 Ok(()) if connection.phase() == Phase::Connecting => return,
-                Ok(()) => self.made += 1,
+                Ok(()) => self.made += usize::from(!was_made),
+            }
+            if self.start.is_some() {
+                connection.start(now, &mut self.desk);
             }
         }
         connection.on_event(event, &mut self.desk);
@@ -219,9 +227,15 @@ impl Driver {
     }
 
     fn on_connect_failed(&mut self, index: usize, error: io::Error) {
-        self.connections[index].on_connect_failed(&error, &mut self.desk);
-        self.failed += 1;
-        self.first_connect_error.get_or_insert(error);
+        // Where there has never been a server, nobody waits for one.
+        let may_try_again = self.made > 0;
+        let connection = &mut self.connections[index];
+        connection.on_connect_failed(&error, may_try_again, &mut self.desk);
+        if connection.phase() == Phase::Over && !connection.was_made() {
+            self.failed += 1;
+            self.first_connect_error.get_or_insert(error);
+        }
+        self.set_timer(index);
     }
 
     /// When something has to be done even if nothing happens.
@@ -239,10 +253,10 @@ impl Driver {
         wake
     }
 
-    /// Keeps a timer for the next retry of a connection.
+    /// Keeps a timer for the next retry of a connection, or the next attempt to make one.
     fn set_timer(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        if let Some(due) = connection.client().next_retry_due()
+        if let Some(due) = connection.next_due()
             && connection.timer.is_none_or(|timer| due < timer)
         {
             connection.timer = Some(due);
@@ -258,7 +272,11 @@ impl Driver {
             let connection = &mut self.connections[index];
             if connection.timer == Some(due) {
                 connection.timer = None;
-                connection.pump(now, &mut self.desk);
+                if connection.is_to_connect(now) {
+                    self.connect(index, now);
+                } else {
+                    connection.pump(now, &mut self.desk);
+                }
                 self.set_timer(index);
             }
         }
@@ -269,14 +287,17 @@ impl Driver {
             return;
         }
         self.next_sweep = now + SWEEP_EVERY;
-        for connection in &mut self.connections[..self.begun] {
+        for index in 0..self.begun {
+            let connection = &mut self.connections[index];
             let was_connecting = connection.phase() == Phase::Connecting;
             connection.check_time(self.plan.timeout, now, &mut self.desk);
-            if was_connecting && connection.phase() == Phase::Over {
+            let is_given_up = was_connecting && connection.phase() == Phase::Over;
+            if is_given_up && !connection.was_made() {
                 self.failed += 1;
                 let error = io::Error::from(ErrorKind::TimedOut);
                 self.first_connect_error.get_or_insert(error);
             }
+            self.set_timer(index);
         }
     }
 
@@ -494,6 +515,7 @@ impl Driver {
 }
 
 fn demand(plan: &Plan, sender: Sender, last_frame_alone: bool) -> Demand {
+    let reconnect = plan.reconnect.then_some(plan.timeout);
     match sender {
         Sender::Client(_) => Demand {
             frames: plan.load.frames(),
@@ -501,6 +523,7 @@ fn demand(plan: &Plan, sender: Sender, last_frame_alone: bool) -> Demand {
             max_inflight: plan.max_inflight,
             retries: plan.retries,
             last_frame_alone,
+            reconnect,
         },
         // A hog takes a refusal as an answer and goes on.
         Sender::Hog(_) => Demand {
@@ -509,6 +532,7 @@ fn demand(plan: &Plan, sender: Sender, last_frame_alone: bool) -> Demand {
             max_inflight: plan.hog_inflight,
             retries: 0,
             last_frame_alone,
+            reconnect,
         },
     }
 }

@@ -15,7 +15,7 @@ use crate::figures::latencies::Latencies;
 /// The percentiles of a [`Distribution`].
 pub(crate) const PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
 /// How long something took, in microseconds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Distribution {
     /// How many there are.
     pub(crate) count: u64,

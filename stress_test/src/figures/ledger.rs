@@ -87,6 +87,13 @@ impl Ledger {
         }
     }
 
+    /// A connection was made, within `time`; `had_one` is said by a client that had one before.
+    pub(crate) fn connected(&mut self, sender: Sender, time: Duration, had_one: bool) {
+        let tally = self.tally(sender);
+        tally.connect_times.record(time);
+        tally.reconnects += u64::from(had_one);
+    }
+
     /// A frame was handed to the kernel.
     pub(crate) fn written(
         &mut self,
@@ -163,11 +170,14 @@ impl Ledger {
     /// A frame that was sent ended as a failure of `kind`.
     pub(crate) fn failed(&mut self, sender: Sender, kind: Kind, intended: Instant, now: Instant) {
         self.ended(sender, intended, now);
-        if kind == Kind::Missing {
-            self.tally(sender).missing += 1;
+        let tally = self.tally(sender);
+        match kind {
+            Kind::Missing => tally.missing += 1,
+            Kind::Lost => tally.lost += 1,
+            _ => tally.wrong += 1,
+        }
+        if matches!(kind, Kind::Missing | Kind::Lost) {
             self.unanswered(sender, intended, now);
-        } else {
-            self.tally(sender).wrong += 1;
         }
     }
 
@@ -219,12 +229,20 @@ pub(crate) struct Tally {
     pub(crate) wrong: u64,
     /// Frames that were sent and not answered, or too late.
     pub(crate) missing: u64,
+    /// Frames that were in flight when their connection was closed, where clients reconnect.
+    pub(crate) lost: u64,
     /// Frames of the plan that could not be sent.
     pub(crate) unsent: u64,
     /// Frames that were due in the measured window and have come to an end.
     pub(crate) due: u64,
     /// Frames that came to an end within it, whenever they were due.
     pub(crate) ended_in_window: u64,
+    /// Connections that were made by a client that had had one before.
+    pub(crate) reconnects: u64,
+    /// Connections that were refused, by the system or by the server.
+    pub(crate) connects_refused: u64,
+    /// How long it took to make a connection, of those that were made.
+    pub(crate) connect_times: Latencies,
     /// Verified frames that were answered within the measured window.
     pub(crate) in_window: u64,
     /// `ERR server busy` answers, retried or not.
@@ -248,7 +266,7 @@ pub(crate) struct Tally {
 impl Tally {
     /// How many of the frames that were sent have come to an end, right or wrong.
     pub(crate) fn ended(&self) -> u64 {
-        self.verified + self.refused + self.given_up_busy + self.wrong + self.missing
+        self.verified + self.refused + self.given_up_busy + self.wrong + self.missing + self.lost
     }
 
     #[cfg(test)]

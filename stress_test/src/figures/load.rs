@@ -50,6 +50,9 @@ pub(crate) struct LoadFigures {
     pub(crate) retries: u32,
     /// How long an answer was waited for.
     pub(crate) timeout_s: f64,
+    /// Whether a connection that ended before its time was followed by another one.
+    #[serde(default)]
+    pub(crate) reconnect: bool,
     /// Pipelining clients beside.
     pub(crate) hogs: u32,
     /// Where the requests came from.
@@ -84,6 +87,7 @@ impl LoadFigures {
             expect: exchange.map(|exchange| exchange.expect().to_string()),
             retries: plan.retries,
             timeout_s: plan.timeout.as_secs_f64(),
+            reconnect: plan.reconnect,
             hogs: plan.hogs,
             seed: plan.seed,
         }

@@ -6,6 +6,7 @@
 //! them.
 
 pub(crate) mod backlog;
+pub(crate) mod connections;
 pub(crate) mod distribution;
 pub(crate) mod generator;
 pub(crate) mod latencies;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::backlog::BacklogFigures;
+use crate::figures::connections::ConnectionFigures;
 use crate::figures::distribution::{Distribution, microseconds};
 use crate::figures::generator::GeneratorFigures;
 use crate::figures::latencies::{Share, jains_index};
@@ -64,6 +65,9 @@ pub(crate) struct RunResult {
     /// Whether the answers kept up, in an open loop. Files of earlier releases do not say it.
     #[serde(default)]
     pub(crate) backlog: Option<BacklogFigures>,
+    /// How the clients came to their connections. Files of earlier releases do not say it.
+    #[serde(default)]
+    pub(crate) connections: ConnectionFigures,
     /// Little's law.
     pub(crate) little: Little,
     /// The load generator itself.
@@ -129,6 +133,9 @@ pub(crate) struct LedgerFigures {
     pub(crate) wrong: u64,
     /// Not answered, or too late.
     pub(crate) missing: u64,
+    /// In flight when the connection was closed, where clients reconnect.
+    #[serde(default)]
+    pub(crate) lost: u64,
     /// Under way when the run was interrupted.
     pub(crate) under_way: u64,
     /// Whether `planned = sent + unsent`, and `sent` is the sum of what became of them.
@@ -251,6 +258,7 @@ impl RunResult {
                 retried: tally.retries,
                 latency: Distribution::of(&tally.busy_latencies),
             },
+            connections: ConnectionFigures::of(tally),
             little,
             generator,
             fairness: fairness_figures(&outcome.shares, outcome),
@@ -276,9 +284,13 @@ impl LedgerFigures {
 
     /// What became of those that were sent.
     pub(crate) fn ends_in_words(&self) -> String {
+        let lost = match self.lost {
+            0 => String::new(),
+            lost => format!(" + {lost} lost"),
+        };
         format!(
-            "{} OK + {} expected errors + {} busy + {} wrong + {} missing",
-            self.ok, self.expected_errors, self.busy, self.wrong, self.missing
+            "{} OK + {} expected errors + {} busy + {} wrong + {} missing{}",
+            self.ok, self.expected_errors, self.busy, self.wrong, self.missing, lost
         )
     }
 }
@@ -299,6 +311,7 @@ fn ledger_figures(outcome: &Outcome) -> LedgerFigures {
         busy: tally.refused + tally.given_up_busy,
         wrong: tally.wrong,
         missing: tally.missing,
+        lost: tally.lost,
         under_way,
         balances: accounted && complete,
     }

@@ -35,7 +35,9 @@ enum Figure {
     Throughput,
     Failures,
     Missing,
+    Lost,
     Unsent,
+    ConnectsRefused,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,8 +58,9 @@ pub(crate) struct Finding {
 }
 
 const NEEDED: &str = "needed is FIGURE, one of > < >= <=, and a value, such as 'p99>5ms': a time \
-    (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service. or lag. \
-    before it) in us, ms or s; busy in %; rate per second; failures, missing or unsent";
+    (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service., lag. \
+    or connect. before it) in us, ms or s; busy in %; rate per second; failures, missing, lost, \
+    unsent or connects-refused";
 
 impl Threshold {
     /// Reads one condition.
@@ -115,7 +118,7 @@ impl Threshold {
             Figure::Time(..) => format!("{:.3} ms", figure / 1000.0),
             Figure::BusyPercent => format!("{figure:.3} %"),
             Figure::Throughput => format!("{figure:.0}/s"),
-            Figure::Failures | Figure::Missing | Figure::Unsent => format!("{figure}"),
+            _ => format!("{figure}"),
         }
     }
 }
@@ -131,6 +134,7 @@ impl Figure {
         let (times, point): (Times, &str) = match text.split_once('.') {
             Some(("service", point)) => (|run| &run.service, point),
             Some(("lag", point)) => (|run| &run.send_lag, point),
+            Some(("connect", point)) => (|run| &run.connections.connect_time, point),
             Some(("latency", point)) => (|run| &run.latency, point),
             _ => (|run| &run.latency, text),
         };
@@ -152,6 +156,8 @@ impl Figure {
             "rate" => Self::Throughput,
             "failures" => Self::Failures,
             "missing" => Self::Missing,
+            "lost" => Self::Lost,
+            "connects-refused" => Self::ConnectsRefused,
             "unsent" => Self::Unsent,
             _ => return None,
         })
@@ -162,7 +168,7 @@ impl Figure {
             Self::Time(..) => &[("us", 1.0), ("ms", 1e3), ("s", 1e6)],
             Self::BusyPercent => &[("%", 1.0)],
             Self::Throughput => &[("k/s", 1e3), ("/s", 1.0), ("k", 1e3), ("", 1.0)],
-            Self::Failures | Self::Missing | Self::Unsent => &[("", 1.0)],
+            _ => &[("", 1.0)],
         };
         units.iter().find_map(|(unit, factor)| {
             let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
@@ -178,6 +184,8 @@ impl Figure {
             Self::Throughput => Some(result.throughput_per_s),
             Self::Failures => Some(result.failures.total as f64),
             Self::Missing => Some(ledger.missing as f64),
+            Self::Lost => Some(ledger.lost as f64),
+            Self::ConnectsRefused => Some(result.connections.refused as f64),
             Self::Unsent => Some(ledger.unsent as f64),
         }
     }
@@ -217,6 +225,9 @@ mod tests {
             ("busy<0.1%", 0.1),
             ("rate<20k", 20_000.0),
             ("failures>0", 0.0),
+            ("lost>0", 0.0),
+            ("connects-refused>5", 5.0),
+            ("connect.p99>1ms", 1000.0),
         ] {
             let read = Threshold::parse(text).map(|threshold| threshold.value);
             assert_eq!(read, Ok(value), "{text}");

@@ -182,6 +182,9 @@ pub(crate) struct Plan {
     pub(crate) retries: u32,
     /// New connections per second.
     pub(crate) connect_rate: u32,
+    /// A connection that ends before its time is followed by another one, which is tried for as
+    /// long as an answer is waited for.
+    pub(crate) reconnect: bool,
 }
 
 #[cfg(test)]
@@ -210,6 +213,7 @@ pub(crate) mod tests {
             timeout: Duration::from_secs(10),
             retries: 5,
             connect_rate: 1000,
+            reconnect: false,
         }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn write(out: &mut impl Write, result: &RunResult, brief: bool) -> io
     if !brief {
         write_load(out, result)?;
         write_answers(out, result)?;
+        write_connections(out, result)?;
         write_account(out, result)?;
         write_generator(out, result)?;
     }
@@ -149,9 +150,35 @@ fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     Ok(())
 }
 
+fn write_connections(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
+    let connections = &result.connections;
+    let (made, anew, refused) = (
+        connections.made,
+        connections.reconnects,
+        connections.refused,
+    );
+    write!(out, "connections {made} made")?;
+    if result.load.reconnect || refused > 0 {
+        write!(out, ", {anew} of them anew, {refused} connects refused")?;
+    }
+    writeln!(out)?;
+    write_distribution(out, "connect", &connections.connect_time)
+}
+
 /// The two sums that must come out: every frame has one end, and Little's law.
 fn write_account(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
-    writeln!(out, "ledger      {}", ledger_in_words(&result.ledger))?;
+    let ledger = &result.ledger;
+    if result.load.reconnect {
+        writeln!(
+            out,
+            "requests    {} sent, {} answered, {} refused, {} lost",
+            ledger.sent,
+            ledger.verified(),
+            ledger.busy,
+            ledger.lost
+        )?;
+    }
+    writeln!(out, "ledger      {}", ledger_in_words(ledger))?;
     if let Some(complaint) = result.backlog.as_ref().and_then(BacklogFigures::complaint) {
         writeln!(
             out,

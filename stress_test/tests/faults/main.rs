@@ -9,6 +9,7 @@ mod answers;
 mod command;
 mod framing;
 mod measuring;
+mod reconnect;
 mod schema;
 mod series;
 mod support;

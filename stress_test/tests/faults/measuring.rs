@@ -32,7 +32,7 @@ pub(crate) fn assert_valid(json: &Value) {
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
-fn figure(json: &Value, pointer: &str) -> f64 {
+pub(crate) fn figure(json: &Value, pointer: &str) -> f64 {
     let figure = json.pointer(pointer).and_then(Value::as_f64);
     figure.unwrap_or_else(|| panic!("no {pointer} in {json:#}"))
 }

@@ -224,6 +224,7 @@ impl LoadArguments {
             timeout: self.timeout,
             retries: 0,
             connect_rate: self.connect_rate,
+            reconnect: false,
         })
     }
 

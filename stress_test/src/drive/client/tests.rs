@@ -35,6 +35,16 @@ impl Bench {
         Self::with(&plan)
     }
 
+    /// A client that goes on with another connection.
+    fn reconnecting(max_inflight: usize, frames: u32) -> Self {
+        let mut plan = plan(Mix::Echo);
+        plan.payload = Span { min: 20, max: 40 };
+        plan.max_inflight = max_inflight;
+        plan.load = Load::Frames(frames);
+        plan.reconnect = true;
+        Self::with(&plan)
+    }
+
     fn with(plan: &Plan) -> Self {
         let now = Instant::now();
         let desk = Desk::new(plan, Ledger::new(Failures::new(false), now));
@@ -44,6 +54,7 @@ impl Bench {
             max_inflight: plan.max_inflight,
             retries: plan.retries,
             last_frame_alone: desk.expectations.last_frame_may_end_the_stream(1),
+            reconnect: plan.reconnect.then_some(plan.timeout),
         };
         Self {
             client: Client::new(1, Sender::Client(1), demand, plan.seed, now),
@@ -100,6 +111,12 @@ impl Bench {
 
     fn wait(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
+    }
+
+    /// Ends the connection before its time.
+    fn cut(&mut self, rest: &[u8]) {
+        self.client
+            .on_cut("cut", rest, self.now, &mut self.desk.ledger);
     }
 
     /// Ends the connection and returns what was wrong.
@@ -479,4 +496,71 @@ fn bytes_that_no_request_asked_for_are_unexpected_whatever_their_length() {
     assert_eq!(bench.give(b"?!"), Taken::Answer(2));
     let expected = r#"client 1 after 1 frames: unexpected: got "?!" when no answer was due"#;
     assert_eq!(bench.failures(), [expected]);
+}
+
+#[test]
+fn a_connection_that_is_cut_between_two_requests_loses_nothing() {
+    let mut bench = Bench::reconnecting(1, 2);
+    assert_eq!(bench.send(), [0]);
+    bench.answer(0);
+    assert_eq!(bench.say(b"ERR idle timeout"), Next::Continue);
+    bench.cut(b"");
+    assert_eq!(bench.send(), [1], "on the next connection");
+    bench.answer(1);
+    assert!(bench.client.is_done());
+    assert_eq!(bench.desk.ledger.clients.lost, 0);
+    assert!(bench.failures().is_empty());
+}
+
+#[test]
+fn what_was_in_flight_when_the_connection_was_cut_is_lost_and_not_sent_again() {
+    let mut bench = Bench::reconnecting(2, 4);
+    assert_eq!(bench.send(), [0, 1]);
+    bench.answer(0);
+    assert_eq!(bench.send(), [2]);
+    bench.wait(7);
+    bench.cut(b"OK c1");
+    assert_eq!(bench.send(), [3]);
+    bench.answer(3);
+    assert!(bench.client.is_done());
+    let clients = &bench.desk.ledger.clients;
+    assert_eq!((clients.sent, clients.lost, clients.missing), (4, 2, 0));
+    assert_eq!(clients.latencies.unanswered(), 2);
+    let text = "client 1 frame 1: lost: cut with 2 in flight, after 1 answers and half an answer, \
+                \"OK c1\"";
+    assert_eq!(bench.failures(), [text]);
+}
+
+#[test]
+fn a_frame_of_which_the_kernel_got_nothing_is_sent_again() {
+    let mut bench = Bench::reconnecting(4, 4);
+    for offset in 1..=4 {
+        let what = bench.client.next_try(bench.now).expect("there is room");
+        let ledger = &mut bench.desk.ledger;
+        bench
+            .client
+            .queued(what, offset * 100, false, bench.now, ledger);
+    }
+    // All of the first frame, and perhaps the beginning of the second one.
+    let ledger = &mut bench.desk.ledger;
+    bench.client.written_up_to(100, bench.now, ledger);
+    bench.cut(b"");
+    let clients = &bench.desk.ledger.clients;
+    assert_eq!((clients.sent, clients.lost), (2, 2));
+    let mut again = bench.send();
+    again.sort_unstable();
+    assert_eq!(again, [2, 3]);
+    assert_eq!(bench.desk.ledger.clients.sent, 4);
+}
+
+#[test]
+fn a_frame_on_a_connection_that_was_turned_away_is_sent_again() {
+    let mut bench = Bench::reconnecting(1, 1);
+    assert_eq!(bench.send(), [0]);
+    assert_eq!(bench.say(TOO_MANY_CONNECTIONS), Next::Abandon);
+    assert_eq!(bench.desk.ledger.clients.connects_refused, 1);
+    assert_eq!(bench.send(), [0]);
+    bench.answer(0);
+    assert!(bench.client.is_done());
+    assert!(bench.failures().is_empty());
 }

@@ -32,6 +32,7 @@ impl Bench {
             max_inflight: FRAMES as usize,
             retries: 0,
             last_frame_alone: false,
+            reconnect: None,
         };
         let (client, sender) = (1, Sender::Client(1));
         let client_state = Client::new(client, sender, demand, plan.seed, now);
