@@ -115,17 +115,24 @@ impl Input {
             }
             return self.cut(rest, room, codec);
         }
-        let found = codec.frame(bytes, self.seen, &mut self.notes)?;
-        Ok(match found {
-            // What has been seen of it holds when it is cut again.
-            Frame::Request { payload, .. } if payload.len() > room => Cut::NoRoom,
+        // A copy: where nothing was seen before, and the codec notes nothing, it costs nothing.
+        let seen = std::mem::take(&mut self.seen);
+        let mut notes = match seen {
+            0 => Notes::default(),
+            _ => self.notes,
+        };
+        Ok(match codec.frame(bytes, seen, &mut notes)? {
+            Frame::Request { payload, .. } if payload.len() > room => {
+                // What was seen of it before holds when it is cut again.
+                self.seen = seen;
+                Cut::NoRoom
+            }
             Frame::Request {
                 payload,
                 bytes: length,
                 is_last,
                 runs_alone,
             } => {
-                self.forget_seen();
                 let frame;
                 (frame, *rest) = bytes.split_at(length);
                 let payload = &frame[payload];
@@ -137,7 +144,6 @@ impl Input {
                 }
             }
             Frame::Blank { bytes: length } => {
-                self.forget_seen();
                 *rest = &bytes[length..];
                 Cut::Blank
             }
@@ -146,7 +152,6 @@ impl Input {
                 bytes: length,
                 then,
             } => {
-                self.forget_seen();
                 let malformed;
                 (malformed, *rest) = bytes.split_at(length);
                 self.is_skipping = then == Then::Rest;
@@ -157,7 +162,6 @@ impl Input {
                 }
             }
             Frame::Incomplete if self.is_finished && !bytes.is_empty() => {
-                self.forget_seen();
                 *rest = &[];
                 Cut::Refused {
                     why: Refusal::Incomplete,
@@ -166,15 +170,10 @@ impl Input {
                 }
             }
             Frame::Incomplete => {
-                self.seen = bytes.len();
+                (self.seen, self.notes) = (bytes.len(), notes);
                 Cut::Nothing
             }
         })
-    }
-
-    /// The next bytes to be cut begin anew.
-    fn forget_seen(&mut self) {
-        (self.seen, self.notes) = (0, Notes::default());
     }
 
     /// What was not framed of `taken` is kept: its last `left` bytes. `is_blocked` says that they
