@@ -63,6 +63,43 @@ mod tests {
         assert!(!html.contains("NaN"), "{html}");
     }
 
+    /// The paths of all numbers in `json`.
+    fn numbers(json: &Value, path: &str, found: &mut Vec<String>) {
+        match json {
+            Value::Number(_) => found.push(path.to_owned()),
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    numbers(item, &format!("{path}/{index}"), found);
+                }
+            }
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    numbers(field, &format!("{path}/{name}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn whatever_a_number_is_there_is_a_page_or_a_line() {
+        let json = serde_json::to_value(result(&outcome())).expect("figures are JSON");
+        let mut paths = Vec::new();
+        numbers(&json, "", &mut paths);
+        assert!(paths.len() > 100, "{paths:?}");
+        for path in paths {
+            for number in [1e308, -1e308, 1e-320, 1e19] {
+                let mut json = json.clone();
+                *json.pointer_mut(&path).expect("it was found") = number.into();
+                // That it returns is the promise.
+                if let Ok(html) = section("run", &json.to_string()) {
+                    let is_drawn = !html.contains("NaN") && !html.contains("\"inf");
+                    assert!(is_drawn, "{path} = {number}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_result_is_said() {
         for text in ["", "{}", r#"{"schema":"reactor-pool/stress_test/1"}"#] {

@@ -4,6 +4,10 @@
 //!
 //! Rule: whatever numbers come, the places are finite and on the axis.
 
+/// No scale goes beyond this, or, of what is not zero, below its inverse: an axis has so many
+/// powers.
+const LARGEST: f64 = 1e15;
+
 /// A scale.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
@@ -19,7 +23,10 @@ impl Scale {
     pub(crate) fn new(is_log: bool, values: impl Iterator<Item = f64>, places: (f64, f64)) -> Self {
         let usable = |value: &f64| value.is_finite() && (!is_log || *value > 0.0);
         let (mut from, mut to) = (f64::INFINITY, f64::NEG_INFINITY);
-        for value in values.filter(usable) {
+        for value in values
+            .filter(usable)
+            .map(|value| within_size(is_log, value))
+        {
             from = from.min(value);
             to = to.max(value);
         }
@@ -124,6 +131,20 @@ impl Scale {
     }
 }
 
+/// `value`, or the largest or smallest that a scale goes to.
+fn within_size(is_log: bool, value: f64) -> f64 {
+    let size = value.abs();
+    if size > LARGEST {
+        LARGEST.copysign(value)
+    } else if size >= 1.0 / LARGEST {
+        value
+    } else if is_log {
+        1.0 / LARGEST
+    } else {
+        0.0
+    }
+}
+
 /// A round step for about `count` of them in `width`.
 fn step(width: f64, count: usize) -> f64 {
     let rough = width / count.max(1) as f64;
@@ -185,12 +206,34 @@ mod tests {
 
     #[test]
     fn odd_values_give_finite_places() {
-        for values in [&[][..], &[0.0], &[5.0], &[f64::NAN], &[-1.0, 0.0]] {
+        for values in [
+            &[][..],
+            &[0.0],
+            &[5.0],
+            &[f64::NAN],
+            &[-1.0, 0.0],
+            &[0.3, 1e308],
+            &[1e-320, 1e308],
+            &[-1e308, 1e308],
+            &[-5e-324, 5e-324],
+            &[1e308],
+            &[f64::INFINITY, 1e-320],
+            &[1.0, 1.0 + f64::EPSILON],
+        ] {
             for is_log in [false, true] {
                 let scale = Scale::new(is_log, values.iter().copied(), (10.0, 20.0));
-                for value in [0.0, -1.0, 5.0, 1e300] {
-                    let place = scale.place(value);
-                    assert!((10.0..=20.0).contains(&place), "{values:?} {value} {place}");
+                let drawn = if is_log {
+                    scale.padded()
+                } else {
+                    scale.with_zero()
+                };
+                for scale in [scale, drawn, drawn.rounded(6)] {
+                    for value in [0.0, -1.0, 5.0, 1e300, 1e-320] {
+                        let place = scale.place(value);
+                        assert!((10.0..=20.0).contains(&place), "{values:?} {value} {place}");
+                    }
+                    let ticks = scale.ticks(6).len();
+                    assert!(ticks < 50, "{values:?}: {ticks} ticks");
                 }
             }
         }
