@@ -59,7 +59,7 @@ pub(crate) struct Finding {
 
 const NEEDED: &str = "needed is FIGURE, one of > < >= <=, and a value, such as 'p99>5ms': a time \
     (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service., lag. \
-    or connect. before it) in us, ms or s; busy in %; rate per second; failures, missing, lost, \
+    or connect. before it) in ms, or with us or s; busy in %; rate per second; failures, missing, lost, \
     unsent or connects-refused";
 
 impl Threshold {
@@ -165,8 +165,8 @@ impl Figure {
 
     fn parse_value(self, text: &str) -> Option<f64> {
         let units: &[(&str, f64)] = match self {
-            Self::Time(..) => &[("us", 1.0), ("ms", 1e3), ("s", 1e6)],
-            Self::BusyPercent => &[("%", 1.0)],
+            Self::Time(..) => &[("us", 1.0), ("ms", 1e3), ("s", 1e6), ("", 1e3)],
+            Self::BusyPercent => &[("%", 1.0), ("", 1.0)],
             Self::Throughput => &[("k/s", 1e3), ("/s", 1.0), ("k", 1e3), ("", 1.0)],
             _ => &[("", 1.0)],
         };
@@ -219,6 +219,8 @@ mod tests {
     fn conditions_are_read_with_their_units() {
         for (text, value) in [
             ("p99>5ms", 5000.0),
+            ("p99>5", 5000.0),
+            ("busy>1", 1.0),
             ("p99.9 >= 20us", 20.0),
             ("service.p50<1.5s", 1_500_000.0),
             ("lag.max<=2ms", 2000.0),
@@ -238,9 +240,7 @@ mod tests {
             "p99>",
             ">5ms",
             "p98>5ms",
-            "p99>5",
             "p99>xms",
-            "busy>1",
             "p99=5ms",
             "p99>-1ms",
             "p99>nanms",

@@ -37,16 +37,28 @@ pub(crate) fn whole<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, S
     number.ok_or_else(|| format!("a whole number from {MIN} to {MAX} is needed"))
 }
 
-/// A number of seconds.
+/// A time: a number of seconds, or a number with its unit.
 pub(crate) fn seconds(
     min: f64,
     max: f64,
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
     move |text| {
-        let number = text.parse().ok();
+        let units = [
+            ("ms", 1e-3),
+            ("s", 1.0),
+            ("m", 60.0),
+            ("h", 3600.0),
+            ("", 1.0),
+        ];
+        let number = units.iter().find_map(|(unit, factor)| {
+            let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+            Some(number * factor)
+        });
         let number = number.filter(|number| (min..=max).contains(number));
         let seconds = number.map(Duration::from_secs_f64);
-        seconds.ok_or_else(|| format!("a number of seconds from {min} to {max} is needed"))
+        seconds.ok_or_else(|| {
+            format!("a number of seconds from {min} to {max}, or with ms, s, m or h, is needed")
+        })
     }
 }
 
@@ -58,8 +70,9 @@ pub(crate) fn span(text: &str) -> Result<Span, String> {
     }
 }
 
-/// Requests per second, with k or M.
+/// Requests per second, with k or M, and with /s if that is said.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let text = text.strip_suffix("/s").unwrap_or(text);
     let (number, factor) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1e3),
         Some(b'M') => (&text[..text.len() - 1], 1e6),
@@ -92,11 +105,34 @@ mod tests {
     }
 
     #[test]
+    fn times_may_have_a_unit() {
+        let read = seconds(0.1, 7200.0);
+        for (text, ms) in [
+            ("1", 1000),
+            ("0.5", 500),
+            ("1s", 1000),
+            ("1.5s", 1500),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("2h", 7_200_000),
+        ] {
+            assert_eq!(read(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in [
+            "", "s", "0", "1 s", "1S", "99ms", "3h", "nan", "infs", "-1s",
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains("from 0.1 to 7200, or with ms"), "{error}");
+        }
+    }
+
+    #[test]
     fn rates_may_be_in_thousands() {
         assert_eq!(rate("500"), Ok(500.0));
         assert_eq!(rate("1k"), Ok(1000.0));
         assert_eq!(rate("2.5k"), Ok(2500.0));
         assert_eq!(rate("1M"), Ok(1_000_000.0));
+        assert_eq!(rate("1k/s"), Ok(1000.0));
         for text in ["", "k", "0", "-1", "11M", "nan", "1 k", "1K"] {
             assert!(rate(text).is_err(), "{text}");
         }
