@@ -13,10 +13,13 @@
 //! | `figures` | what it came to: the account of a run, and what follows | `check`, `load` |
 //! | `check` | what is right: the oracle, names of faults, a faulty server | `load` |
 //! | `load` | what is asked: the plan of a run, its requests and its timetable | |
-//! | `wire`, `random` | what the others name in the same words; random numbers | |
+//! | `wire`, `random`, `stderr` | what the others name in the same words; random numbers; what is said | |
 //!
 //! The oracle may import `wire` only, so that it stays independent of what is asked, and nothing
 //! here imports the server's crate. Clients are pure state; their connections alone know sockets.
+
+// A stream that nobody reads must not end a run, and these macros panic then.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod check;
 mod command;
@@ -25,6 +28,7 @@ mod figures;
 mod load;
 mod output;
 mod random;
+mod stderr;
 mod wire;
 
 pub use crate::check::faulty_server::{Fault, FaultyServer, STALL};

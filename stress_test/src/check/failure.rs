@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::stderr::say;
+
 /// So many failures are kept in full; all of them are counted.
 const KEPT_FAILURES: usize = 10;
 /// So many bytes of a line are shown.
@@ -112,7 +114,7 @@ impl Failures {
         if self.first.len() < KEPT_FAILURES || self.announced {
             let line = format!("{place}: {kind}: {text}");
             if self.announced {
-                eprintln!("{line}");
+                say(&line);
             }
             if self.first.len() < KEPT_FAILURES {
                 self.first.push(line);

@@ -4,6 +4,7 @@
 //!
 //! Rule: what is wrong is said in one line that names the flag and what it allows.
 
+mod environment;
 mod series;
 mod shared;
 mod values;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use self::environment::parse;
 use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
 pub(crate) use self::shared::{
@@ -111,9 +113,9 @@ pub(crate) struct RunArguments {
     #[arg(long, env = "STRESS_TEST_ARRIVALS", default_value = "poisson")]
     arrivals: Arrivals,
 
-    /// Seconds for which requests are due, 0.1 to 86400 [default: 10 with --rate; otherwise
-    /// --frames ends the load]. With --rate, what is due at the end may still be sent for a
-    /// second, and is a failure (unsent) after that
+    /// How long requests are due, 0.1 to 86400 seconds (or with ms, s, m or h) [default: 10 with
+    /// --rate; otherwise --frames ends the load]. With --rate, what is due at the end may still be
+    /// sent for a second, and is a failure (unsent) after that
     #[arg(long, env = "STRESS_TEST_DURATION", value_name = "SECONDS",
         value_parser = seconds(0.1, 86_400.0))]
     duration: Option<Duration>,
@@ -171,7 +173,8 @@ pub(crate) struct RunArguments {
         value_parser = Threshold::parse, help_heading = "Output")]
     pub(crate) fail_if: Vec<Threshold>,
 
-    /// Writes every figure into this file, in the format of docs/stress_test.schema.json
+    /// Writes every figure into this file, in the format of docs/stress_test.schema.json. With -
+    /// the JSON goes to stdout and the report to stderr
     #[arg(long, env = "STRESS_TEST_JSON", value_name = "FILE", value_parser = file,
         help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,

@@ -5,34 +5,46 @@
 //! Rule: whatever was measured is published, also when it was interrupted or a check fired.
 
 use std::fs::File;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::check::failure::Failures;
 use crate::command::error::Error;
+use crate::command::process;
 use crate::command::target::Target;
 use crate::drive::driver;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::load::plan::Plan;
 use crate::output::progress::Progress;
+use crate::stderr::say;
 
 /// Descriptors for everything that is not a client.
 const OTHER_DESCRIPTORS: u64 = 32;
+/// By these names `--json` means stdout.
+const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// From here on a signal stops the run, not the program: a spawned server must be stopped.
+/// From here on a signal stops the run, not the program: a spawned server must be stopped. What
+/// was ignored when the program started stays ignored: by nohup, or by a shell that started it in
+/// the background.
 pub(crate) fn catch_signals() -> anyhow::Result<Signals> {
-    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot catch signals")?;
+    let wanted = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    let caught = wanted
+        .iter()
+        .filter(|signal| !process::ignores(**signal as u32));
+    let caught: Vec<Signal> = caught.copied().collect();
+    let numbers = caught.iter().map(|signal| *signal as i32);
+    let signals = Signals::new(numbers).context("cannot catch signals")?;
     // Whoever started this program may have blocked them, and the mask is inherited.
-    let mut caught = SigSet::empty();
-    caught.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    caught.thread_unblock().context("cannot unblock signals")?;
+    SigSet::from_iter(caught)
+        .thread_unblock()
+        .context("cannot unblock signals")?;
     Ok(signals)
 }
 
@@ -45,51 +57,103 @@ pub(crate) fn measure(
     mut progress: Progress,
 ) -> Result<Outcome, Error> {
     raise_descriptor_limit(u64::from(plan.clients + plan.hogs) + OTHER_DESCRIPTORS);
-    let failures = Failures::new(verbose);
     let mut show = |standing| progress.show(standing);
-    let outcome = driver::run(plan, target.address, signals, failures, &mut show)
-        .context("the event loop failed")?;
-    match outcome.ended {
-        Ended::NothingListening(cause) => Err(Error::NothingListening {
-            target: target.name.clone(),
-            cause,
-        }),
-        Ended::Finished | Ended::Interrupted => Ok(outcome),
+    let mut causes = Vec::new();
+    for &address in &target.addresses {
+        let failures = Failures::new(verbose);
+        let outcome = driver::run(plan, address, signals, failures, &mut show)
+            .context("the event loop failed")?;
+        match outcome.ended {
+            Ended::NothingListening(cause) => causes.push((address, cause)),
+            Ended::Finished | Ended::Interrupted => return Ok(outcome),
+        }
     }
+    Err(Error::NothingListening {
+        target: target.name.clone(),
+        cause: in_one(causes),
+    })
 }
 
-/// Opens the file for the results, before there are any: a wrong name shows at once. What is in it
-/// stays until then.
-pub(crate) fn create(path: Option<&Path>) -> Result<Option<File>, Error> {
+/// What several addresses of one name came to; of one address, its own error.
+fn in_one(mut causes: Vec<(SocketAddr, io::Error)>) -> io::Error {
+    if causes.len() == 1 {
+        return causes.remove(0).1;
+    }
+    let causes = causes
+        .iter()
+        .map(|(address, cause)| format!("{address}: {cause}"));
+    io::Error::other(causes.collect::<Vec<_>>().join("; "))
+}
+
+/// Where the JSON goes.
+#[derive(Debug)]
+pub(crate) enum Json {
+    /// Nowhere.
+    Unwanted,
+    /// To stdout; then the report for people goes to stderr.
+    Stdout,
+    /// Into this file, pipe or device.
+    File(File),
+}
+
+/// Opens what the results go to, before there are any: a wrong name shows at once. What is in a
+/// file stays until then.
+pub(crate) fn create(path: Option<&Path>) -> Result<Json, Error> {
     let Some(path) = path else {
-        return Ok(None);
+        return Ok(Json::Unwanted);
     };
+    // Opened a second time, a file that is stdout would be written from two places.
+    if STDOUT_NAMES.iter().any(|name| path == Path::new(name)) {
+        return Ok(Json::Stdout);
+    }
     let mut options = File::options();
     let opened = options.create(true).truncate(false).write(true).open(path);
     opened
-        .map(Some)
+        .map(Json::File)
         .map_err(|error| Error::Usage(format!("--json: cannot write {}: {error}", path.display())))
 }
 
-/// Writes `result` to stdout by `write`, as a `form` for people, and as JSON into the file if
-/// there is one.
+/// Writes `result` as JSON to where that goes, and by `write` as a `form` for people to stdout,
+/// or to stderr if stdout is the JSON's. Neither is lost with the other.
 pub(crate) fn publish(
     result: &impl Serialize,
-    json: Option<File>,
+    json: Json,
     form: &str,
-    write: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>,
+    write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    write(&mut out)
-        .and_then(|()| out.flush())
-        .with_context(|| format!("cannot write the {form}"))?;
-    json.map_or(Ok(()), |file| write_json(file, result))
-        .context("cannot write the JSON file")
+    let mut text = Vec::new();
+    write(&mut text).with_context(|| format!("cannot make the {form}"))?;
+    let (json, text) = match json {
+        Json::Unwanted => (Ok(()), to_stdout(&text)),
+        Json::File(file) => (write_file(file, result), to_stdout(&text)),
+        Json::Stdout => {
+            say(String::from_utf8_lossy(&text).trim_end());
+            (write_json(io::stdout().lock(), result), Ok(()))
+        }
+    };
+    json.context("cannot write the JSON")?;
+    text.with_context(|| format!("cannot write the {form}"))
 }
 
-fn write_json(file: File, result: &impl Serialize) -> io::Result<()> {
-    file.set_len(0)?;
-    let mut out = BufWriter::new(file);
+/// Writes `text` to stdout. If its reader has gone (`| head`), it has what it wants.
+pub(crate) fn to_stdout(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+fn write_file(file: File, result: &impl Serialize) -> io::Result<()> {
+    // A pipe or a device has no length.
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    write_json(file, result)
+}
+
+fn write_json(out: impl Write, result: &impl Serialize) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
     serde_json::to_writer_pretty(&mut out, result)?;
     out.write_all(b"\n")?;
     out.flush()
@@ -105,7 +169,9 @@ fn raise_descriptor_limit(needed: u64) {
             maximum: limit.maximum,
         };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            eprintln!("stress_test: cannot raise the limit of open files: {error}");
+            say(format_args!(
+                "stress_test: cannot raise the limit of open files: {error}"
+            ));
         }
     }
 }

@@ -18,26 +18,30 @@ mod spawn;
 mod sweep;
 mod target;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use self::cli::{Cli, Command};
+use self::cli::Command;
 use self::error::Error;
+use crate::stderr::say;
 
 /// Does what the command line of this process says, and returns what to exit with.
 pub fn main() -> ExitCode {
     match command() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("stress_test: {error}");
+            say(format_args!("stress_test: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 fn command() -> Result<u8, Error> {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(error) = spawn::become_server(&arguments) {
+        return Err(error);
+    }
+    let cli = match cli::parse(&arguments) {
         Ok(cli) => cli,
         Err(error) if cli::is_asked_for(&error) => error.exit(),
         Err(error) => return Err(Error::Usage(cli::one_line(&error))),

@@ -1,6 +1,6 @@
-//! What another process uses: processor time and memory, from /proc.
+//! What a process uses, and what it ignores, from /proc.
 //!
-//! Knows two files of Linux; not whose process it is.
+//! Knows two files of Linux; not what follows.
 //!
 //! Rule: a figure that cannot be read is no figure, and no error.
 
@@ -20,6 +20,12 @@ pub(crate) fn peak_memory_bytes(id: u32) -> Option<u64> {
     parse_peak(&fs::read_to_string(format!("/proc/{id}/status")).ok()?)
 }
 
+/// Whether this process ignores the signal `number`. Where nobody tells, it does not.
+pub(crate) fn ignores(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    parse_ignored(&status).is_some_and(|mask| mask >> (number - 1) & 1 == 1)
+}
+
 /// utime and stime, fields 14 and 15 of proc_pid_stat(5). The name before them may hold anything.
 fn parse_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -27,6 +33,13 @@ fn parse_ticks(stat: &str) -> Option<u64> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
+}
+
+fn parse_ignored(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 fn parse_peak(status: &str) -> Option<u64> {
@@ -51,6 +64,8 @@ mod tests {
             Some(2 << 20)
         );
         assert_eq!(parse_peak(""), None);
+        assert_eq!(parse_ignored("SigIgn:\t0000000000000003\n"), Some(3));
+        assert_eq!(parse_ignored(""), None);
     }
 
     #[test]

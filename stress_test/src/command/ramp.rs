@@ -28,6 +28,7 @@ use crate::figures::threshold::Threshold;
 use crate::load::plan::{Load, OpenLoop, Plan};
 use crate::output;
 use crate::output::progress::Progress;
+use crate::stderr::say;
 
 /// A step is not made longer than this, however large a sample it needs.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
@@ -41,7 +42,13 @@ pub(crate) fn ramp(arguments: &RampArguments) -> Result<u8, Error> {
     let json = create(series.json.as_deref())?;
     let mut signals = catch_signals()?;
     let verbose = series.output.verbose;
-    let target = Target::find(&arguments.target, &series.load, verbose, &mut signals)?;
+    let target = Target::find(
+        &arguments.target,
+        &series.load,
+        plan.clients,
+        verbose,
+        &mut signals,
+    )?;
     let mut ramp = Ramp {
         arguments,
         plan,
@@ -177,7 +184,7 @@ impl Ramp<'_> {
             End::Found => (Verdict::Pass, exit::PASS),
         };
         for text in &wrong {
-            eprintln!("{text}");
+            say(text);
         }
         Ok(RampResult {
             schema: SCHEMA.to_owned(),

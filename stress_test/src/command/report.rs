@@ -7,9 +7,12 @@
 use std::fs;
 use std::path::Path;
 
+use anyhow::Context;
+
 use crate::command::cli::ReportArguments;
 use crate::command::error::Error;
 use crate::command::exit;
+use crate::command::measure::to_stdout;
 use crate::output::html;
 
 /// Writes the report, and returns the exit code.
@@ -22,7 +25,8 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Error> {
     let path = &arguments.output;
     fs::write(path, &html)
         .map_err(|error| Error::File(path.clone(), format!("cannot write it: {error}")))?;
-    println!("{}: {} bytes", path.display(), html.len());
+    let line = format!("{}: {} bytes\n", path.display(), html.len());
+    to_stdout(line.as_bytes()).context("cannot say that the page is written")?;
     Ok(exit::PASS)
 }
 

@@ -17,6 +17,7 @@ use crate::figures::threshold::Threshold;
 use crate::load::plan::{Load, Plan};
 use crate::output;
 use crate::output::progress::Progress;
+use crate::stderr::say;
 
 /// Runs what `arguments` say, and returns the exit code.
 pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Error> {
@@ -24,13 +25,19 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Error> {
     let json = create(arguments.json.as_deref())?;
     let mut signals = catch_signals()?;
     let (load, verbose) = (&arguments.load, arguments.output.verbose);
-    let target = Target::find(&arguments.target, load, verbose, &mut signals)?;
+    let target = Target::find(
+        &arguments.target,
+        load,
+        plan.clients + plan.hogs,
+        verbose,
+        &mut signals,
+    )?;
     if verbose {
         let (clients, seed) = (plan.clients + plan.hogs, plan.seed);
-        eprintln!(
+        say(format_args!(
             "connecting {clients} clients to {}, seed {seed}",
             target.name
-        );
+        ));
     }
     let started = SystemTime::now();
     let progress = Progress::new(arguments.output.quiet);

@@ -5,7 +5,6 @@
 //! Rule: a check passes if the fault is found as what it is, in the right number, and nothing else
 //! is: a false alarm is as bad as a blind eye.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,7 +14,7 @@ use crate::check::failure::Kind;
 use crate::check::faulty_server::{Fault, FaultyServer, STALL};
 use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::measure::{catch_signals, measure};
+use crate::command::measure::{catch_signals, measure, to_stdout};
 use crate::command::target::Target;
 use crate::figures::outcome::Ended;
 use crate::figures::results::RunResult;
@@ -243,19 +242,29 @@ pub(crate) fn selftest(framing: Framing) -> Result<u8, Error> {
         };
         let is_found = is_found(check, &result);
         blind += u32::from(!is_found);
-        let mut out = io::stdout().lock();
         let mark = if is_found { "ok  " } else { "FAIL" };
-        writeln!(out, "{mark}  {:<44} {}", check.name, found(check, &result))
-            .context("cannot write the report")?;
+        show(&format!(
+            "{mark}  {:<44} {}",
+            check.name,
+            found(check, &result)
+        ))?;
     }
     let count = CHECKS.len();
     if blind == 0 {
-        println!("PASS: {count} checks, each finds its fault and nothing else");
+        show(&format!(
+            "PASS: {count} checks, each finds its fault and nothing else"
+        ))?;
         Ok(exit::PASS)
     } else {
-        println!("FAIL: {blind} of {count} checks do not find what they should");
+        show(&format!(
+            "FAIL: {blind} of {count} checks do not find what they should"
+        ))?;
         Ok(exit::FAIL)
     }
+}
+
+fn show(line: &str) -> anyhow::Result<()> {
+    to_stdout(format!("{line}\n").as_bytes()).context("cannot write the report")
 }
 
 /// The figures of one check, unless it was interrupted.
@@ -269,7 +278,7 @@ fn run_check(
     let server = FaultyServer::start(check.fault, plan.limits)
         .context("cannot start the built-in server")?;
     let target = Target {
-        address: server.address(),
+        addresses: vec![server.address()],
         name: "the built-in server".to_owned(),
         server: None,
     };

@@ -6,12 +6,12 @@
 //! Rule: whatever happens here, no server is left behind.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::command::error::Error;
+use crate::stderr::say;
 
 /// How long the server may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +32,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often something is looked at that cannot be waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The first argument of a process that is to be the server.
+const BECOME_SERVER: &str = "become-server";
 /// So many of its last log lines are shown when it fails.
 const KEPT_LOG_LINES: usize = 5;
 
@@ -66,8 +69,7 @@ type LastLines = Arc<Mutex<VecDeque<String>>>;
 impl SpawnedServer {
     /// Starts the server that lies beside this program and waits until it listens.
     pub(crate) fn start(options: &Options, signals: &mut Signals) -> Result<Self, Error> {
-        let own = std::env::current_exe().context("cannot tell where this program is");
-        let own = own.map_err(Error::NotStarted)?;
+        let own = own_path().map_err(Error::NotStarted)?;
         let path = own.with_file_name(format!("server{}", std::env::consts::EXE_SUFFIX));
         if !path.is_file() {
             return Err(Error::NoServer(path));
@@ -143,13 +145,14 @@ impl SpawnedServer {
             match addresses.recv_timeout(LOOK_EVERY) {
                 Ok(address) => return Ok(address),
                 Err(RecvTimeoutError::Timeout) => {}
+                // Its log has ended, which a server that lives may do, too.
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::NotStarted(match self.child.wait() {
-                        Ok(status) => {
-                            anyhow!("the server did not start, {}", self.describe(status))
-                        }
-                        Err(error) => anyhow!(error).context("cannot wait for the server"),
-                    }));
+                    let ended = self.child.try_wait().context("cannot wait for the server");
+                    if let Some(status) = ended.map_err(Error::NotStarted)? {
+                        let text = format!("the server did not start, {}", self.describe(status));
+                        return Err(Error::NotStarted(anyhow!(text)));
+                    }
+                    thread::sleep(LOOK_EVERY);
                 }
             }
         }
@@ -196,7 +199,10 @@ fn spawn(path: &Path, options: &Options) -> anyhow::Result<Child> {
 }
 
 fn spawn_with_present_mask(path: &Path, options: &Options) -> anyhow::Result<Child> {
-    Command::new(path)
+    Command::new(own_path()?)
+        .arg(BECOME_SERVER)
+        .arg(std::process::id().to_string())
+        .arg(path)
         .args(["--host", "127.0.0.1", "--port", "0"])
         .args(&options.arguments)
         // The line with the address must come, and come without colours.
@@ -209,6 +215,50 @@ fn spawn_with_present_mask(path: &Path, options: &Options) -> anyhow::Result<Chi
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot run {}", path.display()))
+}
+
+/// What a process of this program does that is to be the server: `arguments` are the program's
+/// name, [`BECOME_SERVER`], the process that wants the server, the server's path, and its
+/// arguments. It asks the kernel to be killed when that process ends, which holds for the program
+/// that it becomes, too. Returns why it did not become one, or `None` if it is not to.
+pub(crate) fn become_server(arguments: &[OsString]) -> Option<Error> {
+    let [_, word, parent, path, rest @ ..] = arguments else {
+        return None;
+    };
+    if word != BECOME_SERVER {
+        return None;
+    }
+    if let Err(error) = die_with(parent) {
+        return Some(Error::System(error));
+    }
+    let error = Command::new(path).args(rest).exec();
+    let path = Path::new(path).display();
+    Some(Error::System(anyhow!("cannot run {path}: {error}")))
+}
+
+/// This process is killed when its parent ends, which is the process `parent`.
+#[cfg(target_os = "linux")]
+fn die_with(parent: &OsStr) -> anyhow::Result<()> {
+    use rustix::process::{getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("cannot bind the server's life to this program's")?;
+    // It may have ended before.
+    let now = getppid().map(|id| id.as_raw_nonzero().to_string());
+    anyhow::ensure!(
+        now.as_deref().map(OsStr::new) == Some(parent),
+        "nobody wants a server any more"
+    );
+    Ok(())
+}
+
+/// Elsewhere a server outlives this program if that is killed.
+#[cfg(not(target_os = "linux"))]
+fn die_with(_parent: &OsStr) -> anyhow::Result<()> {
+    Ok(())
+}
+
+fn own_path() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot tell where this program is")
 }
 
 /// Reads the log to its end on a thread of its own, so that the server never blocks on it. The
@@ -238,7 +288,7 @@ fn copy_log(
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         if show {
-            eprintln!("server: {text}");
+            say(format_args!("server: {text}"));
         }
         if let (Some(channel), Some(address)) = (&found, listening_address(text)) {
             // It fails if nobody waits any more; then nobody needs it.

@@ -114,7 +114,9 @@ impl<'a> Sweep<'a> {
         let (workers, queue) = (Some(cell.workers), Some(cell.queue));
         let more = &self.arguments.server_arg;
         let options = Options {
-            arguments: series.load.server_arguments(workers, queue, more),
+            arguments: series
+                .load
+                .server_arguments(workers, queue, cell.clients, more),
             show_log: series.output.verbose,
         };
         let plan = Plan {

@@ -19,8 +19,8 @@ use crate::figures::outcome::{Ended, Outcome};
 /// The server under test.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
+    /// Where it listens: all addresses of its name, of which the first that takes clients counts.
+    pub(crate) addresses: Vec<SocketAddr>,
     /// For people.
     pub(crate) name: String,
     /// The server itself, if it is ours.
@@ -28,10 +28,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The server that `arguments` name, or a new one.
+    /// The server that `arguments` name, or a new one for so many `clients`.
     pub(crate) fn find(
         arguments: &TargetArguments,
         load: &LoadArguments,
+        clients: u32,
         show_log: bool,
         signals: &mut Signals,
     ) -> Result<Self, Error> {
@@ -40,7 +41,7 @@ impl Target {
         }
         let (workers, queue) = (arguments.workers, arguments.queue);
         let options = Options {
-            arguments: load.server_arguments(workers, queue, &arguments.server_arg),
+            arguments: load.server_arguments(workers, queue, clients, &arguments.server_arg),
             show_log,
         };
         Self::spawn(&options, signals)
@@ -50,7 +51,7 @@ impl Target {
     pub(crate) fn spawn(options: &Options, signals: &mut Signals) -> Result<Self, Error> {
         let server = SpawnedServer::start(options, signals)?;
         Ok(Self {
-            address: server.address(),
+            addresses: vec![server.address()],
             name: format!("{} (spawned: server {options})", server.address()),
             server: Some(server),
         })
@@ -58,14 +59,17 @@ impl Target {
 
     fn resolve(host: &str, port: u32) -> Result<Self, Error> {
         let name = format!("{host}:{port}");
-        let first = || -> io::Result<SocketAddr> {
+        let addresses = || -> io::Result<Vec<SocketAddr>> {
             let port = u16::try_from(port).map_err(io::Error::other)?;
-            let first = (host, port).to_socket_addrs()?.next();
-            first.ok_or_else(|| io::Error::other("the name has no address"))
+            let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+            if addresses.is_empty() {
+                return Err(io::Error::other("the name has no address"));
+            }
+            Ok(addresses)
         };
-        match first() {
-            Ok(address) => Ok(Self {
-                address,
+        match addresses() {
+            Ok(addresses) => Ok(Self {
+                addresses,
                 name,
                 server: None,
             }),

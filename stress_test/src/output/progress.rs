@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::figures::outcome::Standing;
+use crate::stderr::say;
 
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -52,7 +53,7 @@ impl Progress {
             Self::Bar(bar) => draw(bar, standing.done, text(standing)),
             Self::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
-                eprintln!("{}", text(standing));
+                say(text(standing));
             }
             Self::Quiet | Self::Lines { .. } => {}
         }
@@ -63,7 +64,7 @@ impl Progress {
         match self {
             Self::Quiet => {}
             Self::Bar(bar) => draw(bar, done, text),
-            Self::Lines { .. } => eprintln!("{:>3.0} %  {text}", done * 100.0),
+            Self::Lines { .. } => say(format_args!("{:>3.0} %  {text}", done * 100.0)),
         }
     }
 }

@@ -210,6 +210,97 @@ fn a_spawned_server_starts_with_a_clean_signal_mask() {
 }
 
 #[test]
+fn a_spawned_server_is_told_of_more_clients_than_it_takes_by_itself() {
+    let folder = folder_with_server(Some("echo \"$@\" > arguments\nexit 1\n"));
+    for (flags, limit) in [
+        (&["--clients", "12000"][..], "--max-connections 12000\n"),
+        (
+            &["--clients", "9999", "--hogs", "2"],
+            "--max-connections 10001\n",
+        ),
+        (&["--clients", "10000"], "--max-sleep 10000\n"),
+        (
+            &["--clients", "12000", "--server-arg=--max-connections=20000"],
+            "--max-connections 12000 --max-connections=20000\n",
+        ),
+    ] {
+        run_spawn(&folder, flags).assert_complains(3, &["did not start"]);
+        let arguments = fs::read_to_string(folder.path().join("arguments"));
+        let arguments = arguments.expect("the script wrote it");
+        assert!(arguments.ends_with(limit), "{arguments}");
+    }
+}
+
+#[test]
+fn no_spawned_server_outlives_a_run_that_is_killed() {
+    let double = server(Fault::None);
+    let script = format!(
+        "echo $$ > id\necho addr={} >&2\ntrap '' TERM HUP INT\nwhile :; do sleep 0.05; done\n",
+        double.address()
+    );
+    let folder = folder_with_server(Some(&script));
+    let flags = ["--spawn", "--max-line", "2000", "--frames", "1000000000"];
+    let mut is_killed = false;
+    let command = program(&folder.path().join("stress_test"), &flags);
+    let report = run_while(command, |id| {
+        if !is_killed && double.answered() > 500 {
+            is_killed = true;
+            signal(id, Signal::KILL);
+        }
+    });
+    assert_eq!(report.code, None, "{report}");
+    let id = fs::read_to_string(folder.path().join("id")).expect("the script wrote it");
+    let status = Path::new("/proc").join(id.trim()).join("status");
+    // It has ended, whether or not somebody has asked how.
+    let is_alive = || fs::read_to_string(&status).is_ok_and(|text| !text.contains("\nState:\tZ"));
+    let deadline = Instant::now() + DEADLINE;
+    while is_alive() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!is_alive(), "the server lives on: {}", id.trim());
+}
+
+#[test]
+fn signals_that_were_ignored_at_the_start_stay_ignored() {
+    let server = server(Fault::None);
+    let port = server.address().port().to_string();
+    // A shell hands on what it ignores.
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "trap '' INT HUP; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_stress_test"),
+    ]);
+    command.args([
+        "--port",
+        &port,
+        "--max-line",
+        "2000",
+        "--frames",
+        "1000000000",
+    ]);
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let (mut goes_on_from, mut is_ended) = (None, false);
+    let report = run_while(command, |id| match goes_on_from {
+        None if server.answered() > 500 => {
+            signal(id, Signal::INT);
+            signal(id, Signal::HUP);
+            goes_on_from = Some(server.answered());
+        }
+        Some(answered) if !is_ended && server.answered() > answered + 50_000 => {
+            is_ended = true;
+            signal(id, Signal::TERM);
+        }
+        _ => {}
+    });
+    assert!(is_ended, "it did not go on: {report}");
+    assert_eq!(report.code, Some(130), "{report}");
+}
+
+#[test]
 fn a_spawned_server_that_ends_by_itself_is_a_failure() {
     let double = server(Fault::None);
     let script = format!("echo addr={} >&2\necho bye >&2\nexit 7\n", double.address());
@@ -268,6 +359,10 @@ fn ctrl_c_leaves_no_spawned_server_behind() {
 }
 
 pub(crate) fn interrupt(id: u32) {
+    signal(id, Signal::INT);
+}
+
+fn signal(id: u32, signal: Signal) {
     let id = i32::try_from(id).ok().and_then(Pid::from_raw);
-    kill_process(id.expect("a child has an id"), Signal::INT).expect("it can be signalled");
+    kill_process(id.expect("a child has an id"), signal).expect("it can be signalled");
 }

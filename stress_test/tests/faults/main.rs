@@ -7,10 +7,12 @@
 
 mod answers;
 mod command;
+mod environment;
 mod framing;
 mod measuring;
 mod reconnect;
 mod schema;
 mod series;
+mod streams;
 mod support;
 mod templates;

@@ -26,7 +26,8 @@ pub(crate) struct SeriesArguments {
     #[command(flatten)]
     pub(crate) load: LoadArguments,
 
-    /// Writes every figure into this file, in the format of docs/stress_test.schema.json
+    /// Writes every figure into this file, in the format of docs/stress_test.schema.json. With -
+    /// the JSON goes to stdout and the report to stderr
     #[arg(long, value_name = "FILE", value_parser = file, help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
 

@@ -19,6 +19,9 @@ use crate::wire::{Framing, Limits};
 /// `ECHO ` and `HASH ` stand before a payload.
 const OP_BYTES: u32 = 5;
 
+/// The server's own default of `--max-connections`.
+const SERVER_CONNECTIONS: u32 = 10_000;
+
 /// Where the server is, or how to start one.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
@@ -228,18 +231,22 @@ impl LoadArguments {
         })
     }
 
-    /// The arguments of a spawned server, without address.
+    /// The arguments of a spawned server that serves so many `clients`, without address.
     pub(crate) fn server_arguments(
         &self,
         workers: Option<u32>,
         queue: Option<u32>,
+        clients: u32,
         more: &[OsString],
     ) -> Vec<OsString> {
+        // What it takes unless it is told.
+        let connections = Some(clients).filter(|clients| *clients > SERVER_CONNECTIONS);
         let flags = [
             ("--workers", workers),
             ("--queue", queue),
             ("--max-line", Some(self.max_line)),
             ("--max-sleep", Some(self.max_sleep)),
+            ("--max-connections", connections),
         ];
         let mut arguments = Vec::new();
         // A server that knows no framing but lines knows no flag for it.
