@@ -59,8 +59,8 @@ pub(crate) struct Finding {
 
 const NEEDED: &str = "needed is FIGURE, one of > < >= <=, and a value, such as 'p99>5ms': a time \
     (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service., lag. \
-    or connect. before it) in ms, or with us or s; busy in %; rate per second; failures, missing, lost, \
-    unsent or connects-refused";
+    or connect. before it) in ms, or with us or s; busy in %; rate per second; failures, missing, \
+    lost, unsent or connects-refused";
 
 impl Threshold {
     /// Reads one condition.

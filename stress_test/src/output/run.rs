@@ -65,6 +65,7 @@ fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         rows.push(("send lag", &result.send_lag));
     }
     rows.push(("refusal", &result.busy.latency));
+    rows.push(("connect", &result.connections.connect_time));
     if let Some(hogs) = &result.hogs {
         rows.push(("hogs", &hogs.latency));
     }
@@ -161,8 +162,7 @@ fn write_connections(out: &mut impl Write, result: &RunResult) -> io::Result<()>
     if result.load.reconnect || refused > 0 {
         write!(out, ", {anew} of them anew, {refused} connects refused")?;
     }
-    writeln!(out)?;
-    write_distribution(out, "connect", &connections.connect_time)
+    writeln!(out)
 }
 
 /// The two sums that must come out: every frame has one end, and Little's law.
