@@ -165,7 +165,7 @@ fn report_and_json_show_the_templates() {
     let name = file.to_str().expect("the folder has a plain name");
     let report = run_echo(Fault::None, &["--json", name]);
     report.assert_passes(" = 400 verified");
-    let shown = r"4 in flight each, send 'ECHO {c}-{n}.\n' expect 'OK {c}-{n}.\n'";
+    let shown = r"            send 'ECHO {c}-{n}.\n' expect 'OK {c}-{n}.\n'";
     assert!(report.stdout.contains(shown), "{report}");
     let text = std::fs::read_to_string(&file).expect("the file was written");
     let json: Value = serde_json::from_str(&text).expect("it is JSON");
