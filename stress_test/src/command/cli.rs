@@ -4,6 +4,7 @@
 //!
 //! Rule: what is wrong is said in one line that names the flag and what it allows.
 
+mod comparing;
 mod environment;
 mod series;
 mod shared;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use self::comparing::CompareArguments;
 pub(crate) use self::environment::parse;
 use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
@@ -86,6 +88,8 @@ pub(crate) enum Command {
     /// Raises the rate of an open loop until the service level breaks, and reports the highest
     /// rate that holds
     Ramp(Box<RampArguments>),
+    /// Says whether one server is faster or slower than another, from several rounds of each
+    Compare(CompareArguments),
     /// Makes one self-contained HTML page of the JSON files of runs, sweeps and ramps
     Report(ReportArguments),
 }
@@ -124,6 +128,11 @@ pub(crate) struct RunArguments {
     #[arg(long, env = "STRESS_TEST_WARMUP", default_value = "0", value_name = "SECONDS",
         value_parser = seconds(0.0, 86_400.0))]
     warmup: Duration,
+
+    /// Repeats the load so often, 1 to 1000: connections, seed and a spawned server are new each
+    /// time. The JSON file then holds each round as a run of its own, for `compare`
+    #[arg(long, env = "STRESS_TEST_ROUNDS", default_value = "1", value_parser = whole::<1, 1000>)]
+    pub(crate) rounds: u32,
 
     #[command(flatten)]
     requests: RequestArguments,

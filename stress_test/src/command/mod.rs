@@ -5,6 +5,7 @@
 //! Rule: here alone are flags, exit codes, and processes that are started.
 
 mod cli;
+mod compare;
 mod error;
 mod exit;
 mod measure;
@@ -12,6 +13,7 @@ mod process;
 mod provenance;
 mod ramp;
 mod report;
+mod rounds;
 mod run;
 mod selftest;
 mod spawn;
@@ -50,7 +52,9 @@ fn command() -> Result<u8, Error> {
         Some(Command::Selftest(arguments)) => selftest::selftest(arguments.framing),
         Some(Command::Sweep(arguments)) => sweep::sweep(arguments),
         Some(Command::Ramp(arguments)) => ramp::ramp(arguments),
+        Some(Command::Compare(arguments)) => compare::compare(arguments),
         Some(Command::Report(arguments)) => report::report(arguments),
+        None if cli.run.rounds > 1 => rounds::rounds(&cli.run),
         None => run::run(&cli.run),
     }
 }

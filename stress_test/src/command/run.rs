@@ -6,6 +6,8 @@
 
 use std::time::SystemTime;
 
+use signal_hook_mio::v1_0::Signals;
+
 use crate::command::cli::RunArguments;
 use crate::command::error::Error;
 use crate::command::exit;
@@ -24,13 +26,29 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Error> {
     let plan = arguments.plan().map_err(Error::Usage)?;
     let json = create(arguments.json.as_deref())?;
     let mut signals = catch_signals()?;
+    let progress = Progress::new(arguments.output.quiet);
+    let result = measure_once(arguments, &plan, progress, &mut signals)?;
+    publish(&result, json, "report", |out| {
+        output::run::write(out, &result, arguments.output.quiet)
+    })?;
+    Ok(result.exit_code)
+}
+
+/// Runs `plan` once against the server of `arguments`, which is new if it is spawned, and judges
+/// what came of it.
+pub(crate) fn measure_once(
+    arguments: &RunArguments,
+    plan: &Plan,
+    progress: Progress,
+    signals: &mut Signals,
+) -> Result<RunResult, Error> {
     let (load, verbose) = (&arguments.load, arguments.output.verbose);
     let target = Target::find(
         &arguments.target,
         load,
         plan.clients + plan.hogs,
         verbose,
-        &mut signals,
+        signals,
     )?;
     if verbose {
         let (clients, seed) = (plan.clients + plan.hogs, plan.seed);
@@ -40,17 +58,13 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Error> {
         ));
     }
     let started = SystemTime::now();
-    let progress = Progress::new(arguments.output.quiet);
-    let mut outcome = measure(&plan, &target, &mut signals, verbose, progress)?;
+    let mut outcome = measure(plan, &target, signals, verbose, progress)?;
     let name = target.name.clone();
     target.stop(&mut outcome)?;
-    let mut result = RunResult::of(&plan, &name, &outcome);
+    let mut result = RunResult::of(plan, &name, &outcome);
     result.provenance = Some(provenance::since(started));
-    conclude(&mut result, &plan, &arguments.fail_if);
-    publish(&result, json, "report", |out| {
-        output::run::write(out, &result, arguments.output.quiet)
-    })?;
-    Ok(result.exit_code)
+    conclude(&mut result, plan, &arguments.fail_if);
+    Ok(result)
 }
 
 /// Judges `result` by the thresholds and by what the generator itself was able to do.

@@ -5,6 +5,8 @@
 //! Rule: a check passes if the fault is found as what it is, in the right number, and nothing else
 //! is: a false alarm is as bad as a blind eye.
 
+mod comparisons;
+
 use std::time::Duration;
 
 use anyhow::Context;
@@ -242,14 +244,14 @@ pub(crate) fn selftest(framing: Framing) -> Result<u8, Error> {
         };
         let is_found = is_found(check, &result);
         blind += u32::from(!is_found);
-        let mark = if is_found { "ok  " } else { "FAIL" };
-        show(&format!(
-            "{mark}  {:<44} {}",
-            check.name,
-            found(check, &result)
-        ))?;
+        write_line(is_found, check.name, &found(check, &result))?;
     }
-    let count = CHECKS.len();
+    for case in &comparisons::CASES {
+        let finding = comparisons::judge(case, &plan(framing));
+        blind += u32::from(!finding.is_right);
+        write_line(finding.is_right, case.name, &finding.text)?;
+    }
+    let count = CHECKS.len() + comparisons::CASES.len();
     if blind == 0 {
         show(&format!(
             "PASS: {count} checks, each finds its fault and nothing else"
@@ -265,6 +267,11 @@ pub(crate) fn selftest(framing: Framing) -> Result<u8, Error> {
 
 fn show(line: &str) -> anyhow::Result<()> {
     to_stdout(format!("{line}\n").as_bytes()).context("cannot write the report")
+}
+
+fn write_line(is_found: bool, name: &str, text: &str) -> anyhow::Result<()> {
+    let mark = if is_found { "ok  " } else { "FAIL" };
+    show(&format!("{mark}  {name:<44} {text}"))
 }
 
 /// The figures of one check, unless it was interrupted.

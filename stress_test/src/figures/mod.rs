@@ -6,9 +6,11 @@
 //! them.
 
 pub(crate) mod backlog;
+pub(crate) mod comparison;
 pub(crate) mod connections;
 pub(crate) mod distribution;
 pub(crate) mod generator;
+pub(crate) mod interval;
 pub(crate) mod latencies;
 pub(crate) mod ledger;
 pub(crate) mod load;
@@ -17,6 +19,8 @@ pub(crate) mod outcome;
 pub(crate) mod provenance;
 pub(crate) mod ramp;
 pub(crate) mod results;
+pub(crate) mod rounds;
+pub(crate) mod saved;
 pub(crate) mod sweep;
 pub(crate) mod threshold;
 pub(crate) mod timeline;

@@ -1,43 +1,31 @@
-//! The report: one self-contained HTML file from the JSON of runs, sweeps and ramps.
+//! The report: one self-contained HTML file from the JSON files of other commands.
 //!
 //! Checks that they are ours, and draws them; reads and writes no file.
 //!
 //! Rule: it needs nothing but those files: what is in the picture is in the JSON.
 
+mod comparisons;
 mod page;
 mod plot;
 mod ramps;
+mod rounds;
 mod runs;
 mod scale;
 mod sweeps;
 
-use serde_json::Value;
-
 pub(crate) use self::page::page;
-use crate::figures::ramp::RampResult;
-use crate::figures::results::{RunResult, SCHEMA};
-use crate::figures::sweep::SweepResult;
+use crate::figures::saved::Saved;
 
 /// The part of the page that shows `text`, what --json wrote into the file `name`. An error says
 /// what is wrong with it.
 pub(crate) fn section(name: &str, text: &str) -> Result<String, String> {
-    let wrong = |error: serde_json::Error| format!("not a result of stress_test: {error}");
-    let json: Value = serde_json::from_str(text).map_err(wrong)?;
-    if json["schema"] != SCHEMA {
-        return Err(format!("not a result of stress_test: no schema {SCHEMA}"));
-    }
-    match json["kind"].as_str() {
-        Some("run") => serde_json::from_value::<RunResult>(json)
-            .map(|run| runs::section(name, &run))
-            .map_err(wrong),
-        Some("sweep") => serde_json::from_value::<SweepResult>(json)
-            .map(|sweep| sweeps::section(name, &sweep))
-            .map_err(wrong),
-        Some("ramp") => serde_json::from_value::<RampResult>(json)
-            .map(|ramp| ramps::section(name, &ramp))
-            .map_err(wrong),
-        _ => Err("not a result of stress_test: its kind is not run, sweep or ramp".to_owned()),
-    }
+    Ok(match Saved::parse(text)? {
+        Saved::Run(run) => runs::section(name, &run),
+        Saved::Rounds(rounds) => rounds::section(name, &rounds),
+        Saved::Sweep(sweep) => sweeps::section(name, &sweep),
+        Saved::Ramp(ramp) => ramps::section(name, &ramp),
+        Saved::Comparison(comparison) => comparisons::section(name, &comparison),
+    })
 }
 
 #[cfg(test)]

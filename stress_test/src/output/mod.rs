@@ -4,8 +4,10 @@
 //!
 //! Rule: what is shown is in the figures.
 
+pub(crate) mod comparison;
 pub(crate) mod html;
 pub(crate) mod progress;
 pub(crate) mod ramp;
+pub(crate) mod rounds;
 pub(crate) mod run;
 pub(crate) mod sweep;

@@ -52,6 +52,7 @@ fn a_wrong_flag_is_one_line_with_flag_and_range_and_exit_2() {
         ("--timeout", "nan", "0.1 to 3600"),
         ("--retries", "101", "0 to 100"),
         ("--connect-rate", "0", "1 to 1000000"),
+        ("--rounds", "0", "1 to 1000"),
         ("--hogs", "1001", "0 to 1000"),
         ("--hog-inflight", "0", "1 to 100000"),
         ("--hog-mix", "tea", "echo, sleep, hash, balanced, errors"),

@@ -7,6 +7,7 @@
 
 mod answers;
 mod command;
+mod comparing;
 mod environment;
 mod framing;
 mod measuring;

@@ -83,6 +83,13 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a number from 0.1 to 10000000, or with k or M, is needed".to_owned())
 }
 
+/// A share in percent.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    let number = number.filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "a number from 0 to 100 is needed".to_owned())
+}
+
 /// A file to write; that it has a name is all that can be said.
 pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {

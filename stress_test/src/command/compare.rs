@@ -1,0 +1,97 @@
+//! The comparison: reads the rounds of two sides and says whether they differ.
+//!
+//! Knows files and exit codes; what a difference is, is for `comparison`.
+//!
+//! Rule: what cannot be compared is an error: a guess would pass for a measurement.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::command::cli::CompareArguments;
+use crate::command::error::Error;
+use crate::command::exit;
+use crate::command::measure::{create, publish};
+use crate::command::provenance;
+use crate::figures::comparison::{ComparisonResult, Difference, Side, load_differences, why_unfit};
+use crate::figures::interval::LEAST_ROUNDS;
+use crate::figures::results::RunResult;
+use crate::figures::saved::Saved;
+use crate::output;
+
+/// Compares what `arguments` name, and returns the exit code.
+pub(crate) fn compare(arguments: &CompareArguments) -> Result<u8, Error> {
+    let [base, new] = arguments.sides();
+    let base = side("base", base, &[])?;
+    let new = side("new", new, &base.rounds)?;
+    let json = create(arguments.json.as_deref())?;
+    let provenance = provenance::since(SystemTime::now());
+    let mut result = ComparisonResult::of(base, new, arguments.ignore, provenance);
+    result.exit_code = match result.verdict {
+        Difference::Same | Difference::Faster => exit::PASS,
+        Difference::Slower | Difference::Mixed => exit::THRESHOLD,
+        Difference::GeneratorLimited => exit::GENERATOR_LIMITED,
+        Difference::Fail => exit::FAIL,
+    };
+    publish(&result, json, "comparison", |out| {
+        output::comparison::write(out, &result, arguments.quiet)
+    })?;
+    Ok(result.exit_code)
+}
+
+/// The rounds of the side `name`, whose load has to be one and the same. `others` are those of the
+/// other side, as far as they are known.
+fn side(name: &str, files: &[PathBuf], others: &[RunResult]) -> Result<Side, Error> {
+    let mut rounds: Vec<RunResult> = Vec::new();
+    for path in files {
+        let wrong = |text| Error::File(path.clone(), text);
+        for round in read(path).map_err(wrong)? {
+            if let Some(first) = rounds.first() {
+                let differences = load_differences(&first.load, &round.load);
+                if !differences.is_empty() {
+                    let text = differences.join(", ");
+                    return Err(wrong(format!("its load is not that of {name}: {text}")));
+                }
+            }
+            let mut known = rounds.iter().chain(others);
+            if known.any(|known| is_the_same(known, &round)) {
+                return Err(wrong("one of its rounds is compared already".to_owned()));
+            }
+            rounds.push(round);
+        }
+    }
+    if rounds.len() < LEAST_ROUNDS {
+        return Err(Error::Usage(format!(
+            "compare: at least {LEAST_ROUNDS} rounds a side are needed, {name} has {}: run with \
+             --rounds 10, or name more files with --base and --new",
+            rounds.len()
+        )));
+    }
+    let shown = files.iter().map(|path| path.display().to_string());
+    Ok(Side {
+        files: shown.collect(),
+        rounds,
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<RunResult>, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+    let rounds = match Saved::parse(&text)? {
+        Saved::Run(run) => vec![*run],
+        Saved::Rounds(rounds) => rounds.rounds,
+        Saved::Sweep(_) | Saved::Ramp(_) | Saved::Comparison(_) => {
+            return Err("only runs can be compared, with --rounds or without".to_owned());
+        }
+    };
+    match rounds.iter().find_map(why_unfit) {
+        Some(why) => Err(why.to_owned()),
+        None => Ok(rounds),
+    }
+}
+
+/// Whether both are one measurement. Without a time it cannot be told.
+fn is_the_same(one: &RunResult, other: &RunResult) -> bool {
+    one.provenance.is_some()
+        && one.provenance == other.provenance
+        && one.latency.histogram == other.latency.histogram
+}
