@@ -5,6 +5,7 @@
 //! Rule: nothing is stored per request: both sides are written anew, into the same two buffers.
 
 use std::mem;
+use std::ops::Range;
 
 use crate::check::failure::Sender;
 use crate::check::oracle;
@@ -28,8 +29,8 @@ const LONGEST_ERROR_BYTES: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Expectations {
     source: Source,
-    clients: u32,
-    /// How many frames each client has sent so far, hogs last.
+    hogs: Range<u32>,
+    /// How many frames each client and hog has sent so far.
     sent: Vec<u32>,
     search_budget: u32,
     /// Scratch: the answer that was written last.
@@ -49,7 +50,7 @@ enum Source {
 struct Protocol {
     of_clients: Workload,
     of_hogs: Workload,
-    clients: u32,
+    hogs: Range<u32>,
     limits: Limits,
     /// Scratch: the request that was written last.
     request: Vec<u8>,
@@ -57,10 +58,10 @@ struct Protocol {
 
 impl Protocol {
     fn workload(&self, client: u32) -> &Workload {
-        if client < self.clients {
-            &self.of_clients
-        } else {
+        if self.hogs.contains(&client) {
             &self.of_hogs
+        } else {
+            &self.of_clients
         }
     }
 
@@ -81,7 +82,7 @@ impl Expectations {
             Requests::Mixes { clients, hogs } => Source::Protocol(Protocol {
                 of_clients: Workload::of_clients(plan, *clients),
                 of_hogs: Workload::of_hogs(plan, *hogs),
-                clients: plan.clients,
+                hogs: plan.hog_numbers(),
                 limits: plan.limits,
                 request: Vec::new(),
             }),
@@ -89,8 +90,8 @@ impl Expectations {
         };
         Self {
             source,
-            clients: plan.clients,
-            sent: vec![0; (plan.clients + plan.hogs) as usize],
+            hogs: plan.hog_numbers(),
+            sent: vec![0; (plan.most_clients + plan.hogs) as usize],
             search_budget: SEARCH_BUDGET,
             answer: Vec::new(),
         }
@@ -98,9 +99,12 @@ impl Expectations {
 
     /// Whose number `client` is.
     pub(crate) fn sender(&self, client: u32) -> Sender {
-        match client.checked_sub(self.clients) {
-            Some(hog) => Sender::Hog(hog),
-            None => Sender::Client(client),
+        if client < self.hogs.start {
+            Sender::Client(client)
+        } else if client < self.hogs.end {
+            Sender::Hog(client - self.hogs.start)
+        } else {
+            Sender::Client(client - (self.hogs.end - self.hogs.start))
         }
     }
 
@@ -271,6 +275,11 @@ mod tests {
         let expectations = sent(Mix::Echo, 1);
         assert_eq!(expectations.sender(2), Sender::Client(2));
         assert_eq!(expectations.sender(3), Sender::Hog(0));
+        assert_eq!(
+            expectations.sender(4),
+            Sender::Client(3),
+            "one that was added"
+        );
     }
 
     /// How often each text of an answer to the last 100 requests of 20 clients occurs; each

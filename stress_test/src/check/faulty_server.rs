@@ -20,7 +20,7 @@ use crate::wire::{Framing, LENGTH_BYTES, Limits, LineEnding, split_length};
 pub(crate) const FAULTY_ANSWER: usize = 5;
 /// How long [`Fault::Stall`] lasts.
 pub const STALL: Duration = Duration::from_millis(300);
-/// How long the worker of [`Fault::OneWorker`] takes for an answer.
+/// How long a worker of [`Fault::Slow`] or [`Fault::OneWorker`] takes for an answer.
 pub(crate) const SERVICE: Duration = Duration::from_millis(5);
 /// Two connections that exchange answers wait this long for each other.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +58,8 @@ pub enum Fault {
     StayOpen,
     /// The connection is refused.
     TooMany,
+    /// Each connection has a worker of its own, which takes [`SERVICE`] for each answer.
+    Slow,
     /// All connections have one worker, which takes [`SERVICE`] for each answer.
     OneWorker,
     /// After so many answers of all connections together, the server is gone.
@@ -259,6 +261,9 @@ impl Connection {
             answer = oracle::BUSY.to_vec();
         }
         let answer = self.enclosed(&answer);
+        if self.shared.fault == Fault::Slow {
+            thread::sleep(SERVICE);
+        }
         if self.shared.fault == Fault::OneWorker {
             let worker = self.shared.worker.lock();
             let _worker = worker.unwrap_or_else(PoisonError::into_inner);

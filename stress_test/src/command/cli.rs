@@ -21,7 +21,8 @@ pub(crate) use self::environment::parse;
 use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
 pub(crate) use self::shared::{
-    FramingArguments, LoadArguments, OutputArguments, RequestArguments, TargetArguments,
+    FramingArguments, GrowthArguments, LoadArguments, OutputArguments, RequestArguments,
+    TargetArguments,
 };
 use self::values::{file, rate, seconds, whole};
 pub(crate) use self::values::{is_asked_for, one_line};
@@ -101,6 +102,9 @@ pub(crate) struct RunArguments {
     #[arg(long, env = "STRESS_TEST_CLIENTS", default_value = "50",
         value_parser = whole::<1, 50_000>)]
     clients: u32,
+
+    #[command(flatten)]
+    growth: GrowthArguments,
 
     /// Requests of each client in a closed loop (one that sends when it has room), 1 to 1000000000
     #[arg(long, env = "STRESS_TEST_FRAMES", visible_alias = "requests",
@@ -213,6 +217,7 @@ impl RunArguments {
         };
         let requests = self.requests.requests(self.hog_mix)?;
         let plan = self.load.plan(self.clients, load, requests)?;
+        let plan = self.growth.apply(plan)?;
         Ok(Plan {
             warmup: self.warmup,
             retries: self.retries.unwrap_or(default_retries),

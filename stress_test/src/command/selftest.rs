@@ -180,7 +180,7 @@ fn reconnecting(plan: &mut Plan) {
 /// One client that is due to send 500 requests a second.
 fn open_loop(plan: &mut Plan) {
     one_at_a_time(plan);
-    plan.clients = 1;
+    (plan.clients, plan.most_clients) = (1, 1);
     plan.load = Load::Rate(OpenLoop {
         rate: 500.0,
         arrivals: Arrivals::Uniform,
@@ -191,7 +191,7 @@ fn open_loop(plan: &mut Plan) {
 /// Far more clients than there are workers, at `rate`.
 fn many_clients_at(plan: &mut Plan, rate: f64) {
     plan.max_inflight = 1;
-    plan.clients = 64;
+    (plan.clients, plan.most_clients) = (64, 64);
     plan.load = Load::Rate(OpenLoop {
         rate,
         arrivals: Arrivals::Uniform,
@@ -208,6 +208,7 @@ fn of_templates(plan: &mut Plan) {
 fn plan(framing: Framing) -> Plan {
     Plan {
         clients: CLIENTS,
+        most_clients: CLIENTS,
         load: Load::Frames(FRAMES),
         warmup: Duration::ZERO,
         max_inflight: 4,

@@ -121,6 +121,7 @@ impl<'a> Sweep<'a> {
         };
         let plan = Plan {
             clients: cell.clients,
+            most_clients: cell.clients,
             requests: Requests::all_of(cell.mix),
             ..self.plan.clone()
         };

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -15,10 +16,10 @@ use rustix::time::{ClockId, clock_gettime};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::check::failure::{Failures, Kind, Sender};
-use crate::drive::client::{Client, Demand};
 use crate::drive::connection::{Connection, Phase};
 use crate::drive::desk::Desk;
 use crate::drive::pace::Pace;
+use crate::drive::roster::{clients, connection};
 use crate::figures::ledger::{Ledger, Window};
 use crate::figures::outcome::{Effort, Ended, Outcome, Standing};
 use crate::load::plan::{Load, OpenLoop, Plan};
@@ -33,6 +34,8 @@ const HANDED_OUT: usize = 256;
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 /// How often progress is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
+/// In an open loop, one of so many clients shall have room; if fewer do, more are connected.
+const SPARE_SHARE: usize = 8;
 /// How often new connections are begun while there are some to begin.
 const CONNECT_EVERY: Duration = Duration::from_millis(1);
 
@@ -66,9 +69,10 @@ struct Driver {
     poll: Poll,
     address: SocketAddr,
     plan: Plan,
-    /// Ordinary clients first, then hogs; a connection's token is its index.
+    /// The first ordinary clients, then hogs, then the clients that an open loop has added. A
+    /// connection's token is its index.
     connections: Vec<Connection>,
-    clients: usize,
+    hogs: Range<usize>,
     desk: Desk,
     /// When the first connection was begun.
     opened: Instant,
@@ -109,18 +113,14 @@ impl Driver {
             Load::Frames(_) | Load::Duration(_) => None,
         };
         let desk = Desk::new(plan, Ledger::new(failures, now));
-        let connections = (0..plan.clients + plan.hogs).map(|id| {
-            let sender = desk.expectations.sender(id);
-            let last_frame_alone = desk.expectations.last_frame_may_end_the_stream(id);
-            let demand = demand(plan, sender, last_frame_alone);
-            Connection::new(Client::new(id, sender, demand, plan.seed, now), now)
-        });
+        let hogs = plan.hog_numbers();
+        let connections = (0..hogs.end).map(|id| connection(plan, &desk, id, now));
         Ok(Self {
             poll,
             address,
             plan: plan.clone(),
             connections: connections.collect(),
-            clients: plan.clients as usize,
+            hogs: hogs.start as usize..hogs.end as usize,
             desk,
             opened: now,
             begun: 0,
@@ -157,6 +157,7 @@ impl Driver {
         self.start_when_connected();
         self.begin_measuring(now);
         self.hand_out()?;
+        self.add_clients(now);
         self.end_load(Instant::now());
         self.count_over();
         self.stop_hogs_when_alone(now);
@@ -219,6 +220,9 @@ impl Driver {
             }
             if self.start.is_some() {
                 connection.start(now, &mut self.desk);
+            }
+            if self.start.is_some() {
+                connection.start(Instant::now(), &mut self.desk);
             }
         }
         connection.on_event(event, &mut self.desk);
@@ -343,13 +347,34 @@ impl Driver {
     fn offer_room(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         if let Some(pace) = &mut self.pace
-            && index < self.clients
+            && !self.hogs.contains(&index)
             && !connection.is_ready
             && connection.has_room()
         {
             connection.is_ready = true;
             pace.add_ready(index, Instant::now());
         }
+    }
+
+    /// Connects more clients when few of an open loop's have room.
+    fn add_clients(&mut self, now: Instant) {
+        let Some(pace) = &mut self.pace else {
+            return;
+        };
+        let there = self.connections.len() - self.hogs.len();
+        let with_room = pace.ready() + self.connections.len() - self.made - self.failed;
+        let may_come = (self.plan.most_clients as usize).saturating_sub(there);
+        // Who is told that there is no room for more does not ask again.
+        if self.failed > 0 || may_come == 0 {
+            return;
+        }
+        let needed = (there / SPARE_SHARE + 1).saturating_sub(with_room);
+        for _ in 0..needed.min(may_come) {
+            let id = self.connections.len() as u32;
+            let added = connection(&self.plan, &self.desk, id, now);
+            self.connections.push(added);
+        }
+        self.begin_connections(now);
     }
 
     /// Hands the requests that are due to connections with room.
@@ -404,8 +429,8 @@ impl Driver {
         self.load_ended = true;
         self.more_to_hand_out = false;
         self.effort_until = Some((processor_time(), now));
-        self.give_up_unsent(now, "no client had room for it before the end");
-        for connection in &mut self.connections[..self.clients] {
+        self.give_up_unsent(now);
+        for connection in clients(&mut self.connections, &self.hogs) {
             connection.client_mut().stop();
             connection.pump(now, &mut self.desk);
         }
@@ -418,12 +443,13 @@ impl Driver {
         if let Some(end) = end.filter(|_| !self.load_ended) {
             self.load_ended = true;
             self.effort_until = Some((processor_time(), now));
-            self.give_up_unsent(end, "no connection was left");
+            self.give_up_unsent(end);
         }
     }
 
-    /// What is due by `now` and has not been sent will not be, because of `cause`.
-    fn give_up_unsent(&mut self, now: Instant, cause: &str) {
+    /// What is due by `now` and has not been sent will not be.
+    fn give_up_unsent(&mut self, now: Instant) {
+        let is_any_left = self.over < self.connections.len();
         let Some(pace) = &mut self.pace else {
             return;
         };
@@ -431,11 +457,19 @@ impl Driver {
         let mut count = 0;
         while let Some(due) = pace.take_unsent(now) {
             ledger.unsent_due(Sender::Client(0), due, now);
+            if is_any_left {
+                pace.note_client_wait(due, now);
+            }
             count += 1;
         }
         if count > 0 {
-            let (place, text) = ("all clients", format!("due, but {cause}"));
-            ledger.failures.add(Kind::Unsent, count, place, &text);
+            let text = match is_any_left {
+                true => "due, but no client had room for it before the end",
+                false => "due, but no connection was left",
+            };
+            ledger
+                .failures
+                .add(Kind::Unsent, count, "all clients", text);
         }
     }
 
@@ -473,11 +507,15 @@ impl Driver {
 
     /// Hogs run for as long as there are others that they can be in the way of.
     fn stop_hogs_when_alone(&mut self, now: Instant) {
-        if self.hogs_stopped || self.over < self.clients {
+        let is_over = |client: &mut Connection| client.phase() == Phase::Over;
+        if self.hogs_stopped
+            || self.over < self.hogs.start
+            || !clients(&mut self.connections, &self.hogs).all(is_over)
+        {
             return;
         }
         self.hogs_stopped = true;
-        for hog in &mut self.connections[self.clients..] {
+        for hog in &mut self.connections[self.hogs.clone()] {
             hog.client_mut().stop();
             hog.pump(now, &mut self.desk);
         }
@@ -491,6 +529,7 @@ impl Driver {
         for connection in &mut self.connections {
             connection.abort(&mut self.desk);
         }
+        let clients = (self.connections.len() - self.hogs.len()) as u32;
         let sent = self.desk.ledger.clients.sent + self.desk.ledger.clients.unsent;
         let planned = match self.plan.load {
             Load::Frames(frames) => u64::from(self.plan.clients) * u64::from(frames),
@@ -500,40 +539,18 @@ impl Driver {
         let effort = Effort {
             cpu: cpu.saturating_sub(cpu_before),
             elapsed: now.saturating_duration_since(from),
-            own_lag: self.pace.map(Pace::into_own_lag),
+            open_loop: self.pace.map(|pace| pace.into_effort(clients)),
         };
-        let clients = self.connections.into_iter().take(self.clients);
+        // Those that came later had less time.
+        let first = self.connections.into_iter().take(self.hogs.start);
         Outcome {
             planned,
             effort,
             ended,
             start: self.start.unwrap_or_else(Instant::now),
             ledger: self.desk.ledger,
-            shares: clients.map(Connection::into_share).collect(),
+            shares: first.map(Connection::into_share).collect(),
         }
-    }
-}
-
-fn demand(plan: &Plan, sender: Sender, last_frame_alone: bool) -> Demand {
-    let reconnect = plan.reconnect.then_some(plan.timeout);
-    match sender {
-        Sender::Client(_) => Demand {
-            frames: plan.load.frames(),
-            paced: matches!(plan.load, Load::Rate(_)),
-            max_inflight: plan.max_inflight,
-            retries: plan.retries,
-            last_frame_alone,
-            reconnect,
-        },
-        // A hog takes a refusal as an answer and goes on.
-        Sender::Hog(_) => Demand {
-            frames: None,
-            paced: false,
-            max_inflight: plan.hog_inflight,
-            retries: 0,
-            last_frame_alone,
-            reconnect,
-        },
     }
 }
 

@@ -14,3 +14,4 @@ pub(crate) mod doubt;
 pub(crate) mod driver;
 pub(crate) mod in_flight;
 pub(crate) mod pace;
+pub(crate) mod roster;

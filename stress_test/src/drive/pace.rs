@@ -13,6 +13,7 @@ use mio::{Registry, Token};
 
 use crate::drive::alarm::Alarm;
 use crate::figures::latencies::Latencies;
+use crate::figures::outcome::OpenLoopEffort;
 use crate::load::plan::OpenLoop;
 use crate::load::schedule::Schedule;
 
@@ -31,6 +32,9 @@ pub(crate) struct Pace {
     /// Since when there has been one.
     ready_since: Instant,
     own_lag: Latencies,
+    client_waits: Latencies,
+    /// How many of these were waits.
+    waited: u64,
     measured_from: Instant,
 }
 
@@ -51,6 +55,8 @@ impl Pace {
             ready: VecDeque::new(),
             ready_since: now,
             own_lag: Latencies::default(),
+            client_waits: Latencies::default(),
+            waited: 0,
             measured_from: now,
         })
     }
@@ -74,6 +80,11 @@ impl Pace {
         self.ready.push_back(index);
     }
 
+    /// How many have room.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Takes the connection with room that has waited longest.
     pub(crate) fn pop_ready(&mut self) -> Option<usize> {
         self.ready.pop_front()
@@ -88,6 +99,7 @@ impl Pace {
             self.own_lag
                 .record(now.saturating_duration_since(could_be_sent));
         }
+        self.note_client_wait(due, due.max(self.ready_since));
         Some(due)
     }
 
@@ -95,6 +107,14 @@ impl Pace {
     pub(crate) fn take_unsent(&mut self, now: Instant) -> Option<Instant> {
         self.next_due().filter(|&due| due <= now)?;
         self.schedule.take().map(|due| self.start + due)
+    }
+
+    /// What was due at `due` waited until `now` for a client with room.
+    pub(crate) fn note_client_wait(&mut self, due: Instant, now: Instant) {
+        if due >= self.measured_from {
+            self.client_waits.record(now.saturating_duration_since(due));
+            self.waited += u64::from(now > due);
+        }
     }
 
     /// Whether nothing more will be sent.
@@ -121,9 +141,14 @@ impl Pace {
         self.schedule.taken()
     }
 
-    /// How late requests were handed out that could have been sent.
-    pub(crate) fn into_own_lag(self) -> Latencies {
-        self.own_lag
+    /// How the timetable was kept, by `clients` in the end.
+    pub(crate) fn into_effort(self, clients: u32) -> OpenLoopEffort {
+        OpenLoopEffort {
+            own_lag: self.own_lag,
+            clients,
+            client_waits: self.client_waits,
+            waited: self.waited,
+        }
     }
 }
 

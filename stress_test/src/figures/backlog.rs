@@ -5,9 +5,10 @@
 //! Rule: a rate that is served has a backlog that comes and goes; one that is not has a backlog
 //! that grows for as long as the load lasts. A latency says neither, as it depends on how long.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::figures::distribution::Distribution;
 use crate::figures::ledger::Tally;
 
 /// Chance lets a backlog grow by up to so many times the square root of what was due. Of arrivals
@@ -41,10 +42,10 @@ impl BacklogFigures {
     }
 
     /// The backlog of `tally` in a window of `window_s` seconds.
-    pub(crate) fn of(tally: &Tally, service: &Distribution, window_s: f64) -> Self {
+    pub(crate) fn of(tally: &Tally, window_s: f64) -> Self {
         let (due, ended) = (tally.due, tally.ended_in_window);
         let growth = due.cast_signed() - ended.cast_signed();
-        let by_chance = by_chance(due, service.min_us, window_s);
+        let by_chance = by_chance(due, tally.quickest, window_s);
         Self {
             due,
             ended,
@@ -56,11 +57,11 @@ impl BacklogFigures {
 }
 
 /// How far the backlog of a server that keeps up may grow while `due` requests come.
-fn by_chance(due: u64, shortest_service_us: Option<f64>, window_s: f64) -> f64 {
+fn by_chance(due: u64, quickest: Option<Duration>, window_s: f64) -> f64 {
     let due = due as f64;
     // A window without a warmup begins with nothing in flight. By Little's law, so many are after
     // a while, even where nothing waits.
-    let in_flight = due * shortest_service_us.unwrap_or_default() / 1e6 / window_s.max(1e-6);
+    let in_flight = due * quickest.unwrap_or_default().as_secs_f64() / window_s.max(1e-6);
     in_flight + (DEVIATIONS * due.sqrt()).max(HARMLESS_SHARE * due)
 }
 
@@ -75,7 +76,6 @@ pub(crate) fn needed(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::latencies::Latencies;
 
     fn backlog(due: u64, ended: u64) -> BacklogFigures {
         let tally = Tally {
@@ -83,7 +83,7 @@ mod tests {
             ended_in_window: ended,
             ..Tally::default()
         };
-        BacklogFigures::of(&tally, &Distribution::of(&Latencies::default()), 1.0)
+        BacklogFigures::of(&tally, 1.0)
     }
 
     #[test]
@@ -98,7 +98,10 @@ mod tests {
 
     #[test]
     fn what_is_in_flight_without_waiting_is_no_growth() {
-        assert_eq!(by_chance(400, Some(1_000_000.0), 2.0), 200.0 + 40.0);
+        assert_eq!(
+            by_chance(400, Some(Duration::from_secs(1)), 2.0),
+            200.0 + 40.0
+        );
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::figures::distribution::Distribution;
-use crate::figures::outcome::Effort;
+use crate::figures::distribution::{Distribution, microseconds};
+use crate::figures::outcome::{Effort, OpenLoopEffort, Outcome};
 use crate::load::plan::{Load, Plan};
 
 /// Over a shorter time than this, processor time says nothing.
@@ -22,6 +22,10 @@ const HARMLESS_LAG_US: f64 = 1000.0;
 /// Nor does one that is up to this share of the latencies which it is part of.
 const HARMLESS_SHARE: f64 = 0.1;
 
+/// A service time that is up to so many times the shortest one is that of a server that was not
+/// busy, so a request that waited for a client did not wait for the server.
+const UNHURRIED: f64 = 2.0;
+
 /// The load generator itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GeneratorFigures {
@@ -29,19 +33,63 @@ pub(crate) struct GeneratorFigures {
     pub(crate) cpu_percent: Option<f64>,
     /// In an open loop: how late requests were handed out that could have been sent.
     pub(crate) own_lag: Option<Distribution>,
+    /// In an open loop: whether there were enough clients. Files of earlier releases do not say
+    /// it.
+    #[serde(default)]
+    pub(crate) clients: Option<ClientFigures>,
     /// Why the figures are the generator's own limit, if they are.
     pub(crate) limited: Option<String>,
 }
 
-impl GeneratorFigures {
-    /// The figures of `effort` in a run of `plan` that measured `latency`.
-    pub(crate) fn of(plan: &Plan, effort: &Effort, latency: &Distribution) -> Self {
-        let cpu_percent = cpu_percent(effort);
-        let own_lag = effort.own_lag.as_ref().map(Distribution::of);
+/// Whether an open loop had enough clients.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ClientFigures {
+    /// How many there were in the end.
+    pub(crate) count: u32,
+    /// How many there might have been.
+    pub(crate) most: u32,
+    /// How many of the due requests waited for a client that had room.
+    pub(crate) waited_percent: f64,
+    /// How long each due request waited for one; most of them not at all.
+    pub(crate) wait: Distribution,
+}
+
+impl ClientFigures {
+    fn of(plan: &Plan, effort: &OpenLoopEffort) -> Self {
+        let due = effort.client_waits.count().max(1);
         Self {
-            limited: why_limited(plan, cpu_percent, own_lag.as_ref(), latency),
+            count: effort.clients,
+            most: plan.most_clients,
+            waited_percent: 100.0 * effort.waited as f64 / due as f64,
+            wait: Distribution::of(&effort.client_waits),
+        }
+    }
+}
+
+impl GeneratorFigures {
+    /// The figures of `outcome`, a run of `plan` that measured `latency` and `service`.
+    pub(crate) fn of(
+        plan: &Plan,
+        outcome: &Outcome,
+        latency: &Distribution,
+        service: &Distribution,
+    ) -> Self {
+        let (effort, quickest) = (&outcome.effort, outcome.ledger.clients.quickest);
+        let cpu_percent = cpu_percent(effort);
+        let open_loop = effort.open_loop.as_ref();
+        let own_lag = open_loop.map(|open| Distribution::of(&open.own_lag));
+        let clients = open_loop.map(|open| ClientFigures::of(plan, open));
+        let by_lag = own_lag
+            .as_ref()
+            .and_then(|lag| limited_by_lag(lag, latency));
+        let by_clients = || limited_by_clients(clients.as_ref()?, latency, service, quickest?);
+        Self {
+            limited: by_lag
+                .or_else(by_clients)
+                .or_else(|| limited_by_core(plan, cpu_percent)),
             cpu_percent,
             own_lag,
+            clients,
         }
     }
 }
@@ -52,24 +100,40 @@ fn cpu_percent(effort: &Effort) -> Option<f64> {
     (effort.elapsed >= SHORTEST).then(|| (percent * 10.0).round() / 10.0)
 }
 
-/// Why the figures of a run are the generator's own limit, if they are.
-fn why_limited(
-    plan: &Plan,
-    cpu_percent: Option<f64>,
-    own_lag: Option<&Distribution>,
+/// Whether a time that is the generator's own shapes the p99 of the latency.
+fn shapes(own: &Distribution, latency: &Distribution) -> Option<(f64, f64)> {
+    let (own, latency) = (own.us(99.0)?, latency.us(99.0)?);
+    let is_harmless = own <= HARMLESS_LAG_US || own <= HARMLESS_SHARE * latency;
+    (!is_harmless).then_some((own / 1000.0, latency / 1000.0))
+}
+
+fn limited_by_lag(lag: &Distribution, latency: &Distribution) -> Option<String> {
+    let (lag, latency) = shapes(lag, latency)?;
+    let percent = 100.0 * lag / latency;
+    Some(format!(
+        "its own lag (p99 {lag:.1} ms) is {percent:.0} % of the latency (p99 {latency:.1} ms)"
+    ))
+}
+
+/// Requests wait for a client too where a server is overloaded. Then their service times grow.
+fn limited_by_clients(
+    clients: &ClientFigures,
     latency: &Distribution,
+    service: &Distribution,
+    quickest: Duration,
 ) -> Option<String> {
-    if let (Some(lag), Some(latency)) = (own_lag.and_then(|lag| lag.us(99.0)), latency.us(99.0))
-        && lag > HARMLESS_LAG_US
-        && lag > HARMLESS_SHARE * latency
-    {
-        return Some(format!(
-            "its own lag (p99 {:.1} ms) is {:.0} % of the latency (p99 {:.1} ms)",
-            lag / 1000.0,
-            100.0 * lag / latency,
-            latency / 1000.0
-        ));
-    }
+    let (wait, _) = shapes(&clients.wait, latency)?;
+    let is_server_idle = service.us(50.0)? <= UNHURRIED * microseconds(quickest);
+    let (count, percent) = (clients.count, clients.waited_percent);
+    is_server_idle.then(|| {
+        format!(
+            "{percent:.1} % of the due requests waited for a free client (p99 {wait:.1} ms), with \
+             {count} clients; --max-clients allows more"
+        )
+    })
+}
+
+fn limited_by_core(plan: &Plan, cpu_percent: Option<f64>) -> Option<String> {
     let used = cpu_percent.filter(|&percent| percent >= BUSY_PERCENT)?;
     let what = match plan.load {
         Load::Rate(_) => "its latencies include its own waits",
@@ -95,26 +159,37 @@ mod tests {
         Distribution::of(&latencies)
     }
 
-    fn limited(own_lag_ms: f64, latency_ms: f64) -> Option<String> {
-        let (lag, latency) = (all(own_lag_ms), all(latency_ms));
-        why_limited(&plan(Mix::Echo), Some(50.0), Some(&lag), &latency)
-    }
-
     #[test]
     fn an_own_lag_that_shapes_the_result_is_a_limit() {
+        let limited = |lag_ms, latency_ms| limited_by_lag(&all(lag_ms), &all(latency_ms));
         assert!(limited(5.0, 6.0).is_some_and(|why| why.contains("its own lag (p99 5.0 ms)")));
         assert_eq!(limited(0.9, 1.0), None, "a lag that any busy machine has");
         assert_eq!(limited(5.0, 60.0), None, "a small part of the latency");
     }
 
     #[test]
+    fn too_few_clients_are_a_limit_unless_it_is_the_server_that_is_busy() {
+        let limited = |wait_ms, quickest_ms| {
+            let clients = ClientFigures {
+                count: 9,
+                most: 9,
+                waited_percent: 42.0,
+                wait: all(wait_ms),
+            };
+            let quickest = Duration::from_millis(quickest_ms);
+            limited_by_clients(&clients, &all(25.0), &all(10.0), quickest)
+        };
+        let why = limited(15.0, 9);
+        assert!(why.is_some_and(|why| why.starts_with("42.0 % of the due requests waited")));
+        assert_eq!(limited(0.5, 9), None);
+        assert_eq!(limited(15.0, 1), None, "it is ten times as slow");
+    }
+
+    #[test]
     fn a_full_core_is_a_limit() {
-        let why = why_limited(&plan(Mix::Echo), Some(99.0), None, &all(1.0));
-        assert!(why.is_some_and(|why| why.contains("99 % of a core")));
-        assert_eq!(
-            why_limited(&plan(Mix::Echo), Some(80.0), None, &all(1.0)),
-            None
-        );
+        let limited = |percent| limited_by_core(&plan(Mix::Echo), Some(percent));
+        assert!(limited(99.0).is_some_and(|why| why.contains("99 % of a core")));
+        assert_eq!(limited(80.0), None);
     }
 
     #[test]
@@ -122,7 +197,7 @@ mod tests {
         let effort = |ms| Effort {
             cpu: Duration::from_millis(ms),
             elapsed: Duration::from_millis(ms),
-            own_lag: None,
+            open_loop: None,
         };
         assert_eq!(cpu_percent(&effort(100)), None);
         assert_eq!(cpu_percent(&effort(300)), Some(100.0));

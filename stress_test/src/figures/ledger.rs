@@ -130,9 +130,11 @@ impl Ledger {
         tally.expected_errors += u64::from(is_error);
         tally.in_window += u64::from(is_in_window);
         tally.last_answer = Some(now);
+        let service = times.service(now);
+        tally.quickest = Some(tally.quickest.map_or(service, |least| least.min(service)));
         if is_measured {
             tally.latencies.record(times.latency(now));
-            tally.service.record(times.service(now));
+            tally.service.record(service);
         }
     }
 
@@ -253,6 +255,9 @@ pub(crate) struct Tally {
     pub(crate) latencies: Latencies,
     /// From written to answered, of verified frames (of a retried one: its last try).
     pub(crate) service: Latencies,
+    /// The shortest time from written to answered, of the warmup too: what the server takes when
+    /// it has little to do. A server that is overloaded from the warmup on shows it there alone.
+    pub(crate) quickest: Option<Duration>,
     /// From intended to written.
     pub(crate) send_lag: Latencies,
     /// From written to `ERR server busy`.

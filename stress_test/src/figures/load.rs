@@ -18,6 +18,10 @@ pub(crate) struct LoadFigures {
     pub(crate) r#loop: String,
     /// Clients, each with a connection of its own.
     pub(crate) clients: u32,
+    /// So many there might be in an open loop. Files of earlier releases do not say it; there were
+    /// as many as at the beginning.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) most_clients: Option<u32>,
     /// Frames of each client, in a closed loop that counts them.
     pub(crate) frames: Option<u32>,
     /// Offered requests per second, in an open loop.
@@ -73,6 +77,7 @@ impl LoadFigures {
         Self {
             r#loop: if open.is_some() { "open" } else { "closed" }.to_owned(),
             clients: plan.clients,
+            most_clients: open.map(|_| plan.most_clients),
             frames: plan.load.frames(),
             rate_per_s: open.map(|open| open.rate),
             arrivals: open.map(|open| open.arrivals.to_string()),
@@ -96,10 +101,14 @@ impl LoadFigures {
     /// How many clients do how much.
     pub(crate) fn amount_in_words(&self) -> String {
         let clients = self.clients;
+        let most = self.most_clients.filter(|&most| most > clients);
         match (self.rate_per_s, self.frames, self.duration_s) {
             (Some(rate), _, Some(seconds)) => {
                 let arrivals = self.arrivals.as_deref().unwrap_or_default();
-                format!("{rate} requests/s ({arrivals}) for {seconds} s over {clients} clients")
+                let to_most = most.map_or_else(String::new, |most| format!(" to {most}"));
+                format!(
+                    "{rate} requests/s ({arrivals}) for {seconds} s over {clients}{to_most} clients"
+                )
             }
             (_, Some(frames), _) => format!("{clients} clients x {frames} frames"),
             (_, _, Some(seconds)) => format!("{clients} clients for {seconds} s"),

@@ -45,8 +45,21 @@ pub(crate) struct Effort {
     pub(crate) cpu: Duration,
     /// While this time went by.
     pub(crate) elapsed: Duration,
-    /// In an open loop: how late requests were handed out that could have been sent.
-    pub(crate) own_lag: Option<Latencies>,
+    /// How the timetable of an open loop was kept.
+    pub(crate) open_loop: Option<OpenLoopEffort>,
+}
+
+/// How the timetable of an open loop was kept.
+#[derive(Debug)]
+pub(crate) struct OpenLoopEffort {
+    /// How late requests were handed out that could have been sent.
+    pub(crate) own_lag: Latencies,
+    /// How many ordinary clients there were in the end.
+    pub(crate) clients: u32,
+    /// For how long due requests waited until a client had room.
+    pub(crate) client_waits: Latencies,
+    /// How many of them waited at all.
+    pub(crate) waited: u64,
 }
 
 /// How far a run is.

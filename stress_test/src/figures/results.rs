@@ -227,7 +227,7 @@ impl RunResult {
         let latency = Distribution::of(&tally.latencies);
         let service = Distribution::of(&tally.service);
         let is_open = matches!(plan.load, Load::Rate(_));
-        let generator = GeneratorFigures::of(plan, &outcome.effort, &latency);
+        let generator = GeneratorFigures::of(plan, outcome, &latency, &service);
         let hogs = (plan.hogs > 0).then(|| hog_figures(outcome));
         let failures = failure_figures(outcome);
         let little = tally.occupancy.little();
@@ -250,7 +250,7 @@ impl RunResult {
             throughput_per_s: throughput(tally, outcome),
             ledger,
             latency,
-            backlog: is_open.then(|| BacklogFigures::of(tally, &service, window_s(tally, outcome))),
+            backlog: is_open.then(|| BacklogFigures::of(tally, window_s(tally, outcome))),
             service,
             send_lag: Distribution::of(&tally.send_lag),
             busy: BusyFigures {
@@ -438,7 +438,7 @@ pub(crate) mod tests {
             effort: Effort {
                 cpu: Duration::from_millis(300),
                 elapsed: Duration::from_secs(3),
-                own_lag: None,
+                open_loop: None,
             },
         }
     }

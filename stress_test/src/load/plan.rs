@@ -5,6 +5,7 @@
 //! Rule: once a [`Plan`] exists, every number in it is in its range.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -154,8 +155,11 @@ impl Load {
 /// One run, complete.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// Ordinary clients, each one connection.
+    /// Ordinary clients, each one connection; in an open loop, those at its beginning.
     pub(crate) clients: u32,
+    /// In an open loop, so many there may be once it needs them; in a closed one, as many as
+    /// `clients`.
+    pub(crate) most_clients: u32,
     /// When these send, and how much.
     pub(crate) load: Load,
     /// What becomes of requests due before this is verified, but not measured.
@@ -187,6 +191,14 @@ pub(crate) struct Plan {
     pub(crate) reconnect: bool,
 }
 
+impl Plan {
+    /// The numbers of the hogs. Those of the first clients come before them, those of the clients
+    /// that an open loop adds come after them.
+    pub(crate) fn hog_numbers(&self) -> Range<u32> {
+        self.clients..self.clients + self.hogs
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -196,6 +208,7 @@ pub(crate) mod tests {
     pub(crate) fn plan(mix: Mix) -> Plan {
         Plan {
             clients: 3,
+            most_clients: 3,
             load: Load::Frames(100),
             warmup: Duration::ZERO,
             max_inflight: 4,

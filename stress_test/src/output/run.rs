@@ -238,6 +238,14 @@ fn write_generator(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         write!(out, ", own lag p99 {p99}  max {longest}")?;
     }
     writeln!(out)?;
+    if let Some(clients) = &generator.clients {
+        let (count, most, percent) = (clients.count, clients.most, clients.waited_percent);
+        let p99 = ShownPercentile(clients.wait.percentile(99.0));
+        writeln!(
+            out,
+            "clients     {count} of at most {most}; {percent:.1} % of requests waited for one, p99 {p99}"
+        )?;
+    }
     if let Some(why) = &generator.limited {
         writeln!(out, "            generator-limited: {why}")?;
     }

@@ -105,14 +105,14 @@ fn an_open_loop_sends_as_many_as_its_rate_says() {
     assert!(
         report
             .stdout
-            .contains("1000 requests/s (uniform) for 0.5 s over 8 clients")
+            .contains("1000 requests/s (uniform) for 0.5 s over 8 to 1000 clients")
     );
 }
 
 #[test]
 fn a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhile() {
     let flags = ["--clients", "1", "--rate", "500", "--duration", "1"];
-    let flags = [&flags[..], &["--arrivals", "uniform"]].concat();
+    let flags = [&flags[..], &["--arrivals", "uniform", "--max-clients", "1"]].concat();
     let (report, json) = run_json(&server(Fault::Stall), &flags);
     let (latency, service) = (
         figure(&json, &format!("/latency{P90}")),
@@ -141,6 +141,7 @@ fn a_closed_loop_hides_the_stall_which_is_why_there_is_an_open_one() {
 fn what_could_not_be_sent_is_a_failure_and_stays_in_the_latencies() {
     let flags = ["--clients", "1", "--rate", "1k", "--duration", "0.5"];
     let flags = [&flags[..], &["--arrivals", "uniform", "--timeout", "3"]].concat();
+    let flags = [&flags[..], &["--max-clients", "1"]].concat();
     let (report, json) = run_json(&server(Fault::FallSilent), &flags);
     assert_eq!(report.code, Some(1), "{report}");
     let ledger = |name| figure(&json, &format!("/ledger/{name}"));
@@ -240,6 +241,26 @@ fn the_ledger_tells_wrong_from_missing() {
 fn a_file_that_cannot_be_written_is_said_before_the_run() {
     let report = run(stress_test(&["--json", "/nowhere/at/all.json"]));
     report.assert_complains(2, &["--json", "/nowhere/at/all.json"]);
+}
+
+/// A client alone gets 200 answers a second of the double, which serves any number of them.
+#[test]
+fn an_open_loop_connects_the_clients_that_it_needs_or_says_that_it_may_not() {
+    let flags = ["--rate", "1k", "--arrivals", "uniform", "--duration", "1"];
+    let flags = [&flags[..], &["--clients", "1", "--max-clients"]].concat();
+    let run = |most| run_json(&server(Fault::Slow), &[&flags[..], &[most]].concat());
+    let (report, json) = run("100");
+    assert_eq!(figure(&json, "/ledger/ok"), 1000.0, "{report}");
+    assert!(figure(&json, "/generator/clients/count") > 5.0, "{report}");
+    let (report, json) = run("1");
+    assert_valid(&json);
+    assert_eq!(report.code, Some(5), "{report}");
+    let text = " % of the due requests waited for a free client (p99 ";
+    assert!(report.stdout.contains(text), "{report}");
+    assert_eq!(figure(&json, "/generator/clients/count"), 1.0, "{report}");
+    let flags = ["--rate", "1k", "--clients", "9", "--max-clients", "8"];
+    let complaint = ["--max-clients", "at least --clients, 9"];
+    crate::support::run(stress_test(&flags)).assert_complains(2, &complaint);
 }
 
 #[test]

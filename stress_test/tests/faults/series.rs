@@ -214,6 +214,15 @@ fn a_report_is_one_page_of_runs_and_sweeps_that_needs_nothing_else() {
 
 /// A ramp of `clients` against `double`, as short and as coarse as can be.
 fn ramp(double: &FaultyServer, clients: &str, flags: &[&str]) -> (Report, Value) {
+    ramp_up_to(double, clients, clients, flags)
+}
+
+fn ramp_up_to(
+    double: &FaultyServer,
+    clients: &str,
+    most_clients: &str,
+    flags: &[&str],
+) -> (Report, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("ramp.json");
     let port = double.address().port().to_string();
@@ -237,6 +246,7 @@ fn ramp(double: &FaultyServer, clients: &str, flags: &[&str]) -> (Report, Value)
             "uniform",
         ][..],
         &["--precision", "100", "--clients", clients],
+        &["--max-clients", most_clients],
         flags,
     ];
     let report = run(stress_test(&flags.concat()));
@@ -277,6 +287,17 @@ fn a_rate_that_the_server_cannot_serve_does_not_hold_however_short_the_step() {
     let highest = json["highest_rate_per_s"].as_f64();
     assert!(highest.is_none_or(|rate| rate <= 200.0), "{report}");
     assert!(report.stdout.contains("the backlog grew by "), "{report}");
+}
+
+/// A client alone gets 200 answers a second of the double, which serves any number of them.
+#[test]
+fn a_ramp_finds_the_same_rate_however_many_clients_it_begins_with() {
+    let flags = ["--start", "100", "--max-rate", "600", "--slo", "p50<50ms"];
+    for clients in ["1", "8"] {
+        let (report, json) = ramp_up_to(&server(Fault::Slow), clients, "64", &flags);
+        assert_valid(&json);
+        assert_eq!(json["highest_rate_per_s"], 600.0, "{report}");
+    }
 }
 
 #[test]

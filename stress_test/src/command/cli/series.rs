@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::shared::{LoadArguments, OutputArguments, RequestArguments, TargetArguments};
+use super::shared::{
+    GrowthArguments, LoadArguments, OutputArguments, RequestArguments, TargetArguments,
+};
 use super::values::{file, rate, seconds, whole};
 use crate::figures::threshold::Threshold;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
@@ -156,6 +158,9 @@ pub(crate) struct RampArguments {
     pub(crate) clients: u32,
 
     #[command(flatten)]
+    pub(crate) growth: GrowthArguments,
+
+    #[command(flatten)]
     pub(crate) requests: RequestArguments,
 
     /// How requests are spread in time
@@ -183,7 +188,8 @@ impl RampArguments {
             duration: self.duration,
         };
         let requests = self.requests.requests(None)?;
-        self.series.plan(self.clients, Load::Rate(open), requests)
+        let plan = self.series.plan(self.clients, Load::Rate(open), requests)?;
+        self.growth.apply(plan)
     }
 }
 

@@ -109,6 +109,42 @@ impl RequestArguments {
     }
 }
 
+/// How many clients an open loop opens unless it is told.
+const MOST_CLIENTS: u32 = 1000;
+
+/// How many clients an open loop may come to.
+#[derive(Debug, Args)]
+pub(crate) struct GrowthArguments {
+    /// In an open loop (--rate) --clients are those at its beginning. More are connected as they
+    /// are needed, up to so many, 1 to 50000 [default: 1000, or --clients if those are more]
+    #[arg(long, env = "STRESS_TEST_MAX_CLIENTS", value_name = "CLIENTS",
+        value_parser = whole::<1, 50_000>, help_heading = "Load")]
+    max_clients: Option<u32>,
+}
+
+impl GrowthArguments {
+    /// Up to how many clients there may be in an open loop that begins with those of `plan`. An
+    /// error is one line that names the flag.
+    pub(crate) fn apply(&self, plan: Plan) -> Result<Plan, String> {
+        let clients = plan.clients;
+        let most_clients = match (plan.load, self.max_clients) {
+            (Load::Frames(_) | Load::Duration(_), _) => clients,
+            (Load::Rate(_), None) => clients.max(MOST_CLIENTS),
+            (Load::Rate(_), Some(most)) if most >= clients => most,
+            (Load::Rate(_), Some(most)) => {
+                return Err(format!(
+                    "invalid value '{most}' for '--max-clients <CLIENTS>': it must be at least \
+                     --clients, {clients}"
+                ));
+            }
+        };
+        Ok(Plan {
+            most_clients,
+            ..plan
+        })
+    }
+}
+
 /// How the server speaks.
 #[derive(Debug, Args)]
 pub(crate) struct FramingArguments {
@@ -210,6 +246,7 @@ impl LoadArguments {
         }
         Ok(Plan {
             clients,
+            most_clients: clients,
             load,
             warmup: Duration::ZERO,
             max_inflight: self.max_inflight as usize,
