@@ -32,6 +32,7 @@ pub(crate) fn section(name: &str, text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::figures::results::tests::{outcome, result};
+    use serde_json::Value;
 
     #[test]
     fn a_run_survives_the_way_through_json_into_a_page() {

@@ -181,7 +181,7 @@ fn round(plan: &Plan, random: &mut Rng, slower: f64, tail: f64, order: u32) -> R
         effort: Effort {
             cpu: Duration::ZERO,
             elapsed: Duration::from_secs_f64(answered_s),
-            own_lag: None,
+            open_loop: None,
         },
     };
     let mut result = RunResult::of(plan, "a made-up server", &outcome);
