@@ -131,7 +131,7 @@ fn restarted_twice(flags: &[&str]) {
 
 #[test]
 fn an_open_loop_goes_on_over_restarts() {
-    restarted_twice(&["--rate", "300"]);
+    restarted_twice(&["--rate", "300", "--max-clients", "10"]);
 }
 
 #[test]
