@@ -105,16 +105,13 @@ impl Input {
         room: usize,
         codec: Checked<'_, impl Codec>,
     ) -> Result<Cut<'a>, Broken> {
-        let bytes = *rest;
         if self.is_skipping {
-            let end = codec.skip(bytes)?;
-            self.is_skipping = end.is_none();
-            *rest = &bytes[end.unwrap_or(bytes.len())..];
+            self.skip(rest, codec)?;
             if self.is_skipping {
                 return Ok(Cut::Nothing);
             }
-            return self.cut(rest, room, codec);
         }
+        let bytes = *rest;
         // A copy: where nothing was seen before, and the codec notes nothing, it costs nothing.
         let seen = std::mem::take(&mut self.seen);
         let mut notes = match seen {
@@ -174,6 +171,14 @@ impl Input {
                 Cut::Nothing
             }
         })
+    }
+
+    /// Throws away the rest of a malformed request.
+    fn skip(&mut self, rest: &mut &[u8], codec: Checked<'_, impl Codec>) -> Result<(), Broken> {
+        let end = codec.skip(rest)?;
+        self.is_skipping = end.is_none();
+        *rest = &rest[end.unwrap_or(rest.len())..];
+        Ok(())
     }
 
     /// What was not framed of `taken` is kept: its last `left` bytes. `is_blocked` says that they
