@@ -140,6 +140,15 @@ pub const MAX_BUFFERED: Limit = Limit {
     unit: "bytes",
     reason: "Bytes buffered for all connections; past it only those with nothing in flight are read",
 };
+/// Longest wait for what a proxy says of its client.
+pub const PROXY_HEADER_TIMEOUT: Limit = Limit {
+    flag: "proxy-header-timeout",
+    default: 5,
+    min: 1,
+    max: 3600,
+    unit: "s",
+    reason: "Longest wait for the header of --proxy-protocol, from the connect to its last byte",
+};
 /// Time without progress before a connection is closed.
 pub const IDLE_TIMEOUT: Limit = Limit {
     flag: "idle-timeout",
@@ -319,6 +328,19 @@ with_setters! {
         pub max_connections: usize,
         /// Bytes buffered for all connections; see [`MAX_BUFFERED`].
         pub max_buffered: usize,
+        /// Each connection, of TCP and of unix sockets alike, begins with a header of the PROXY
+        /// protocol, version 1 or 2, that names its client: that is its
+        /// [`Peer`](crate::Peer) then. A header that says `UNKNOWN` or `LOCAL` names none, and the
+        /// peer is the one of the socket. A connection without a valid header is told so, and
+        /// closes. Of what may be appended to a header nothing is looked at; with that it has at
+        /// most 4096 bytes.
+        ///
+        /// Only for a server that nobody but its proxies can reach: whoever connects says who the
+        /// client is. The header is described at
+        /// <https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>.
+        pub proxy_protocol: bool,
+        /// Longest wait for that header; see [`PROXY_HEADER_TIMEOUT`].
+        pub proxy_header_timeout: Duration,
         /// Time without progress before a connection is closed, zero for never; see
         /// [`IDLE_TIMEOUT`].
         pub idle_timeout: Duration,
@@ -367,6 +389,8 @@ impl Default for Config {
             max_run: MAX_RUN.default as usize,
             max_connections: MAX_CONNECTIONS.default as usize,
             max_buffered: MAX_BUFFERED.default as usize,
+            proxy_protocol: false,
+            proxy_header_timeout: Duration::from_secs(PROXY_HEADER_TIMEOUT.default),
             idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
             stop_delay: Duration::from_secs(STOP_DELAY.default),
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
@@ -405,6 +429,11 @@ impl Config {
                 count(self.max_connections),
             ),
             ("max_buffered", MAX_BUFFERED, count(self.max_buffered)),
+            (
+                "proxy_header_timeout",
+                PROXY_HEADER_TIMEOUT,
+                seconds(self.proxy_header_timeout),
+            ),
             ("idle_timeout", IDLE_TIMEOUT, seconds(self.idle_timeout)),
             ("stop_delay", STOP_DELAY, seconds(self.stop_delay)),
             ("drain_timeout", DRAIN_TIMEOUT, seconds(self.drain_timeout)),

@@ -71,6 +71,7 @@ mod connections;
 mod handler;
 mod log;
 mod panics;
+mod proxy;
 mod server;
 mod service;
 pub mod stats;

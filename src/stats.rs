@@ -135,6 +135,11 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections told `ERR too many connections`.
     pub too_many: u64,
+    /// Connections told `ERR no valid PROXY header`.
+    pub bad_headers: u64,
+    /// Connections told that they speak another protocol: that of HTTP, or a PROXY header where
+    /// none is expected.
+    pub foreign: u64,
     /// Connections told `ERR idle timeout`, or closed because they could not be told.
     pub idle_closed: u64,
     /// Connections lost to a reset or another error of the socket.
@@ -320,6 +325,8 @@ impl Reports {
             [
                 accepted: accepted,
                 too_many: too_many,
+                bad_headers: bad_headers,
+                foreign: foreign,
                 idle_closed: idle_closed,
                 lost: lost,
                 accept_pauses: accept_pauses

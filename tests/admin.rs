@@ -13,7 +13,7 @@ mod hostile;
 #[path = "admin/http.rs"]
 mod http;
 
-use common::{DEADLINE, Launch, Server, ms};
+use common::{DEADLINE, Launch, Server, ms, wait_until};
 use http::{admin_of, ask, get, start};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -209,6 +209,41 @@ fn workers_and_connections_say_who_holds_what() {
         Value::Null,
         "it has sent nothing more: {hog}"
     );
+}
+
+#[test]
+fn behind_a_proxy_its_clients_are_seen_and_a_connection_without_a_header_is_counted() {
+    let (server, admin) = start(&["--proxy-protocol", "-v"]);
+    let mut client = server.connect();
+    client.send("PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\nECHO x\n");
+    client.expect("OK x");
+    let mut silent = server.connect();
+    silent.send("PROXY TCP4 ");
+    wait_until("the second is accepted", DEADLINE, || {
+        let status = get(admin, "/status").json();
+        status["totals"]["accepted"] == 2
+    });
+    let connections = get(admin, "/connections").json();
+    let oldest = &connections["oldest"];
+    assert_eq!(oldest[0]["peer"], "192.0.2.1:56324", "{connections}");
+    assert_eq!(oldest[0]["state"], "serving", "{connections}");
+    let own = silent
+        .writer()
+        .local_addr()
+        .expect("it has one")
+        .to_string();
+    assert_eq!(oldest[1]["peer"], own, "{connections}");
+    assert_eq!(oldest[1]["state"], "header", "{connections}");
+    server.log().wait_for("the client's address", |line| {
+        line.contains("introduced") && line.contains("peer=192.0.2.1:56324")
+    });
+
+    silent.half_close();
+    silent.expect("ERR no valid PROXY header");
+    silent.expect_end();
+    let metrics = get(admin, "/metrics");
+    let refused = metrics.metric("refusals_total{reason=\"proxy_header\"}");
+    assert_eq!(refused, 1.0);
 }
 
 #[test]

@@ -40,6 +40,7 @@ const NUMBERS: &[(&str, &str, u64, u64)] = &[
 const OTHER_NUMBERS: &[(&str, &str)] = &[
     ("--max-sleep", "10000"),
     ("--idle-timeout", "300"),
+    ("--proxy-header-timeout", "5"),
     ("--stop-delay", "0"),
     ("--drain-timeout", "10"),
     ("--max-run", "64"),

@@ -9,13 +9,14 @@
 #[path = "fuzz/bodies/mod.rs"]
 mod bodies;
 
-use bodies::{connection, framing, http, lengths, mistakes, slots};
+use bodies::{connection, framing, headers, http, lengths, mistakes, slots};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const FRAMING: &str = include_str!("fuzz/corpus-kept/framing.hex");
 const CONNECTION: &str = include_str!("fuzz/corpus-kept/connection.hex");
 const SLOTS: &str = include_str!("fuzz/corpus-kept/slots.hex");
 const LENGTHS: &str = include_str!("fuzz/corpus-kept/lengths.hex");
+const HEADERS: &str = include_str!("fuzz/corpus-kept/headers.hex");
 const MISTAKES: &str = include_str!("fuzz/corpus-kept/mistakes.hex");
 const HTTP: &str = include_str!("fuzz/corpus-kept/http.hex");
 
@@ -113,6 +114,15 @@ fn kept_inputs_of_lengths_pass() {
     assert!(inputs.len() >= 10, "the file is there");
     inputs.iter().for_each(|input| {
         run(lengths::check, input);
+    });
+}
+
+#[test]
+fn kept_inputs_of_headers_pass() {
+    let inputs = kept(HEADERS);
+    assert!(inputs.len() >= 10, "the file is there");
+    inputs.iter().for_each(|input| {
+        run(headers::check, input);
     });
 }
 
@@ -217,6 +227,31 @@ fn random_frames_with_their_length_in_front_are_found_however_they_are_split() {
     println!("{all:?}");
     assert!(all.requests > RANDOM_INPUTS);
     assert!(all.all().iter().all(|count| *count > 50), "{all:?}");
+}
+
+#[test]
+fn random_headers_of_proxies_name_the_same_client_however_they_are_split() {
+    let mut all = headers::Counts::default();
+    for seed in 1..=RANDOM_INPUTS {
+        let mut random = Random::new(seed);
+        let mut input = random.bytes(7, false);
+        // Most headers are right: no byte of them becomes another one.
+        if random.below(3) > 0 {
+            input[1] = 0xff;
+        }
+        let count = random.below(100);
+        input.extend(random.bytes(count, true));
+        all.add(&run(headers::check, &input));
+    }
+    println!("{all:?}");
+    let headers::Counts {
+        clients,
+        local,
+        bad,
+        requests,
+    } = all;
+    assert!([clients, local, bad].iter().all(|count| *count > 100));
+    assert!(requests > RANDOM_INPUTS);
 }
 
 #[test]

@@ -30,6 +30,8 @@ mod local_clients;
 mod monitor;
 #[path = "library/panics.rs"]
 mod panics;
+#[path = "library/proxied.rs"]
+mod proxied;
 #[path = "library/quick.rs"]
 mod quick;
 #[path = "library/service.rs"]

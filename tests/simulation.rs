@@ -16,6 +16,8 @@ mod answers;
 mod client;
 #[path = "simulation/framing.rs"]
 mod framing;
+#[path = "simulation/header.rs"]
+mod header;
 // The operations of the command, which no library has.
 #[path = "../src/command/operations.rs"]
 mod operations;

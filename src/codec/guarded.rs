@@ -137,6 +137,10 @@ impl<C: Codec> Checked<'_, C> {
         }
     }
 
+    pub(crate) fn foreign(self, bytes: &[u8], seen: usize) -> Option<Refusal> {
+        self.codec.foreign(bytes, seen)
+    }
+
     pub(crate) fn interim(self, incomplete: &[u8]) -> &'static [u8] {
         self.codec.interim(incomplete)
     }

@@ -447,7 +447,11 @@ impl Codec for Http1 {
             Refusal::TooManyConnections => (503, true),
             Refusal::Internal => (500, false),
             Refusal::IdleTimeout => (408, true),
-            Refusal::Malformed | Refusal::Incomplete => (400, true),
+            Refusal::Malformed
+            | Refusal::Incomplete
+            | Refusal::NoProxyHeader
+            | Refusal::ProxyHeader
+            | Refusal::Http => (400, true),
             Refusal::TooLong if head.is_some() => (413, true),
             Refusal::TooLong => (431, true),
         };

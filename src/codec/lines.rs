@@ -6,11 +6,17 @@
 //! that, and no byte of a line that is too long is kept.
 
 use super::{Codec, Frame, NotOneResponse, Notes, Outcome, Refusal, Then, append_words};
+use crate::proxy;
 use memchr::memchr;
 
 const LF: u8 = b'\n';
 
 /// Requests and responses are lines. A response that begins with `OK` counts as a success.
+///
+/// A connection is told so, and closes, if its first line is one of HTTP, such as `GET / HTTP/1.1`,
+/// or a header of the PROXY protocol: as requests these would be answered, and every later answer
+/// would be taken for that to another request. A binary header is known by its first 12 bytes, if
+/// they come together.
 #[derive(Debug, Clone, Copy)]
 pub struct Lines {
     max_line: usize,
@@ -58,6 +64,21 @@ impl Codec for Lines {
         }
     }
 
+    fn foreign(&self, bytes: &[u8], seen: usize) -> Option<Refusal> {
+        if proxy::is_binary_header(bytes) {
+            return Some(Refusal::ProxyHeader);
+        }
+        let lf = seen + find_lf(&bytes[seen..])?;
+        let line = &bytes[..without_cr(&bytes[..lf])];
+        if line.len() > self.max_line {
+            None
+        } else if proxy::is_text_header(line) {
+            Some(Refusal::ProxyHeader)
+        } else {
+            is_http(line).then_some(Refusal::Http)
+        }
+    }
+
     fn skip(&self, bytes: &[u8]) -> Option<usize> {
         find_lf(bytes).map(|lf| lf + 1)
     }
@@ -86,6 +107,20 @@ impl Codec for Lines {
         append_words(why, self.max_line, out);
         out.push(LF);
     }
+}
+
+/// Whether a line is the first one of a request of HTTP: a method, a target and a version.
+fn is_http(line: &[u8]) -> bool {
+    const METHODS: [&[u8]; 10] = [
+        b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
+        // What HTTP/2 begins with.
+        b"PRI",
+    ];
+    let mut words = line.split(|byte| *byte == b' ');
+    let [method, _, version, end] = [(); 4].map(|()| words.next());
+    method.is_some_and(|method| METHODS.contains(&method))
+        && version.is_some_and(|version| version.starts_with(b"HTTP/"))
+        && end.is_none()
 }
 
 /// Where the first LF is. Most lines are short, and end before `memchr` has begun: looking at
@@ -278,6 +313,39 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_line_of_another_protocol_is_foreign() {
+        let header = Some(Refusal::ProxyHeader);
+        for (bytes, expected) in [
+            (&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..], header),
+            (b"PROXY TCP6 nothing of it need be right\n", header),
+            (b"PROXY UNKNOWN\r\nECHO x\n", header),
+            (b"\r\n\r\n\0\r\nQUIT\n", header),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", header),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n", Some(Refusal::Http)),
+            (b"POST /x?y HTTP/1.0\n", Some(Refusal::Http)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM", Some(Refusal::Http)),
+            (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2", None),
+            (b"\r\n\r\n\0\r\nQUIT", None),
+            (b"GET / HTTP/1.1", None),
+            (b"ECHO GET / HTTP/1.1\n", None),
+            (b"ECHO / HTTP/1.1\n", None),
+            (b"GET /\n", None),
+            (b"GET / more HTTP/1.1\n", None),
+            (b"GET / HTTP/1.1 more\n", None),
+            (b"PROXY\n", None),
+            (b"proxy TCP4 x\n", None),
+            (b"\r\nGET / HTTP/1.1\r\n", None),
+        ] {
+            for seen in [0, bytes.len().min(3)] {
+                let name = bytes.escape_ascii();
+                assert_eq!(Lines::new(100).foreign(bytes, seen), expected, "{name}");
+            }
+        }
+        let too_long = b"GET /which_is_too_long HTTP/1.1\n";
+        assert_eq!(Lines::new(20).foreign(too_long, 0), None);
+    }
+
+    #[test]
     fn a_response_is_one_line_and_ok_is_a_success() {
         for (answer, expected) in [
             ("OK yes", Ok(Outcome::Ok)),
@@ -304,6 +372,9 @@ mod tests {
             (Refusal::Internal, "ERR internal error\n"),
             (Refusal::TooManyConnections, "ERR too many connections\n"),
             (Refusal::IdleTimeout, "ERR idle timeout\n"),
+            (Refusal::NoProxyHeader, "ERR no valid PROXY header\n"),
+            (Refusal::ProxyHeader, "ERR unexpected PROXY header\n"),
+            (Refusal::Http, "ERR this is not an HTTP server\n"),
         ] {
             let mut out = Vec::new();
             Lines::new(65_536).refuse(why, b"", &mut out);

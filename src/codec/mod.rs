@@ -91,6 +91,12 @@ pub enum Refusal {
     TooManyConnections,
     /// Nothing has moved for the idle timeout; the connection closes.
     IdleTimeout,
+    /// The connection does not begin with a valid PROXY header, which it has to; it closes.
+    NoProxyHeader,
+    /// The connection begins with a PROXY header, and none is expected; it closes.
+    ProxyHeader,
+    /// The connection begins with a request of HTTP, which is not served; it closes.
+    Http,
 }
 
 impl fmt::Display for Refusal {
@@ -103,6 +109,9 @@ impl fmt::Display for Refusal {
             Refusal::Internal => "internal error",
             Refusal::TooManyConnections => "too many connections",
             Refusal::IdleTimeout => "idle timeout",
+            Refusal::NoProxyHeader => "no valid PROXY header",
+            Refusal::ProxyHeader => "unexpected PROXY header",
+            Refusal::Http => "this is not an HTTP server",
         })
     }
 }
@@ -142,6 +151,14 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// should look at the new bytes, and at few of the others: that is what notes are for. With
     /// nothing seen and nothing noted it finds the same.
     fn frame(&self, bytes: &[u8], seen: usize, notes: &mut Notes) -> Frame;
+
+    /// What a client is told that speaks another protocol, after which its connection closes. Asked
+    /// before a request is framed, until the first one of a connection is: `bytes` are all that
+    /// have come, at least one, and the first `seen` of them were [`Frame::Incomplete`] before.
+    fn foreign(&self, bytes: &[u8], seen: usize) -> Option<Refusal> {
+        let _ = (bytes, seen);
+        None
+    }
 
     /// What is sent to a client that waits for it before it sends the rest of a request, such as
     /// the `100 Continue` of HTTP. `incomplete` is the beginning of that request, at least one
@@ -194,6 +211,10 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
 
     fn frame(&self, bytes: &[u8], seen: usize, notes: &mut Notes) -> Frame {
         C::frame(self, bytes, seen, notes)
+    }
+
+    fn foreign(&self, bytes: &[u8], seen: usize) -> Option<Refusal> {
+        C::foreign(self, bytes, seen)
     }
 
     fn interim(&self, incomplete: &[u8]) -> &'static [u8] {

@@ -134,7 +134,7 @@ const TRACE_TASKS: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 20] = [
+const LIMITS: [Limit; 21] = [
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
@@ -147,6 +147,7 @@ const LIMITS: [Limit; 20] = [
     MAX_SLEEP,
     config::MAX_CONNECTIONS,
     config::MAX_BUFFERED,
+    config::PROXY_HEADER_TIMEOUT,
     config::IDLE_TIMEOUT,
     config::STOP_DELAY,
     config::DRAIN_TIMEOUT,
@@ -210,6 +211,8 @@ impl Args {
             .max_run(number(config::MAX_RUN) as usize)
             .max_connections(number(config::MAX_CONNECTIONS) as usize)
             .max_buffered(number(config::MAX_BUFFERED) as usize)
+            .proxy_protocol(matches.get_flag("proxy-protocol"))
+            .proxy_header_timeout(seconds(config::PROXY_HEADER_TIMEOUT))
             .idle_timeout(seconds(config::IDLE_TIMEOUT))
             .stop_delay(seconds(config::STOP_DELAY))
             .drain_timeout(seconds(config::DRAIN_TIMEOUT))
@@ -350,7 +353,7 @@ fn trace_file_arg() -> Arg {
 }
 
 /// Where it listens, but for the port.
-fn address_args() -> [Arg; 4] {
+fn address_args() -> [Arg; 5] {
     let host = Arg::new("host")
         .long("host")
         .env("REACTOR_POOL_HOST")
@@ -382,7 +385,16 @@ fn address_args() -> [Arg; 4] {
         .action(ArgAction::SetTrue)
         .value_parser(BoolishValueParser::new())
         .help("Share --port with other processes that have this flag, too");
-    [host, unix, reuse_port, admin]
+    let proxy_protocol = Arg::new("proxy-protocol")
+        .long("proxy-protocol")
+        .env("REACTOR_POOL_PROXY_PROTOCOL")
+        .action(ArgAction::SetTrue)
+        .value_parser(BoolishValueParser::new())
+        .help(
+            "Each connection has to begin with a header of the PROXY protocol, v1 or v2, that names \
+             its client: only behind proxies, which alone can be reached",
+        );
+    [host, unix, reuse_port, proxy_protocol, admin]
 }
 
 fn limit_arg(limit: Limit) -> Arg {

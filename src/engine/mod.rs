@@ -19,6 +19,7 @@ mod view;
 use crate::codec::{Codec, Guarded, Refusal};
 use crate::config::{Config, REFUSAL_RESERVE};
 use crate::log::debug;
+pub use crate::proxy::HeaderFault;
 use crate::stats::Stats;
 use crate::task::{Completion, ConnectionId, Task};
 use crate::trace::{TaskTimes, Work};
@@ -29,6 +30,7 @@ use read_gate::ReadGate;
 use ready_list::ReadyList;
 use recorder::Recorder;
 use slab::Slab;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use timers::Timers;
@@ -45,6 +47,8 @@ pub enum Action {
     Wait,
     /// Read, and hand over what came.
     Read,
+    /// Read, and hand over what came to [`Engine::received_header`].
+    ReadHeader,
     /// Read, throw it away, and say how much it was.
     Discard,
     /// Shut the sending side.
@@ -63,8 +67,28 @@ const FINISHED: Action = Action::Close { why: "finished" };
 pub struct Accepted {
     /// Its id.
     pub id: ConnectionId,
+    /// What is to become of it.
+    pub entry: Entry,
+}
+
+/// How a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// It is served.
+    Served,
+    /// It is once the header of its proxy has come.
+    AwaitsHeader,
     /// It is one too many, and is only told so.
-    pub is_refused: bool,
+    Refused,
+}
+
+/// What a proxy has said of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Introduction {
+    /// The client's address, if it says one.
+    pub client: Option<SocketAddr>,
+    /// How many of the bytes belong to that; the others may be requests.
+    pub bytes: usize,
 }
 
 /// What a connection left behind when it was removed.
@@ -174,17 +198,55 @@ impl<C: Codec> Engine<C> {
         self.stats.accepted += 1;
         self.stats.connections.up(1);
         let served = self.connections.len() - 1 - self.refused;
-        let is_refused = served >= self.rules.config.max_connections;
-        if is_refused {
-            let connection = &mut self.connections[id.slot()];
+        let config = &self.rules.config;
+        let connection = &mut self.connections[id.slot()];
+        let entry = if served >= config.max_connections {
             connection.is_refused = true;
             connection.farewell(Refusal::TooManyConnections, &self.rules, now);
             self.refused += 1;
             self.stats.too_many += 1;
             self.settle(id, Framed::default());
-        }
+            Entry::Refused
+        } else if config.proxy_protocol {
+            connection.await_header(now + config.proxy_header_timeout);
+            Entry::AwaitsHeader
+        } else {
+            Entry::Served
+        };
         self.arm(id, now);
-        Accepted { id, is_refused }
+        Accepted { id, entry }
+    }
+
+    /// Bytes came, after [`Action::ReadHeader`]. Says what the header says once it is whole; what
+    /// comes behind it in the same bytes is to be handed to [`Engine::received`].
+    ///
+    /// # Errors
+    /// No valid header can come of them: the connection is told so, and closes.
+    pub fn received_header(
+        &mut self,
+        id: ConnectionId,
+        chunk: &[u8],
+        now: Instant,
+    ) -> Result<Option<Introduction>, HeaderFault> {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return Ok(None);
+        };
+        let found = connection.receive_header(chunk, &self.rules, now);
+        let introduction =
+            found.map(|whole| whole.map(|(client, bytes)| Introduction { client, bytes }));
+        let read = match introduction {
+            Ok(Some(Introduction { bytes, .. })) => bytes,
+            Ok(None) | Err(_) => chunk.len(),
+        };
+        self.stats.bytes_in += read as u64;
+        self.settle(id, Framed::default());
+        match introduction {
+            // The deadline of an idle connection may come before that of the header.
+            Ok(Some(_)) => self.arm(id, now),
+            Ok(None) => {}
+            Err(fault) => self.note_bad_header(id, fault, now),
+        }
+        introduction
     }
 
     /// Bytes came, after [`Action::Read`].
@@ -195,6 +257,10 @@ impl<C: Codec> Engine<C> {
         self.stats.bytes_in += chunk.len() as u64;
         let framed = connection.receive(chunk, &self.rules, now);
         self.settle(id, framed);
+        if framed.foreign > 0 {
+            debug!(conn = %id, "it speaks another protocol");
+            self.arm(id, now);
+        }
     }
 
     /// The client's stream ended, after [`Action::Read`] or [`Action::Discard`].
@@ -203,7 +269,17 @@ impl<C: Codec> Engine<C> {
             return;
         };
         let framed = connection.receive_end(&self.rules, now);
-        self.settle(id, framed);
+        self.settle(id, framed.unwrap_or_default());
+        if let Err(fault) = framed {
+            self.note_bad_header(id, fault, now);
+        }
+    }
+
+    /// A connection was told that it has no valid header.
+    fn note_bad_header(&mut self, id: ConnectionId, fault: HeaderFault, now: Instant) {
+        debug!(conn = %id, %fault, "no valid PROXY header");
+        self.stats.bad_headers += 1;
+        self.arm(id, now);
     }
 
     /// Bytes came and were thrown away, after [`Action::Discard`].
@@ -385,12 +461,14 @@ impl<C: Codec> Engine<C> {
         };
         let is_input_finished = connection.is_input_finished();
         match connection.phase() {
-            Phase::Serving if !is_input_finished => {}
-            Phase::Serving | Phase::Closing { .. } if !connection.is_finished() => {
+            Phase::Header { .. } | Phase::Serving if !is_input_finished => {}
+            Phase::Header { .. } | Phase::Serving | Phase::Closing { .. }
+                if !connection.is_finished() =>
+            {
                 return Action::Wait;
             }
             Phase::Closing { .. } if !is_input_finished => return Action::ShutDown,
-            Phase::Serving | Phase::Closing { .. } => return FINISHED,
+            Phase::Header { .. } | Phase::Serving | Phase::Closing { .. } => return FINISHED,
             Phase::Lingering { .. } if is_input_finished => return FINISHED,
             Phase::Lingering {
                 left_bytes: 1.., ..
@@ -400,6 +478,9 @@ impl<C: Codec> Engine<C> {
         }
         if !readable && !connection.is_read_before_idle() {
             return Action::Wait;
+        }
+        if matches!(connection.phase(), Phase::Header { .. }) {
+            return Action::ReadHeader;
         }
         match self.read_gate.pass(connection) {
             Ok(()) => return Action::Read,
@@ -555,6 +636,7 @@ impl<C: Codec> Engine<C> {
             Expired::Nothing | Expired::GivenUp => {}
             Expired::ReadFirst => self.ready.mark(id, &mut connection.listed),
             Expired::Idle => self.stats.idle_closed += 1,
+            Expired::HeaderLate => self.note_bad_header(id, HeaderFault::Late, now),
             Expired::Refused(requests) => {
                 refused = requests;
                 self.stats.refused_busy += refused as u64;
@@ -659,6 +741,7 @@ impl<C: Codec> Engine<C> {
         self.stats.discarded += framed.abandoned as u64;
         self.stats.too_long += framed.too_long as u64;
         self.stats.incomplete += framed.incomplete as u64;
+        self.stats.foreign += framed.foreign as u64;
         let needs_the_reactor = self.read_gate.resumes(connection)
             || !connection.outbox.is_empty()
             || connection.is_finished()

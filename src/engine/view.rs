@@ -42,6 +42,8 @@ pub struct ConnectionView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionState {
+    /// Its proxy has not said yet who its client is.
+    Header,
     /// It is served.
     Serving,
     /// What was framed is answered, and nothing more is read.
@@ -56,6 +58,7 @@ impl ConnectionState {
     /// A word for it.
     pub fn name(self) -> &'static str {
         match self {
+            ConnectionState::Header => "header",
             ConnectionState::Serving => "serving",
             ConnectionState::Closing => "closing",
             ConnectionState::Lingering => "lingering",

@@ -6,6 +6,7 @@
 //! Rule: a [`Reactor::tick`] never blocks, and gives each connection a bounded share.
 
 mod backlog;
+mod introductions;
 mod monitor;
 mod overload;
 mod serve;
@@ -17,7 +18,7 @@ mod warn_limit;
 use crate::address::Peer;
 use crate::codec::Codec;
 use crate::config::Config;
-use crate::engine::{Accepted, Engine, IsQuick, Kernel};
+use crate::engine::{Accepted, Engine, Entry, IsQuick, Kernel};
 use crate::log::{debug, warn};
 use crate::net::{Event, Net, Signal, Wait};
 use crate::pool::{ResponseQueue, WorkQueue};
@@ -25,6 +26,7 @@ use crate::stats::Reports;
 use crate::task::{Completion, ConnectionId, Task};
 use crate::trace::{TaskTimes, Ticks, Trace, Work};
 use backlog::Backlog;
+use introductions::Introductions;
 pub use monitor::{
     Monitor, Monitored, NotAnswering, RunningView, ServerState, Snapshot, TOP_CONNECTIONS,
     WorkerView,
@@ -51,7 +53,7 @@ const READ_CHUNK_BYTES: usize = 65_536;
 
 /// Is told of connections.
 pub trait Sessions: Send {
-    /// A connection was accepted; `false` closes it.
+    /// A connection was accepted, and its client is known; `false` closes it.
     fn opened(&self, id: ConnectionId, peer: Peer) -> bool;
 
     /// A connection has gone.
@@ -102,6 +104,7 @@ pub struct Reactor<N: Net, C> {
     buffer: Box<[u8]>,
     engine: Engine<C>,
     sessions: Box<dyn Sessions>,
+    introductions: Introductions,
     queue: Arc<WorkQueue<Task>>,
     /// Tasks on their way to the queue; empty between two submits.
     tasks: Vec<Task>,
@@ -159,6 +162,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             buffer: vec![0; READ_CHUNK_BYTES].into(),
             engine: Engine::new(config.clone(), codec, is_quick),
             sessions,
+            introductions: Introductions::default(),
             queue,
             tasks: Vec::new(),
             room: config.queue,
@@ -342,15 +346,15 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     }
 
     fn open(&mut self, mut stream: N::Stream, peer: Peer, now: Instant) {
-        let Accepted { id, is_refused } = self.engine.accept(now);
-        if is_refused && self.limit_warnings.allows(now) {
+        let Accepted { id, entry } = self.engine.accept(now);
+        if entry == Entry::Refused && self.limit_warnings.allows(now) {
             let too_many = self.engine.stats().too_many;
             warn!(
                 too_many,
                 "the connection limit is reached; new connections are refused"
             );
         }
-        if !is_refused && !self.sessions.opened(id, peer) {
+        if entry == Entry::Served && !self.sessions.opened(id, peer) {
             debug!(conn = %id, %peer, "turned away");
             self.engine.remove(id, now, "turned away");
             return self.net.close(stream);
@@ -364,6 +368,9 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             return self.net.close(stream);
         }
         debug!(conn = %id, %peer, "opened");
+        if entry == Entry::AwaitsHeader {
+            self.introductions.begin(id, peer);
+        }
         let short_reads_mislead = self.net.short_reads_mislead(&stream);
         self.sockets.insert(id, stream, short_reads_mislead);
     }
@@ -429,7 +436,12 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     /// keeps the loop from parking.
     fn answer_monitors(&mut self, now: Instant) {
         self.monitored.note(self.stage.state());
-        let views = || self.engine.views(now).collect();
+        let views = self.engine.views(now);
+        let views = || {
+            views
+                .map(|view| self.introductions.complete(view))
+                .collect()
+        };
         self.monitored
             .answer(|| self.snapshot(now), views, || self.trace());
     }

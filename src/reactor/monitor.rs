@@ -132,7 +132,7 @@ impl Monitor {
         let views = self.views.ask(timeout, || self.completions.announce());
         let mut views = Arc::unwrap_or_clone(views.ok_or(NotAnswering { timeout })?);
         for view in &mut views {
-            view.peer = self.connections.peer(view.id);
+            view.peer = self.connections.peer(view.id).or(view.peer);
         }
         Ok(views)
     }

@@ -7,7 +7,8 @@
 use super::sockets::{ReadOutcome, Socket};
 use super::{Reactor, SUBMIT_REQUESTS};
 use crate::codec::Codec;
-use crate::engine::{Action, Engine};
+use crate::engine::{Action, Engine, Introduction};
+use crate::log::debug;
 use crate::net::Net;
 use crate::task::ConnectionId;
 use std::io;
@@ -69,6 +70,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
                     ReadOutcome::End => engine.received_end(id, now),
                     ReadOutcome::Blocked => return Ok(read),
                 },
+                Action::ReadHeader => return self.read_header(id, now),
                 Action::Discard => match socket.read(net, &mut self.buffer)? {
                     ReadOutcome::Bytes(count) => engine.discarded(id, count),
                     ReadOutcome::End => engine.received_end(id, now),
@@ -88,10 +90,59 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         Ok(read)
     }
 
+    /// Reads a connection of which nobody has said yet who its client is. What follows from it is
+    /// on the ready list.
+    fn read_header(&mut self, id: ConnectionId, now: Instant) -> io::Result<usize> {
+        let Some(socket) = self.sockets.get(id) else {
+            return Ok(0);
+        };
+        match socket.read(&mut self.net, &mut self.buffer)? {
+            ReadOutcome::Bytes(count) => {
+                if socket.is_readable() {
+                    self.engine.mark_ready(id);
+                }
+                if !self.introduce(id, count, now) {
+                    self.close(id, "turned away", now);
+                }
+                Ok(count)
+            }
+            ReadOutcome::End => {
+                self.engine.received_end(id, now);
+                Ok(0)
+            }
+            ReadOutcome::Blocked => Ok(0),
+        }
+    }
+
+    /// Takes what the buffer holds for the header of a proxy, or a part of it, and what stands
+    /// behind it for requests. Says whether the client is welcome, as far as it is known.
+    fn introduce(&mut self, id: ConnectionId, count: usize, now: Instant) -> bool {
+        let chunk = &self.buffer[..count];
+        let found = self.engine.received_header(id, chunk, now);
+        let Introduction { client, bytes } = match found {
+            Ok(Some(introduction)) => introduction,
+            Ok(None) => return true,
+            Err(fault) => {
+                let all = self.engine.stats().bad_headers;
+                self.introductions.warn(id, fault, all, now);
+                return true;
+            }
+        };
+        let peer = self.introductions.end(id, client);
+        let peer = peer.expect("a connection that awaits a header has a socket");
+        debug!(conn = %id, %peer, "introduced");
+        let is_welcome = self.sessions.opened(id, peer);
+        if is_welcome && bytes < count {
+            self.engine.received(id, &self.buffer[bytes..count], now);
+        }
+        is_welcome
+    }
+
     fn close(&mut self, id: ConnectionId, why: &str, now: Instant) {
         if let Some(stream) = self.sockets.remove(id) {
             self.net.close(stream);
         }
+        self.introductions.forget(id);
         let removed = self.engine.remove(id, now, why);
         self.sessions.closed(id);
         if removed.is_some_and(|removed| removed.has_submitted) {

@@ -13,7 +13,7 @@ use reactor_pool::engine::{Action, Engine, Kernel};
 use reactor_pool::reactor::ServerState;
 use reactor_pool::stats::Times;
 use reactor_pool::task::{ConnectionId, Outcomes};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -44,8 +44,8 @@ impl Life {
         world.check_connections(engine);
         world.check_numbers(engine);
         let known = world.peers.iter().filter_map(|peer| peer.accepted.as_ref());
-        let served = known.filter(|(_, oracle)| !oracle.is_refused);
-        let served: BTreeSet<_> = served.map(|(id, _)| *id).collect();
+        let served = known.filter_map(|(id, oracle)| Some((*id, oracle.peer?)));
+        let served: BTreeMap<_, _> = served.collect();
         let open = self.open.lock().expect("no panic");
         assert_eq!(*open, served, "what is told of connections");
         if !is_tick_due && self.reactor.stop_reason().is_none() {
@@ -113,6 +113,11 @@ impl World {
         assert_eq!(stats.refused_busy, all.busy, "promise 4: refused, or not");
         assert_eq!(stats.idle_closed, all.idle, "promise 8: idle, or not");
         assert_eq!(stats.too_many, all.too_many, "connections refused");
+        let bad_headers = all.headers_broken + all.headers_ended + all.headers_late;
+        assert_eq!(
+            stats.bad_headers, bad_headers,
+            "connections without a header"
+        );
         assert_eq!(
             (stats.discarded, stats.dropped),
             (all.discarded, all.dropped)

@@ -6,6 +6,7 @@
 //! names its client and its number.
 
 use crate::framing::Framing;
+use crate::header::Header;
 use crate::random::Random;
 use crate::socket::Socket;
 use std::collections::VecDeque;
@@ -36,6 +37,8 @@ pub(crate) struct Client {
     burst: usize,
     /// Written, not yet in the socket.
     pending: VecDeque<u8>,
+    /// It never sends more than that: the rest of its header is missing.
+    is_mute: bool,
     /// Everything that it got.
     pub(crate) received: Vec<u8>,
 }
@@ -65,8 +68,15 @@ impl Client {
             takes: random.pick(&[0, 10, 40, 40, 80]),
             burst: random.pick(&[1, 1, 2, 6, 20]),
             pending: VecDeque::new(),
+            is_mute: false,
             received: Vec::new(),
         }
+    }
+
+    /// It begins with a header, or with what its proxy sends of it.
+    pub(crate) fn begin_with(&mut self, header: &Header) {
+        self.pending.extend(&header.bytes[..header.sent]);
+        self.is_mute = header.sent < header.bytes.len();
     }
 
     /// One action of a client that does as it likes.
@@ -94,7 +104,7 @@ impl Client {
             }
             2..=4 => self.finish(socket),
             _ => {
-                if self.pending.is_empty() {
+                if self.pending.is_empty() && !self.is_mute {
                     for _ in 0..random.between(1, self.burst) {
                         self.write_request(framing, random);
                     }

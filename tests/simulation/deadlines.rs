@@ -6,6 +6,7 @@
 
 use super::{Closing, Oracle, Phase, Place, State};
 use crate::answers;
+use crate::header::MAX_HEADER_BYTES;
 use reactor_pool::engine::UNSENT_LIMIT_BYTES;
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ impl Oracle {
         let timeout = match self.phase {
             Phase::Serving | Phase::Closing(Closing::Last) => self.idle_timeout,
             Phase::Lingering { .. } => LINGER_TIMEOUT,
-            Phase::Closing(_) | Phase::Over => Duration::ZERO,
+            Phase::Header { .. } | Phase::Closing(_) | Phase::Over => Duration::ZERO,
         };
         let is_due = self.may_be_taking() && !timeout.is_zero();
         self.check_due = is_due.then(|| now + timeout / CHECKS_PER_TIMEOUT);
@@ -66,6 +67,7 @@ impl Oracle {
                 return;
             }
             Phase::Closing(Closing::Farewell { .. }) | Phase::Lingering { .. } => return,
+            Phase::Header { by } => return self.expire_header(by, unread, now),
             Phase::Over => return,
             Phase::Serving | Phase::Closing(_) => {}
         }
@@ -85,9 +87,10 @@ impl Oracle {
         let has_clock = is_serving || self.phase == Phase::Closing(Closing::Last);
         let is_idle = has_clock && self.idle_deadline().is_some_and(|by| by <= now);
         self.is_read_due = false;
+        let most = self.framing.max_partial_bytes();
         if !is_idle {
             self.idle_unless = None;
-        } else if self.may_bring_a_request(budget_spent) && self.has_last_chance(unread) {
+        } else if self.may_bring_a_request(budget_spent) && self.has_last_chance(unread, most) {
             // Promise 8: what has arrived is read before any deadline is judged.
             self.is_read_due = true;
         } else {
@@ -102,12 +105,26 @@ impl Oracle {
         }
     }
 
+    /// What has come of a header is read before its time is over.
+    fn expire_header(&mut self, by: Instant, unread: usize, now: Instant) {
+        self.is_read_due = false;
+        if by > now {
+            return;
+        }
+        if !self.end_read && self.has_last_chance(unread, MAX_HEADER_BYTES) {
+            self.is_read_due = true;
+            return;
+        }
+        self.counts.headers_late += 1;
+        self.farewell(answers::NO_HEADER, now);
+    }
+
     /// Whether it is read once more: at first in any case, then as long as what has come is not
     /// read, with at most one request's worth of what comes meanwhile.
-    fn has_last_chance(&mut self, unread: usize) -> bool {
+    fn has_last_chance(&mut self, unread: usize, more: usize) -> bool {
         let Some((left, more)) = &mut self.idle_unless else {
             self.counts.read_before_idle += u64::from(unread > 0);
-            self.idle_unless = Some((unread, self.framing.max_partial_bytes()));
+            self.idle_unless = Some((unread, more));
             return true;
         };
         if *left == 0 {
@@ -141,6 +158,7 @@ impl Oracle {
                 self.check_due.into_iter().chain(judged).min()
             }
             Phase::Closing(Closing::Drain) => self.busy_deadline(),
+            Phase::Header { by } => Some(by),
             Phase::Over => None,
         }
     }

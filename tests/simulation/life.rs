@@ -15,7 +15,7 @@ use reactor_pool::pool::Board;
 use reactor_pool::reactor::{Monitor, Protocol, Reactor, ServerState, Sessions, StopReason};
 use reactor_pool::task::ConnectionId;
 use std::cell::{RefCell, RefMut};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -25,17 +25,18 @@ pub(crate) struct Life {
     monitor: Monitor,
     world: Rc<RefCell<World>>,
     /// What the reactor has told of connections.
-    pub(super) open: Arc<Mutex<BTreeSet<ConnectionId>>>,
+    pub(super) open: Arc<Mutex<BTreeMap<ConnectionId, Peer>>>,
     /// How long the poll sleeps.
     wait: Wait,
 }
 
 /// Is told of connections.
-struct OpenConnections(Arc<Mutex<BTreeSet<ConnectionId>>>);
+struct OpenConnections(Arc<Mutex<BTreeMap<ConnectionId, Peer>>>);
 
 impl Sessions for OpenConnections {
-    fn opened(&self, id: ConnectionId, _: Peer) -> bool {
-        self.0.lock().expect("no panic").insert(id)
+    fn opened(&self, id: ConnectionId, peer: Peer) -> bool {
+        let before = self.0.lock().expect("no panic").insert(id, peer);
+        before.is_none()
     }
 
     fn closed(&self, id: ConnectionId) {

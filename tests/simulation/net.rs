@@ -289,6 +289,8 @@ impl World {
         if served >= self.settings.config.max_connections {
             oracle.refuse_connection(now);
             self.gone.too_many += 1;
+        } else if let Some(header) = self.peer(stream).header.clone() {
+            oracle.await_header(header, now);
         }
         self.gone.accepted_by_lame_duck += u64::from(self.is_lame_duck());
         self.note(|| format!("client {stream} is {id:?}, {served} are served"));
@@ -307,7 +309,7 @@ impl World {
         let (id, oracle) = peer.accepted.as_mut().expect("it was accepted");
         let action = oracle.next_action(readable, budget_spent);
         assert!(
-            matches!(action, Action::Read | Action::Discard),
+            matches!(action, Action::Read | Action::ReadHeader | Action::Discard),
             "{id:?} is read, and should not be: {action:?} is right"
         );
         oracle.is_read_due = false;
@@ -446,7 +448,7 @@ impl World {
             // nothing is sure to be read.
             let action = oracle.next_action(peer.socket.readable, true);
             assert!(
-                left == 0 || action != Action::Read,
+                left == 0 || !matches!(action, Action::Read | Action::ReadHeader),
                 "promise 9: {left} bytes of {id:?} had arrived, and are not read"
             );
             assert!(

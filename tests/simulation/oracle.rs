@@ -12,8 +12,10 @@ mod runs;
 
 use crate::answers;
 use crate::framing::{Cut, Cutter, Framing};
+use crate::header::Header;
 use crate::settings::{Counts, Settings};
 use deadlines::LINGER_TIMEOUT;
+use reactor_pool::Peer;
 use reactor_pool::engine::{Action, UNSENT_LIMIT_BYTES};
 use reactor_pool::task::ConnectionId;
 pub(crate) use runs::Run;
@@ -53,6 +55,10 @@ enum State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// The header of its proxy comes first.
+    Header {
+        by: Instant,
+    },
     Serving,
     Closing(Closing),
     Lingering {
@@ -93,6 +99,12 @@ pub(crate) struct Oracle {
     phase: Phase,
     /// It came when the connection limit was reached.
     pub(crate) is_refused: bool,
+    /// Who it is told to be, once somebody is told of it.
+    pub(crate) peer: Option<Peer>,
+    /// What it has to begin with, and how much of that has come.
+    header: Option<Header>,
+    header_read: usize,
+    header_timeout: Duration,
     /// All that was read to be served, and whether its end was read.
     stream: Vec<u8>,
     end_read: bool,
@@ -153,6 +165,10 @@ impl Oracle {
             idle_timeout: config.idle_timeout,
             phase: Phase::Serving,
             is_refused: false,
+            peer: Some(Peer::Unix),
+            header: None,
+            header_read: 0,
+            header_timeout: config.proxy_header_timeout,
             stream: Vec::new(),
             end_read: false,
             cutter: settings.framing.cutter(),
@@ -194,10 +210,54 @@ impl Oracle {
 
     pub(crate) fn refuse_connection(&mut self, now: Instant) {
         self.is_refused = true;
+        self.peer = None;
         self.farewell(answers::TOO_MANY, now);
     }
 
+    /// Nobody is told of it until that has come.
+    pub(crate) fn await_header(&mut self, header: Header, now: Instant) {
+        self.peer = None;
+        self.header = Some(header);
+        let by = now + self.header_timeout;
+        self.phase = Phase::Header { by };
+    }
+
+    /// How many of these bytes belong to the header.
+    fn header_received(&mut self, bytes: &[u8], now: Instant) -> usize {
+        let header = self.header.as_ref().expect("one is awaited");
+        let count = bytes.len().min(header.known_after - self.header_read);
+        let come = &header.bytes[self.header_read..][..count];
+        assert_eq!(&bytes[..count], come, "the header is read as it was sent");
+        let is_part = self.header_read > 0;
+        self.header_read += count;
+        if self.header_read < header.known_after {
+            return count;
+        }
+        if header.is_valid {
+            self.counts.introduced += 1;
+            self.counts.introduced_by_parts += u64::from(is_part);
+            self.peer = Some(header.client.map_or(Peer::Unix, Peer::Tcp));
+            self.phase = Phase::Serving;
+            self.last_progress = now;
+            self.idle_unless = None;
+        } else {
+            self.counts.headers_broken += 1;
+            self.farewell(answers::NO_HEADER, now);
+        }
+        count
+    }
+
     pub(crate) fn received(&mut self, bytes: &[u8], now: Instant) {
+        let mut bytes = bytes;
+        if matches!(self.phase, Phase::Header { .. }) {
+            if let Some((left, _)) = &mut self.idle_unless {
+                *left = left.saturating_sub(bytes.len());
+            }
+            bytes = &bytes[self.header_received(bytes, now)..];
+            if bytes.is_empty() || self.phase != Phase::Serving {
+                return;
+            }
+        }
         self.stream.extend_from_slice(bytes);
         if let Some((left, _)) = &mut self.idle_unless {
             *left = left.saturating_sub(bytes.len());
@@ -209,6 +269,10 @@ impl Oracle {
 
     pub(crate) fn received_end(&mut self, now: Instant) {
         self.end_read = true;
+        if matches!(self.phase, Phase::Header { .. }) && self.header_read > 0 {
+            self.counts.headers_ended += 1;
+            self.farewell(answers::NO_HEADER, now);
+        }
         if self.phase == Phase::Serving {
             self.ended_by_client = true;
             self.cutter.end(&mut self.unframed);
@@ -248,7 +312,7 @@ impl Oracle {
 
     pub(crate) fn stop(&mut self, now: Instant) {
         match self.phase {
-            Phase::Serving => {
+            Phase::Header { .. } | Phase::Serving => {
                 self.cut_off = true;
                 self.cut_input_off(Closing::Drain);
             }
@@ -476,6 +540,11 @@ impl Oracle {
                 left_bytes: 1.., ..
             } if readable => return Action::Discard,
             Phase::Lingering { .. } => return Action::Wait,
+            Phase::Header { .. } if self.end_read => return CLOSE,
+            Phase::Header { .. } if readable || self.idle_unless.is_some() => {
+                return Action::ReadHeader;
+            }
+            Phase::Header { .. } => return Action::Wait,
             Phase::Serving | Phase::Closing(_) => {}
         }
         let input_over = self.end_read || self.phase != Phase::Serving;
@@ -509,6 +578,7 @@ impl Oracle {
     /// It is to be read before it is called idle, and nothing keeps it from being read.
     pub(crate) fn must_be_read(&mut self) -> bool {
         // A budget that is spent does not matter to who is owed nothing.
-        self.is_read_due && self.next_action(false, true) == Action::Read
+        let action = self.next_action(false, true);
+        self.is_read_due && matches!(action, Action::Read | Action::ReadHeader)
     }
 }

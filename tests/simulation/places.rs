@@ -43,7 +43,11 @@ impl Oracle {
             None => self.cutter.partial().len(),
         };
         let answers = answers.chain(words).sum::<usize>();
-        unframed + self.request_bytes() + answers + self.unsent_weight()
+        let header = match self.phase {
+            Phase::Header { .. } => self.header_read,
+            _ => 0,
+        };
+        header + unframed + self.request_bytes() + answers + self.unsent_weight()
     }
 
     /// As many of it run at a time as may: the others are held back.
@@ -182,7 +186,11 @@ impl Oracle {
             "promise 1: {answered} of {cuts:?}"
         );
         let more: Vec<&[u8]> = texts.collect();
-        let is_goodbye = self.cut_off && matches!(more[..], [answers::IDLE | answers::TOO_MANY]);
+        let is_goodbye = self.cut_off
+            && matches!(
+                more[..],
+                [answers::IDLE | answers::TOO_MANY | answers::NO_HEADER]
+            );
         assert!(
             more.is_empty() || is_goodbye,
             "promise 1: a response too many"

@@ -80,6 +80,8 @@ impl Settings {
             .max_connections(max_connections)
             .max_buffered(random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]))
             .idle_timeout(ms(random.pick(&[0, 0, 10, 300, 1000, 3000])))
+            .proxy_protocol(random.percent(25))
+            .proxy_header_timeout(ms(random.pick(&[1, 10, 300, 1000])))
             .stop_delay(ms(random.pick(&[0, 0, 0, 1, 20, 400])))
             .trace_tasks(random.pick(&[0, 0, 0, 0, 0, 0, 2, 5000]))
             // Who does not end by then never will.
@@ -160,6 +162,14 @@ counts! {
     idle,
     internal,
     too_many,
+    /// Connections that began with a header that was right, and of those the headers that came in
+    /// more than one read.
+    introduced,
+    introduced_by_parts,
+    /// Connections whose header was wrong, ended too early, or did not end in time.
+    headers_broken,
+    headers_ended,
+    headers_late,
     /// Requests too long behind which nothing could be told from a request.
     out_of_step,
     /// Requests that said that no other one can follow.

@@ -11,6 +11,7 @@ mod net;
 mod workers;
 
 use crate::client::{Act, Client};
+use crate::header::Header;
 use crate::oracle::{Oracle, Run};
 use crate::random::Random;
 use crate::settings::{Counts, Settings};
@@ -35,6 +36,8 @@ const TRACE_STEPS: usize = 40;
 struct Peer {
     client: Client,
     socket: Socket,
+    /// What it begins with, if it has to begin with a header.
+    header: Option<Header>,
     accepted: Option<(ConnectionId, Oracle)>,
     /// The reactor has been told that the client has reset the connection.
     is_lost: bool,
@@ -206,9 +209,16 @@ impl World {
             socket.become_unix();
         }
         socket.is_end_ignored = self.random.percent(20);
+        let mut client = Client::new(self.connects, &mut self.random);
+        let is_proxied = self.settings.config.proxy_protocol;
+        let header = is_proxied.then(|| Header::draw(self.connects, &mut self.random));
+        if let Some(header) = &header {
+            client.begin_with(header);
+        }
         self.peers.push(Peer {
-            client: Client::new(self.connects, &mut self.random),
+            client,
             socket,
+            header,
             accepted: None,
             is_lost: false,
             must_be_read: false,

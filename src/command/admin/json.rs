@@ -208,6 +208,8 @@ fn totals(stats: &Stats) -> Value {
     by_name!(
         accepted,
         too_many,
+        bad_headers,
+        foreign,
         idle_closed,
         lost,
         framed,

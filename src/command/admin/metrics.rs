@@ -149,6 +149,8 @@ impl Scrape {
             ("incomplete", stats.incomplete),
             ("idle", stats.idle_closed),
             ("too_many_connections", stats.too_many),
+            ("proxy_header", stats.bad_headers),
+            ("other_protocol", stats.foreign),
         ];
         let help = "Requests and connections that the server itself refused.";
         out.counters("refusals", help, "reason", &refusals)?;

@@ -6,6 +6,8 @@
 //! malformed request is kept.
 
 use crate::codec::{Broken, Checked, Codec, Frame, Guarded, Notes, Refusal, Then};
+use crate::proxy::{self, Header, HeaderFault, MAX_HEADER_BYTES};
+use std::net::SocketAddr;
 
 #[derive(Debug, Default)]
 pub(super) struct Input {
@@ -82,6 +84,33 @@ impl Input {
             is_cut_off: true,
             ..Input::default()
         };
+    }
+
+    /// Takes the header of a proxy, which comes before all requests: the end of what was kept, then
+    /// `chunk`. Says which client it names, and how much of `chunk` belongs to it; none if it is
+    /// not whole, and is kept.
+    pub(super) fn cut_header(
+        &mut self,
+        chunk: &[u8],
+    ) -> Result<Option<(Option<SocketAddr>, usize)>, HeaderFault> {
+        let kept = self.kept.len();
+        if kept == 0
+            && let Some(Header { client, bytes }) = proxy::header(chunk)?
+        {
+            return Ok(Some((client, bytes)));
+        }
+        let more = chunk.len().min(MAX_HEADER_BYTES - kept);
+        self.kept.extend_from_slice(&chunk[..more]);
+        let found = proxy::header(&self.kept)?;
+        Ok(found.map(|Header { client, bytes }| {
+            self.kept = Vec::new();
+            (client, bytes - kept)
+        }))
+    }
+
+    /// How many of the bytes kept the codec has called incomplete.
+    pub(super) fn seen(&self) -> usize {
+        self.seen
     }
 
     /// All that is to be cut, with `chunk` as its end; what is left goes back by [`Input::keep`].
@@ -219,8 +248,13 @@ impl Input {
         self.kept.extend_from_slice(bytes);
     }
 
-    pub(super) fn check_invariants(&self, codec: &Guarded<impl Codec>) {
-        assert!(self.is_blocked || self.kept_bytes() <= codec.max_incomplete_bytes());
+    /// `is_header` says that what is kept is a header.
+    pub(super) fn check_invariants(&self, codec: &Guarded<impl Codec>, is_header: bool) {
+        let most = match is_header {
+            true => MAX_HEADER_BYTES - 1,
+            false => codec.max_incomplete_bytes(),
+        };
+        assert!(self.is_blocked || self.kept_bytes() <= most);
         assert!(!(self.is_blocked && self.kept_bytes() == 0));
         assert!(self.start <= self.kept.len() && self.seen <= self.kept_bytes());
     }
@@ -286,7 +320,7 @@ mod tests {
         }
         let left = rest.len();
         input.keep(taken, left, is_blocked, lines);
-        input.check_invariants(lines);
+        input.check_invariants(lines, false);
         got
     }
 

@@ -20,6 +20,7 @@ use super::view::{ConnectionState, ConnectionView};
 use super::{IsQuick, Kernel};
 use crate::codec::{Broken, Checked, Codec, Guarded, Refusal};
 use crate::config::Config;
+use crate::proxy::{HeaderFault, MAX_HEADER_BYTES};
 use crate::task::{ConnectionId, Sequence, Span};
 use batch::Batch;
 use input::{Cut, Input};
@@ -29,6 +30,7 @@ use phase::Closing;
 pub(super) use phase::{Event, Phase};
 use progress::Progress;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// A connection with more unsent output than this is neither framed nor read on.
@@ -117,6 +119,8 @@ pub(super) struct Framed {
     /// Answered in their place: too long, and cut short by the end of the stream.
     pub(super) too_long: usize,
     pub(super) incomplete: usize,
+    /// The client speaks another protocol, and was told so: once at most.
+    pub(super) foreign: usize,
 }
 
 /// What time has done to a connection.
@@ -130,6 +134,8 @@ pub(super) enum Expired {
     ReadFirst,
     /// It was idle, and is told so or closed.
     Idle,
+    /// The header of its proxy was not whole in time.
+    HeaderLate,
     /// It has lingered for too long.
     GivenUp,
 }
@@ -183,7 +189,7 @@ impl Connection {
 
     /// Whether nothing is left to answer or to write, and nothing more can come.
     pub(super) fn is_finished(&self) -> bool {
-        let is_input_over = self.input.is_finished() || self.phase != Phase::Serving;
+        let is_input_over = self.input.is_finished() || !self.phase.is_open();
         is_input_over && self.has_nothing_pending() && !self.input.has_more()
     }
 
@@ -208,6 +214,7 @@ impl Connection {
             peer: None,
             age: self.age(now),
             state: match self.phase {
+                Phase::Header { .. } => ConnectionState::Header,
                 Phase::Serving => ConnectionState::Serving,
                 Phase::Closing(_) => ConnectionState::Closing,
                 Phase::Lingering { .. } => ConnectionState::Lingering,
@@ -239,6 +246,38 @@ impl Connection {
         self.phase = self.phase.after(event);
     }
 
+    /// The header of a proxy comes first, and has to be whole by then.
+    pub(super) fn await_header(&mut self, by: Instant) {
+        self.phase = Phase::Header { by };
+    }
+
+    /// Takes what was read just now for the header of a proxy, or a part of it. Says which client
+    /// it names and how much belongs to it, once it is whole.
+    pub(super) fn receive_header(
+        &mut self,
+        chunk: &[u8],
+        rules: &Rules<impl Codec>,
+        now: Instant,
+    ) -> Result<Option<(Option<SocketAddr>, usize)>, HeaderFault> {
+        let found = self.input.cut_header(chunk);
+        let count = match found {
+            Ok(Some((_, bytes))) => bytes,
+            Ok(None) | Err(_) => chunk.len(),
+        };
+        self.bytes_in += count as u64;
+        self.progress.read(count);
+        match found {
+            Ok(Some(_)) => {
+                self.change(Event::Introduced);
+                self.progress.last_chance = None;
+                self.progress.last = now;
+            }
+            Ok(None) => {}
+            Err(_) => self.farewell(Refusal::NoProxyHeader, rules, now),
+        }
+        found
+    }
+
     /// Frames what was read just now.
     pub(super) fn receive(
         &mut self,
@@ -258,12 +297,20 @@ impl Connection {
         framed
     }
 
-    /// Its client's stream has ended.
-    pub(super) fn receive_end(&mut self, rules: &Rules<impl Codec>, now: Instant) -> Framed {
+    /// Its client's stream has ended. That is a fault inside a header.
+    pub(super) fn receive_end(
+        &mut self,
+        rules: &Rules<impl Codec>,
+        now: Instant,
+    ) -> Result<Framed, HeaderFault> {
         self.input.finish();
+        if matches!(self.phase, Phase::Header { .. }) && self.input.kept_bytes() > 0 {
+            self.farewell(Refusal::NoProxyHeader, rules, now);
+            return Err(HeaderFault::Incomplete);
+        }
         let mut framed = Framed::default();
         self.advance(rules, now, &mut framed);
-        framed
+        Ok(framed)
     }
 
     /// Bytes came and were thrown away.
@@ -382,6 +429,14 @@ impl Connection {
         let taken = self.input.take(chunk, codec);
         let bytes = taken.bytes();
         let opened_before = self.order.opened();
+        if opened_before == 0 && !bytes.is_empty() {
+            let foreign = self.foreign(bytes, rules);
+            if let Some(why) = foreign {
+                framed.foreign += 1;
+                self.farewell(why, rules, now);
+                return true;
+            }
+        }
         let mut pass = Pass {
             bytes,
             rest: bytes,
@@ -402,6 +457,18 @@ impl Connection {
         self.trace_framed(opened_before, opened);
         // What stands between two responses is no request.
         opened > 0 || self.order.can_leave()
+    }
+
+    /// What a client is told that has sent these bytes, the first ones, and speaks another
+    /// protocol.
+    fn foreign(&self, bytes: &[u8], rules: &Rules<impl Codec>) -> Option<Refusal> {
+        let seen = self.input.seen();
+        let foreign = rules.codec.call(|codec| Ok(codec.foreign(bytes, seen)));
+        // The codec's next call makes its mistake again. Behind a header there is a proxy that
+        // knows where it belongs, and what looks like one more was sent by its client.
+        let foreign = foreign.ok().flatten();
+        let is_proxied = rules.config.proxy_protocol;
+        foreign.filter(|why| !(is_proxied && *why == Refusal::ProxyHeader))
     }
 
     /// Cuts requests and gives them their places, until a bound or the end of what is whole.
@@ -504,7 +571,7 @@ impl Connection {
         let gives_up_at = match self.phase {
             Phase::Closing(Closing::Farewell { by }) => Some(by),
             Phase::Lingering { .. } => self.linger_deadline(),
-            Phase::Serving | Phase::Closing(_) | Phase::Over { .. } => None,
+            Phase::Header { .. } | Phase::Serving | Phase::Closing(_) | Phase::Over { .. } => None,
         };
         if gives_up_at.is_some_and(|by| by <= now) {
             self.change(Event::GiveUp("lingered for too long"));
@@ -517,6 +584,7 @@ impl Connection {
             return (Expired::Refused(refused), framed);
         }
         let expired = match self.phase {
+            Phase::Header { by } => self.check_header(by, rules, now, kernel),
             Phase::Serving | Phase::Closing(Closing::Last) => {
                 self.check_idle(rules, is_budget_spent, now, kernel)
             }
@@ -546,6 +614,25 @@ impl Connection {
             trace_each(self.id, span, "refused: busy");
         }
         refused
+    }
+
+    /// What has come before the deadline of a header is read before that is judged.
+    fn check_header(
+        &mut self,
+        by: Instant,
+        rules: &Rules<impl Codec>,
+        now: Instant,
+        kernel: &mut impl Kernel,
+    ) -> Expired {
+        if by > now {
+            return Expired::Nothing;
+        }
+        let unread = || kernel.unread(self.id);
+        if !self.input.is_finished() && self.progress.is_read_first(MAX_HEADER_BYTES, unread) {
+            return Expired::ReadFirst;
+        }
+        self.farewell(Refusal::NoProxyHeader, rules, now);
+        Expired::HeaderLate
     }
 
     fn check_idle(
@@ -589,6 +676,7 @@ impl Connection {
     /// When this connection is due next, as far as is known now.
     pub(super) fn deadline(&mut self, config: &Config, now: Instant) -> Option<Instant> {
         let (end, timeout) = match self.phase {
+            Phase::Header { by } => return Some(by),
             Phase::Serving | Phase::Closing(Closing::Last) => {
                 let idle = self.idle_deadline(config, now);
                 let first = [self.busy_deadline(config), idle].into_iter().flatten();
@@ -652,7 +740,9 @@ impl Connection {
     pub(super) fn check_invariants(&self, rules: &Rules<impl Codec>) {
         let config = &rules.config;
         self.order.check_invariants(&rules.codec);
-        self.input.check_invariants(&rules.codec);
+        let is_header = matches!(self.phase, Phase::Header { .. });
+        self.input.check_invariants(&rules.codec, is_header);
+        assert!(!is_header || self.order.opened() == 0);
         assert!(self.order.len() <= config.max_inflight);
         let (all, first) = (self.order.payload_bytes(), self.order.first_payload_bytes());
         // What is behind one larger than that has no bytes.

@@ -6,14 +6,16 @@
 //!
 //! | phase | what it means | event | next |
 //! |---|---|---|---|
+//! | `Header` | its proxy has not said yet who its client is | `Introduced` | `Serving` |
+//! | | | `Stop`, `Farewell` | `Closing` |
 //! | `Serving` | requests may come | `Stop`, `Last`, `Farewell` | `Closing` |
 //! | `Closing` | nothing more is read; what is pending is written | `Shut` | `Lingering` |
 //! | `Lingering` | the sending side is shut; what comes is discarded | `Discarded` | `Lingering` |
 //! | any | | `GiveUp` | `Over` |
 //! | `Over` | the socket is to be closed at once | any | `Over` |
 //!
-//! A connection whose client finishes first is closed from `Serving`. A stop tells also a
-//! connection after its last request that the drain timeout sees to its end.
+//! A connection whose client finishes first is closed from `Header` or `Serving`. A stop tells
+//! also a connection after its last request that the drain timeout sees to its end.
 
 use std::time::Instant;
 
@@ -23,6 +25,10 @@ pub(super) const LINGER_LIMIT_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Phase {
+    Header {
+        /// When it has to be whole.
+        by: Instant,
+    },
     Serving,
     Closing(Closing),
     Lingering {
@@ -53,6 +59,8 @@ pub(in crate::engine) enum Closing {
 /// What moves a connection from one phase to the next.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::engine) enum Event {
+    /// Its client is known.
+    Introduced,
     /// The server stops.
     Stop,
     /// No request can follow the last one.
@@ -72,11 +80,15 @@ impl Phase {
         match (self, event) {
             (Phase::Over { .. }, _) => self,
             (_, Event::GiveUp(why)) => Phase::Over { why },
-            (Phase::Serving | Phase::Closing(Closing::Last), Event::Stop) => {
-                Phase::Closing(Closing::Drain)
-            }
+            (Phase::Header { .. }, Event::Introduced) => Phase::Serving,
+            (
+                Phase::Header { .. } | Phase::Serving | Phase::Closing(Closing::Last),
+                Event::Stop,
+            ) => Phase::Closing(Closing::Drain),
             (Phase::Serving, Event::Last) => Phase::Closing(Closing::Last),
-            (Phase::Serving, Event::Farewell { by }) => Phase::Closing(Closing::Farewell { by }),
+            (Phase::Header { .. } | Phase::Serving, Event::Farewell { by }) => {
+                Phase::Closing(Closing::Farewell { by })
+            }
             (Phase::Closing(closing), Event::Shut) => Phase::Lingering {
                 is_draining: closing == Closing::Drain,
                 left_bytes: LINGER_LIMIT_BYTES,
@@ -92,8 +104,16 @@ impl Phase {
                 left_bytes: left_bytes.saturating_sub(count),
             },
             // A stop changes nothing for a connection that lingers already, and so on.
-            (Phase::Serving | Phase::Closing(_) | Phase::Lingering { .. }, _) => self,
+            (
+                Phase::Header { .. } | Phase::Serving | Phase::Closing(_) | Phase::Lingering { .. },
+                _,
+            ) => self,
         }
+    }
+
+    /// What its client sends may still become requests.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Phase::Header { .. } | Phase::Serving)
     }
 
     /// The server drains, and this connection has been cut off from sending.
@@ -101,7 +121,7 @@ impl Phase {
         match self {
             Phase::Closing(closing) => closing == Closing::Drain,
             Phase::Lingering { is_draining, .. } => is_draining,
-            Phase::Serving | Phase::Over { .. } => false,
+            Phase::Header { .. } | Phase::Serving | Phase::Over { .. } => false,
         }
     }
 }

@@ -135,7 +135,7 @@ fn check(codec: &impl Codec, bytes: &[u8], frame: &Frame) {
 }
 
 /// All reasons for which a request is refused.
-pub(crate) const REFUSALS: [Refusal; 7] = [
+pub(crate) const REFUSALS: [Refusal; 10] = [
     Refusal::Busy,
     Refusal::TooLong,
     Refusal::Malformed,
@@ -143,6 +143,9 @@ pub(crate) const REFUSALS: [Refusal; 7] = [
     Refusal::Internal,
     Refusal::TooManyConnections,
     Refusal::IdleTimeout,
+    Refusal::NoProxyHeader,
+    Refusal::ProxyHeader,
+    Refusal::Http,
 ];
 
 /// Bytes for the message of a failed check.

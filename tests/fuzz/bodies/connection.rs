@@ -218,8 +218,17 @@ impl Life {
         let Some(client) = self.client().filter(|client| !client.half_closed) else {
             return;
         };
+        let is_first = room == LONGEST_STREAM_BYTES && client.network.is_empty();
         let room = room.saturating_sub(client.network.len());
-        client.network.extend(&bytes[..bytes.len().min(room)]);
+        let mut bytes = bytes[..bytes.len().min(room)].to_vec();
+        if is_first && let Some(byte) = bytes.first_mut() {
+            // The first line is never one of another protocol: that is for the body of framing.
+            *byte = match *byte {
+                b'\r' => b'r',
+                other => other.to_ascii_lowercase(),
+            };
+        }
+        client.network.extend(&bytes);
         client.readable = true;
         let id = client.id;
         self.engine.mark_ready(id);

@@ -5,7 +5,7 @@
 //! Rule: after each piece the answers are those to exactly what has come so far, none late.
 
 use super::codec::pieces;
-use super::reference::{Cut, answer_of_the_loop, cut};
+use super::reference::{Cut, answer_of_the_loop, cut, without_binary_header};
 use super::{Input, MAX_RUNS, is_quick, lines, lines_of};
 use reactor_pool::Config;
 use reactor_pool::codec::Lines;
@@ -28,7 +28,7 @@ pub(crate) fn check(data: &[u8]) -> usize {
         .max_inflight(1 + choice % 8)
         .max_run(MAX_RUNS[choice / 8 % 4]);
     let lengths = [(); 4].map(|()| 1 + input.byte_or_zero() % 40);
-    let stream = input.take(LONGEST_STREAM_BYTES);
+    let stream = without_binary_header(input.take(LONGEST_STREAM_BYTES));
 
     arrive(&config, slots, &pieces(stream, lengths));
     arrive(&config, slots, &[stream]);
@@ -43,6 +43,10 @@ fn arrive(config: &Config, slots: usize, pieces: &[&[u8]]) {
     let id = engine.accept(now).id;
     let (mut come, mut output) = (Vec::new(), Vec::new());
     for piece in pieces {
+        if let [Cut::Foreign(_)] = cut(&come, false, config.max_line)[..] {
+            assert_eq!(engine.next_action(id, true), Action::ShutDown);
+            break;
+        }
         assert_eq!(
             engine.next_action(id, true),
             Action::Read,

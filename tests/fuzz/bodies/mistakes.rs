@@ -392,6 +392,7 @@ impl Client {
         match engine.next_action(self.id, self.has_ended) {
             Action::Read | Action::Discard if self.has_ended => engine.received_end(self.id, now),
             Action::Read | Action::Discard | Action::Wait => {}
+            Action::ReadHeader => panic!("no header is expected"),
             Action::ShutDown => {
                 assert!(!self.is_shut, "shut twice");
                 self.is_shut = true;

@@ -11,6 +11,7 @@
 pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod framing;
+pub(crate) mod headers;
 pub(crate) mod http;
 mod http_reference;
 pub(crate) mod lengths;

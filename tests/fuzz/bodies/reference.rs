@@ -11,6 +11,8 @@ pub(crate) enum Cut {
     Line(Vec<u8>),
     TooLong,
     Incomplete,
+    /// The first line is of another protocol. Nothing comes behind it.
+    Foreign(&'static str),
 }
 
 /// The cuts of a stream of which so much has been read; `ended` says that there is no more.
@@ -18,6 +20,10 @@ pub(crate) fn cut(stream: &[u8], ended: bool, max_line: usize) -> Vec<Cut> {
     let mut pieces: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
     let rest = pieces.pop().expect("splitting gives a piece at least");
     let is_too_long = |line: &[u8]| line.len() > max_line;
+    let first = pieces.first().map(|line| without_cr(line));
+    if let Some(words) = first.filter(|line| !is_too_long(line)).and_then(foreign) {
+        return vec![Cut::Foreign(words)];
+    }
     let mut cuts: Vec<Cut> = pieces
         .into_iter()
         .map(without_cr)
@@ -34,6 +40,35 @@ pub(crate) fn cut(stream: &[u8], ended: bool, max_line: usize) -> Vec<Cut> {
     cuts
 }
 
+/// What a first line is told that is of another protocol.
+fn foreign(line: &[u8]) -> Option<&'static str> {
+    const METHODS: &str = " GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PRI ";
+    let starts = ["PROXY TCP4 ", "PROXY TCP6 ", "PROXY UNKNOWN"];
+    if starts
+        .iter()
+        .any(|start| line.starts_with(start.as_bytes()))
+    {
+        return Some("ERR unexpected PROXY header");
+    }
+    let line = str::from_utf8(line).ok()?;
+    let words: Vec<&str> = line.split(' ').collect();
+    let [method, _, version] = words[..] else {
+        return None;
+    };
+    let is_method = !method.is_empty() && METHODS.contains(&format!(" {method} "));
+    (is_method && version.starts_with("HTTP/")).then_some("ERR this is not an HTTP server")
+}
+
+/// A header of version 2 is known only if it comes in one read, which no stream tells. So nothing
+/// here begins like one.
+pub(crate) fn without_binary_header(stream: &[u8]) -> &[u8] {
+    const HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    match stream.starts_with(HEADER) {
+        true => &stream[1..],
+        false => stream,
+    }
+}
+
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
@@ -44,5 +79,6 @@ pub(crate) fn answer_of_the_loop(cut: &Cut, max_line: usize) -> Option<Vec<u8>> 
         Cut::Line(_) => None,
         Cut::TooLong => Some(format!("ERR line too long (limit {max_line} bytes)\n").into_bytes()),
         Cut::Incomplete => Some(b"ERR incomplete line\n".to_vec()),
+        Cut::Foreign(words) => Some(format!("{words}\n").into_bytes()),
     }
 }

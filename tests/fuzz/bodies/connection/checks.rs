@@ -39,6 +39,7 @@ impl Life {
                 Cut::Line(_) => 0,
                 Cut::TooLong => 1,
                 Cut::Incomplete => 2,
+                Cut::Foreign(words) => panic!("no client is told: {words}"),
             };
             assert!(new[kind] > 0, "{cut:?} was framed as something else");
             new[kind] -= 1;

@@ -70,6 +70,7 @@ impl Life {
                     self.counts.unsent_pauses += u64::from(readable && is_full);
                     return;
                 }
+                Action::ReadHeader => panic!("no header is expected"),
                 Action::Read => {
                     self.check_that_it_may_read();
                     if !self.read() {
@@ -148,7 +149,7 @@ impl Life {
             flush(client, &mut self.engine, self.now);
             match self.engine.next_action(client.id, client.readable) {
                 Action::Wait => return,
-                Action::Read => panic!("a refused connection is not read"),
+                Action::Read | Action::ReadHeader => panic!("a refused connection is not read"),
                 Action::Discard => {
                     if !discard(client, &mut self.engine, self.now) {
                         return;

@@ -160,6 +160,6 @@ impl Served {
 pub(super) fn line_bytes(cut: &Cut) -> usize {
     match cut {
         Cut::Line(line) => line.len(),
-        Cut::TooLong | Cut::Incomplete => 0,
+        Cut::TooLong | Cut::Incomplete | Cut::Foreign(_) => 0,
     }
 }

@@ -1,0 +1,251 @@
+//! A server behind proxies that say who their clients are.
+//!
+//! Knows the PROXY protocol, versions 1 and 2, from its specification.
+//!
+//! Rule: nobody is told of a connection, and no request of it runs, before its client is known.
+
+use crate::harness::{self, Running};
+use crate::local::{Client, Folder, Local};
+use reactor_pool::codec::LengthDelimited;
+use reactor_pool::{Config, ConnectionId, Peer, Request, Response, Server, Service};
+use std::error::Error;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const TEXT: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n";
+const BINARY: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x07\xdc\x04\x01\xbb";
+const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+const CLIENT: &str = "192.0.2.1:56324";
+const REFUSAL: &str = "ERR no valid PROXY header";
+
+fn proxied() -> Config {
+    Config::default().proxy_protocol(true)
+}
+
+/// Answers who asks what, and keeps all peers that it was told of. One address is not welcome.
+#[derive(Clone, Default)]
+struct Peers(Arc<Mutex<Vec<String>>>);
+
+impl Peers {
+    fn opened(&self) -> Vec<String> {
+        self.0.lock().expect("no panic").clone()
+    }
+}
+
+impl Service for Peers {
+    type Worker = ();
+
+    fn start(&self, _: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+
+    fn handle(&self, (): &mut (), request: &Request<'_>, response: &mut Response<'_>) {
+        let peer = request.peer().expect("its client waits");
+        write!(response, "OK {peer} ").expect("a response takes every write");
+        response.push(request.bytes());
+    }
+
+    fn opened(&self, _: ConnectionId, peer: Peer) -> bool {
+        self.0.lock().expect("no panic").push(peer.to_string());
+        peer.to_string() != "192.0.2.66:1"
+    }
+}
+
+/// How a connection goes that sends these pieces, one after the other.
+fn over_tcp(server: &Running, pieces: &[&[u8]]) -> (String, String) {
+    let mut client = server.connect();
+    let own = client.0.get_ref().local_addr().expect("it is connected");
+    for piece in pieces {
+        client.send(piece);
+    }
+    (client.line(), own.to_string())
+}
+
+#[test]
+fn a_header_names_the_client_and_what_follows_it_are_requests() {
+    let peers = Peers::default();
+    let server = Running::start_service(proxied(), peers.clone());
+    let mut expected = Vec::new();
+    for (header, client) in [
+        (TEXT, Some(CLIENT)),
+        (BINARY, Some(CLIENT)),
+        (b"PROXY TCP6 ::1 ::2 1 2\r\n", Some("[::1]:1")),
+        (b"PROXY UNKNOWN\r\n", None),
+        (LOCAL, None),
+    ] {
+        let whole = [header, b"x\n"].concat();
+        for pieces in [vec![&whole[..]], vec![header, b"x\n"]] {
+            let (line, own) = over_tcp(&server, &pieces);
+            let peer = client.map_or(own, str::to_owned);
+            assert_eq!(line, format!("OK {peer} x"));
+            expected.push(peer);
+        }
+    }
+    assert_eq!(peers.opened(), expected);
+    let summary = server.stop();
+    assert_eq!(
+        (summary.stats.answered_ok, summary.stats.bad_headers),
+        (10, 0)
+    );
+}
+
+#[test]
+fn a_header_may_be_cut_anywhere() {
+    let server = Running::start_service(proxied(), Peers::default());
+    for header in [TEXT, BINARY] {
+        let whole = [header, b"x\n"].concat();
+        for cut in 1..whole.len() {
+            let (line, _) = over_tcp(&server, &[&whole[..cut], &whole[cut..]]);
+            assert_eq!(line, format!("OK {CLIENT} x"), "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = whole.chunks(1).collect();
+        assert_eq!(over_tcp(&server, &bytes).0, format!("OK {CLIENT} x"));
+    }
+    server.stop();
+}
+
+#[test]
+fn a_second_header_is_a_request() {
+    let server = Running::start_service(proxied(), Peers::default());
+    let mut client = server.connect();
+    client.send([BINARY, TEXT, b"x\n"].concat());
+    let second = str::from_utf8(TEXT).expect("ASCII").trim_end();
+    client.expect(&[&format!("OK {CLIENT} {second}"), &format!("OK {CLIENT} x")]);
+    server.stop();
+}
+
+#[test]
+fn a_header_names_the_client_over_a_unix_socket_too() {
+    let (folder, peers) = (Folder::new(), Peers::default());
+    let server = Local::start(proxied(), &folder.path(), peers.clone());
+    for (header, peer) in [(TEXT, CLIENT), (BINARY, CLIENT), (LOCAL, "unix")] {
+        let mut client: Client = server.connect();
+        client.send([header, b"x\n"].concat());
+        client.expect(&format!("OK {peer} x"));
+    }
+    let mut client = server.connect();
+    client.send("ECHO x\n");
+    client.expect(REFUSAL);
+    client.expect_end();
+    assert_eq!(peers.opened(), [CLIENT, CLIENT, "unix"]);
+    server.stop();
+}
+
+#[test]
+fn a_connection_without_a_valid_header_is_told_so_and_nobody_is_told_of_it() {
+    let log = harness::Log::capture();
+    let peers = Peers::default();
+    let server = Running::start_service(proxied(), peers.clone());
+    let broken: [&[u8]; 5] = [
+        &[b"PROXY ".repeat(20), b"\r\nECHO x\n".to_vec()].concat(),
+        b"ECHO x\n",
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\nECHO x\n",
+        b"PROXY TCP4 192.0.2.256 198.51.100.7 56324 443\r\nECHO x\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0ECHO x\n",
+    ];
+    for bytes in broken {
+        let mut client = server.connect();
+        client.send(bytes);
+        client.expect(&[REFUSAL]);
+        client.expect_end();
+    }
+    let mut cut_short = server.connect();
+    cut_short.send(&TEXT[..20]);
+    cut_short.half_close();
+    cut_short.expect(&[REFUSAL]);
+    cut_short.expect_end();
+    // Such as a check that the port is open.
+    let nothing = server.connect();
+    nothing.half_close();
+    { nothing }.expect_end();
+
+    assert_eq!(peers.opened(), [""; 0]);
+    // No other test here has one like that.
+    let warned = log.lines(&["no valid PROXY header", "is too long"]);
+    assert_eq!(warned.len(), 1, "at most one a second: {warned:?}");
+    assert!(warned[0].contains("peer=127.0.0.1:"), "{warned:?}");
+    let stats = server.stop().stats;
+    assert_eq!((stats.bad_headers, stats.framed, stats.lost), (6, 0, 0));
+}
+
+#[test]
+fn a_header_that_is_not_whole_in_time_is_refused() {
+    let peers = Peers::default();
+    let config = proxied().proxy_header_timeout(Duration::from_secs(1));
+    let server = Running::start_service(config, peers.clone());
+    let mut late = [&b""[..], &TEXT[..20], &BINARY[..20]].map(|bytes| {
+        let mut client = server.connect();
+        client.send(bytes);
+        client
+    });
+    for client in &mut late {
+        client.expect(&[REFUSAL]);
+        client.expect_end();
+    }
+    assert_eq!(peers.opened(), [""; 0]);
+    assert_eq!(server.stop().stats.bad_headers, 3);
+}
+
+#[test]
+fn a_service_can_turn_a_client_away_for_the_address_in_its_header() {
+    let peers = Peers::default();
+    let server = Running::start_service(proxied(), peers.clone());
+    let mut client = server.connect();
+    client.send("PROXY TCP4 192.0.2.66 198.51.100.7 1 2\r\n");
+    client.expect_end();
+    assert_eq!(
+        over_tcp(&server, &[TEXT, b"x\n"]).0,
+        format!("OK {CLIENT} x")
+    );
+    assert_eq!(peers.opened(), ["192.0.2.66:1", CLIENT]);
+    assert_eq!(server.stop().stats.framed, 1);
+}
+
+#[test]
+fn each_codec_has_words_for_a_header_that_is_missing() {
+    let builder = Server::builder(proxied()).and_then(|new| new.listen("127.0.0.1:0"));
+    let codec = LengthDelimited::new(100);
+    let server = builder.and_then(|builder| builder.codec(codec).serve(Peers::default()));
+    let server = Running::run(server);
+    let mut client = server.connect();
+    client.send([TEXT, b"\0\0\0\x01x"].concat());
+    let mut answer = [0; 24];
+    std::io::Read::read_exact(&mut client.0, &mut answer).expect("an answer");
+    assert_eq!(answer[4..], *format!("OK {CLIENT} x").as_bytes());
+    drop(client);
+    let mut client = server.connect();
+    client.send(b"\0\0\0\x01x");
+    let mut answer = Vec::new();
+    std::io::Read::read_to_end(&mut client.0, &mut answer).expect("an orderly end");
+    assert_eq!(answer[4..], *REFUSAL.as_bytes());
+    server.stop();
+}
+
+#[test]
+fn without_the_setting_a_first_line_of_another_protocol_closes_the_connection() {
+    let peers = Peers::default();
+    let server = Running::start_service(Config::default(), peers);
+    for (bytes, expected) in [
+        (TEXT, "ERR unexpected PROXY header"),
+        (BINARY, "ERR unexpected PROXY header"),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "ERR this is not an HTTP server",
+        ),
+    ] {
+        let mut client = server.connect();
+        client.send([bytes, b"x\n"].concat());
+        client.expect(&[expected]);
+        client.expect_end();
+    }
+    // Behind another line it asks for an answer.
+    let mut client = server.connect();
+    client.send([b"x\n", TEXT].concat());
+    assert!(client.line().ends_with(" x"));
+    assert!(client.line().contains("PROXY TCP4 192.0.2.1"));
+    drop(client);
+    let stats = server.stop().stats;
+    assert_eq!((stats.foreign, stats.framed), (3, 2));
+}
