@@ -516,12 +516,33 @@ fn anchor(heading: &str) -> String {
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
+/// What people read beside the code.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files("docs", ".md");
+    let beside = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    pages.extend(beside.map(|page| Path::new(ROOT).join(page)));
+    pages
+}
+
+#[test]
+fn no_line_of_a_page_is_wider_than_120_columns() {
+    let mut wide = Vec::new();
+    for page in pages() {
+        for (number, line) in read(&page).lines().enumerate() {
+            // A row of a table, and a picture, cannot be broken.
+            let is_one_line = line.starts_with('|') || line.starts_with("![");
+            if !is_one_line && line.chars().count() > 120 {
+                wide.push(format!("{}:{}", name(&page), number + 1));
+            }
+        }
+    }
+    assert_eq!(wide, [""; 0]);
+}
+
 #[test]
 fn every_link_of_a_page_leads_somewhere() {
     let mut broken = Vec::new();
-    let mut pages = files("docs", ".md");
-    pages.push(Path::new(ROOT).join("README.md"));
-    for page in pages {
+    for page in pages() {
         let text = read(&page);
         let links = text.split("](").skip(1);
         let links = links.filter_map(|rest| rest.split_once(')').map(|(link, _)| link));

@@ -152,9 +152,10 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// nothing seen and nothing noted it finds the same.
     fn frame(&self, bytes: &[u8], seen: usize, notes: &mut Notes) -> Frame;
 
-    /// What a client is told that speaks another protocol, after which its connection closes. Asked
-    /// before a request is framed, until the first one of a connection is: `bytes` are all that
-    /// have come, at least one, and the first `seen` of them were [`Frame::Incomplete`] before.
+    /// What a client is told that speaks another protocol, after which its connection closes.
+    /// Asked before a request is framed, until the first one of a connection is: `bytes` are all
+    /// that have come, at least one, and the first `seen` of them were [`Frame::Incomplete`]
+    /// before.
     fn foreign(&self, bytes: &[u8], seen: usize) -> Option<Refusal> {
         let _ = (bytes, seen);
         None

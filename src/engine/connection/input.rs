@@ -86,9 +86,9 @@ impl Input {
         };
     }
 
-    /// Takes the header of a proxy, which comes before all requests: the end of what was kept, then
-    /// `chunk`. Says which client it names, and how much of `chunk` belongs to it; none if it is
-    /// not whole, and is kept.
+    /// Takes the header of a proxy, which comes before all requests: the end of what was kept,
+    /// then `chunk`. Says which client it names, and how much of `chunk` belongs to it; none if it
+    /// is not whole, and is kept.
     pub(super) fn cut_header(
         &mut self,
         chunk: &[u8],
