@@ -356,19 +356,20 @@ impl Driver {
         }
     }
 
-    /// Connects more clients when few of an open loop's have room.
+    /// Connects more clients when few of an open loop's have room. Those that are being connected
+    /// will have some, the ones that lost their connection included.
     fn add_clients(&mut self, now: Instant) {
-        let Some(pace) = &mut self.pace else {
-            return;
-        };
+        let ready = self.pace.as_ref().map_or(usize::MAX, Pace::ready);
         let there = self.connections.len() - self.hogs.len();
-        let with_room = pace.ready() + self.connections.len() - self.made - self.failed;
         let may_come = (self.plan.most_clients as usize).saturating_sub(there);
+        let needed = (there / SPARE_SHARE + 1).saturating_sub(ready);
         // Who is told that there is no room for more does not ask again.
-        if self.failed > 0 || may_come == 0 {
+        if self.start.is_none() || self.failed > 0 || needed.min(may_come) == 0 {
             return;
         }
-        let needed = (there / SPARE_SHARE + 1).saturating_sub(with_room);
+        let is_coming = |client: &&mut Connection| client.phase() == Phase::Connecting;
+        let coming = clients(&mut self.connections, &self.hogs).filter(is_coming);
+        let needed = needed.saturating_sub(coming.count());
         for _ in 0..needed.min(may_come) {
             let id = self.connections.len() as u32;
             let added = connection(&self.plan, &self.desk, id, now);

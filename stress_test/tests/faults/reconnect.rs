@@ -199,11 +199,7 @@ fn without_a_server_nobody_waits_for_one() {
 fn the_time_to_connect_is_measured_apart() {
     let (report, json) = run_json(&server(Fault::None), &["--clients", "30"]);
     assert_eq!(figure(&json, "/connections/connect_time/count"), 30.0);
-    assert!(report.stdout.contains("\n  connect "), "{report}");
-    assert!(
-        report.stdout.contains("\nconnections 30 made\n"),
-        "{report}"
-    );
+    assert!(report.stdout.contains("\n  connect "));
     let report = run(against(
         &server(Fault::None),
         &["--clients", "30", "--fail-if", "connect.max>0us,lost>0"],
