@@ -13,7 +13,7 @@
 //! | `figures` | what it came to: the account of a run, and what follows | `check`, `load` |
 //! | `check` | what is right: the oracle, names of faults, a faulty server | `load` |
 //! | `load` | what is asked: the plan of a run, its requests and its timetable | |
-//! | `wire`, `random`, `stderr` | what the others name in the same words; random numbers; what is said | |
+//! | `wire`, `random`, `stderr` | words that all share; random numbers; what is said | |
 //!
 //! The oracle may import `wire` only, so that it stays independent of what is asked, and nothing
 //! here imports the server's crate. Clients are pure state; their connections alone know sockets.
