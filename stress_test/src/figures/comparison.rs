@@ -144,8 +144,8 @@ pub(crate) struct FigureChange {
 /// A figure of several rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Middle {
-    /// The geometric mean.
-    pub(crate) mean: f64,
+    /// The geometric mean; of ten and more rounds without the outermost fifth at each end.
+    pub(crate) typical: f64,
     /// The smallest.
     pub(crate) min: f64,
     /// The largest.
@@ -317,9 +317,8 @@ fn percent(logarithm: f64) -> f64 {
 }
 
 fn middle(values: &[f64]) -> Middle {
-    let sum: f64 = values.iter().map(|value| value.ln()).sum();
     Middle {
-        mean: (sum / values.len() as f64).exp(),
+        typical: interval::typical(values),
         min: values.iter().copied().fold(f64::INFINITY, f64::min),
         max: values.iter().copied().fold(0.0, f64::max),
     }

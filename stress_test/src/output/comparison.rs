@@ -87,8 +87,8 @@ fn write_table(out: &mut impl Write, result: &ComparisonResult) -> io::Result<()
 pub(crate) fn shown(figure: &FigureChange, middle: Option<Middle>) -> String {
     match middle {
         None => "n/a".to_owned(),
-        Some(middle) if figure.name == "rate" => format!("{:.0}/s", middle.mean),
-        Some(middle) => Milliseconds(middle.mean).to_string(),
+        Some(middle) if figure.name == "rate" => format!("{:.0}/s", middle.typical),
+        Some(middle) => Milliseconds(middle.typical).to_string(),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Knows how rounds vary; they go the way of real ones from their latencies on.
 //!
-//! Rule: of two equal servers one try in twenty may say that they differ, as 95 % confidence has
-//! it. A difference that matters is found each time.
+//! Rule: one try in twenty may be wrong, as 95 % confidence has it. Of equal servers it may say
+//! that they differ; where noise is a fifth of the difference, it may miss that.
 
 use std::time::{Duration, Instant};
 
@@ -106,10 +106,7 @@ pub(super) struct Finding {
 pub(super) fn judge(case: &Case, plan: &Plan) -> Finding {
     let said = (0..TRIES).map(|seed| compare(case, plan, seed).verdict);
     let right = said.filter(|&verdict| verdict == case.expected).count() as u64;
-    let is_right = match case.expected {
-        Difference::Same => right + 1 >= TRIES,
-        _ => right == TRIES,
-    };
+    let is_right = right + 1 >= TRIES;
     let text = format!("{} in {right} of {TRIES} tries", case.expected);
     Finding { is_right, text }
 }
