@@ -162,11 +162,26 @@ pub(crate) fn difference(expected: &[u8], line: &[u8]) -> String {
         0
     };
     format!(
-        "expected {} got {} (first difference at byte {})",
+        "expected {} got {} (first difference at byte {}){}",
         quoted_from(expected, shown_from),
         quoted_from(line, shown_from),
-        same + 1
+        same + 1,
+        speaker(line)
     )
+}
+
+/// Who answers with `line`, if it is known by its first words: some HTTP servers answer what they
+/// do not know with a page and nothing before it.
+pub(crate) fn speaker(line: &[u8]) -> &'static str {
+    let begins = |words: &str| {
+        let start = line.get(..words.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(words.as_bytes()))
+    };
+    if ["HTTP/", "<html", "<!doctype html"].into_iter().any(begins) {
+        "; an HTTP server answers here"
+    } else {
+        ""
+    }
 }
 
 fn quoted_from(line: &[u8], from: usize) -> String {
@@ -222,6 +237,21 @@ mod tests {
             difference(b"OK \xff", b"OK"),
             r#"expected "OK \xff" got "OK" (first difference at byte 3)"#
         );
+    }
+
+    #[test]
+    fn an_http_server_is_known_by_its_first_words() {
+        for line in [
+            "HTTP/1.1 400 Bad Request",
+            "<!DOCTYPE HTML>",
+            "<HTML><head>",
+        ] {
+            let text = difference(b"OK abc", line.as_bytes());
+            assert!(text.ends_with("; an HTTP server answers here"), "{text}");
+        }
+        for line in ["", "OK HTTP/1.1", "<h", "HTTP"] {
+            assert_eq!(speaker(line.as_bytes()), "");
+        }
     }
 
     #[test]

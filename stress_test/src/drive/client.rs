@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::check::expectations::Expectations;
-use crate::check::failure::{Kind, Sender, difference, quoted};
+use crate::check::failure::{Kind, Sender, difference, quoted, speaker};
 use crate::check::oracle::{BUSY, IDLE_TIMEOUT, TOO_MANY_CONNECTIONS};
 use crate::drive::backoff::backoff;
 use crate::drive::desk::Desk;
@@ -311,7 +311,8 @@ impl Client {
                 self.on_replaced(Kind::Foreign, text, line, now, ledger);
             }
             (_, None) => {
-                let text = format!("got {} when no answer was due", quoted(line));
+                let (line, who) = (quoted(line), speaker(line));
+                let text = format!("got {line} when no answer was due{who}");
                 self.on_extra(Kind::Unexpected, &text, ledger);
             }
             (_, Some(front)) => {

@@ -16,7 +16,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::check::failure::Kind;
+use crate::check::failure::{Kind, speaker};
 use crate::drive::attempts::Attempts;
 use crate::drive::client::lengths::Taken;
 use crate::drive::client::{Client, Next};
@@ -26,6 +26,8 @@ use crate::wire::{AnswerEnd, LENGTH_BYTES, split_length};
 
 /// No new request is written out while so many bytes of earlier ones are unsent.
 const OUTBOX_BYTES: usize = 64 * 1024;
+/// After so many reads the others have their turn, however much more there is.
+const READS_AT_ONCE: usize = 64;
 /// An answer may be so much longer than the longest right one before it is given up.
 const ANSWER_MARGIN_BYTES: usize = 1024;
 
@@ -55,8 +57,10 @@ pub(crate) struct Connection {
     attempts: Attempts,
     /// When the next connection is to be begun, while it waits for one.
     due: Instant,
-    /// The last time that something moved on.
+    /// The last time that something moved on. After the last answer only the end does.
     progress: Instant,
+    /// There was more to read than was read at once.
+    has_more: bool,
     /// Bytes to send; those before `outbox_start` are sent.
     outbox: Vec<u8>,
     outbox_start: usize,
@@ -83,6 +87,7 @@ impl Connection {
             attempts: Attempts::new(now),
             due: now,
             progress: now,
+            has_more: false,
             outbox: Vec::new(),
             outbox_start: 0,
             sent_bytes: 0,
@@ -135,6 +140,12 @@ impl Connection {
             return Err(error);
         }
         match stream.peer_addr() {
+            // Where nothing listens on a port that the system gives to clients, a socket can get
+            // that port for itself, and then it meets itself (simultaneous open).
+            Ok(peer) if stream.local_addr()? == peer => {
+                let text = "the connection met itself, so nothing listens there";
+                Err(io::Error::new(ErrorKind::ConnectionRefused, text))
+            }
             Ok(_) => {
                 stream.set_nodelay(true)?;
                 let time = now.saturating_duration_since(self.progress);
@@ -179,6 +190,17 @@ impl Connection {
         self.pump(Instant::now(), desk);
     }
 
+    /// What was not read at once is announced as if it had just come.
+    pub(crate) fn announce_rest(&mut self, registry: &Registry, token: Token, desk: &mut Desk) {
+        if mem::take(&mut self.has_more)
+            && let Some(stream) = &mut self.stream
+            && let Err(error) =
+                registry.reregister(stream, token, Interest::READABLE | Interest::WRITABLE)
+        {
+            self.on_read_error(&error, desk);
+        }
+    }
+
     /// Sends what may be sent, and moves on to closing when there is nothing more to do.
     pub(crate) fn pump(&mut self, now: Instant, desk: &mut Desk) {
         if self.phase == Phase::Waiting && self.client.is_done() {
@@ -211,12 +233,17 @@ impl Connection {
         }
     }
 
-    /// Looks for what has taken longer than `timeout`.
+    /// Looks for what has taken longer than `timeout`. What has come counts first: this process may
+    /// have been stopped for longer than that.
     pub(crate) fn check_time(&mut self, timeout: Duration, now: Instant, desk: &mut Desk) {
+        if self.is_late(timeout, now) {
+            self.read(true, desk);
+            self.pump(now, desk);
+        }
         let stalled = now.saturating_duration_since(self.progress) >= timeout;
         let seconds = timeout.as_secs_f64();
         match self.phase {
-            Phase::Connecting if stalled && self.stream.is_some() => {
+            Phase::Connecting if stalled && self.is_unconnected() => {
                 let text = format!("no connection within {seconds} s");
                 self.give_up_connecting(&io::Error::other(text), now, desk);
             }
@@ -235,6 +262,21 @@ impl Connection {
             }
             _ => {}
         }
+    }
+
+    fn is_late(&self, timeout: Duration, now: Instant) -> bool {
+        let stalled = now.saturating_duration_since(self.progress) >= timeout;
+        match self.phase {
+            Phase::Running => stalled || self.client.is_overdue(now, timeout),
+            Phase::Closing => stalled,
+            _ => false,
+        }
+    }
+
+    /// Whether it has a stream that has met nobody.
+    fn is_unconnected(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| stream.peer_addr().is_err())
     }
 
     /// Ends it where it is, because the run is interrupted.
@@ -310,12 +352,21 @@ impl Connection {
 
     fn read(&mut self, to_the_end: bool, desk: &mut Desk) {
         let mut buffer = mem::take(&mut desk.read_buffer);
-        while let Some(stream) = &mut self.stream {
+        for reads in 0.. {
+            let Some(stream) = &mut self.stream else {
+                break;
+            };
+            if reads == READS_AT_ONCE {
+                self.has_more = true;
+                break;
+            }
             match stream.read(&mut buffer) {
                 Ok(0) => self.on_closed("connection closed by the server", desk),
                 Ok(count) => {
                     let now = Instant::now();
-                    self.progress = now;
+                    if self.phase != Phase::Closing {
+                        self.progress = now;
+                    }
                     self.attempts.heard();
                     match desk.expectations.answer_end() {
                         AnswerEnd::LineEnd => self.take_lines(&buffer[..count], now, desk),
@@ -365,7 +416,9 @@ impl Connection {
         let mut start = 0;
         while let Some((length, rest)) = split_length(&self.partial[start..]) {
             if length > longest {
-                let text = format!("given up at a length of {length}, which no right answer has,");
+                let who = speaker(&self.partial[start..]);
+                let text =
+                    format!("given up at a length of {length}, which no right answer has{who},");
                 self.partial.drain(..start);
                 return self.end(&text, desk);
             }

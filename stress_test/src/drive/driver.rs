@@ -226,6 +226,7 @@ impl Driver {
             }
         }
         connection.on_event(event, &mut self.desk);
+        connection.announce_rest(self.poll.registry(), Token(index), &mut self.desk);
         self.set_timer(index);
         self.offer_room(index);
     }
@@ -295,6 +296,7 @@ impl Driver {
             let connection = &mut self.connections[index];
             let was_connecting = connection.phase() == Phase::Connecting;
             connection.check_time(self.plan.timeout, now, &mut self.desk);
+            connection.announce_rest(self.poll.registry(), Token(index), &mut self.desk);
             let is_given_up = was_connecting && connection.phase() == Phase::Over;
             if is_given_up && !connection.was_made() {
                 self.failed += 1;

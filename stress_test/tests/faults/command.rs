@@ -363,7 +363,7 @@ pub(crate) fn interrupt(id: u32) {
     signal(id, Signal::INT);
 }
 
-fn signal(id: u32, signal: Signal) {
+pub(crate) fn signal(id: u32, signal: Signal) {
     let id = i32::try_from(id).ok().and_then(Pid::from_raw);
     kill_process(id.expect("a child has an id"), signal).expect("it can be signalled");
 }

@@ -14,6 +14,7 @@ mod measuring;
 mod reconnect;
 mod schema;
 mod series;
+mod strangers;
 mod streams;
 mod support;
 mod templates;

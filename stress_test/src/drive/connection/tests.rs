@@ -143,3 +143,20 @@ fn the_longest_answer_that_is_waited_for_is_bounded() {
     bench.give(&(longest + 1).to_be_bytes());
     assert_eq!(bench.connection.phase(), Phase::Over);
 }
+
+#[test]
+fn a_connection_that_meets_itself_is_no_server() {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, socket};
+    let own = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&own, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    connect(&own, &getsockname(&own).expect("it is bound")).expect("simultaneous open");
+    let stream = std::net::TcpStream::from(own);
+    stream.set_nonblocking(true).expect("a socket");
+    let mut bench = Bench::new();
+    bench.connection.stream = Some(TcpStream::from_std(stream));
+    let now = Instant::now();
+    let finished = bench.connection.finish_connect(now, &mut bench.desk);
+    let error = finished.expect_err("there is no server");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(bench.connection.phase(), Phase::Connecting);
+}
