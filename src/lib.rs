@@ -1,39 +1,5 @@
-//! A TCP line server for work that blocks or burns CPU: one reactor thread plus a worker pool.
-//!
-//! ```text
-//!               one thread                                        N threads
-//!  ┌─────────────────────────────────────┐                 ┌──────────────────────┐
-//!  │ reactor                             │    WorkQueue    │ worker-0 … worker-N  │
-//!  │  sockets ──bytes──▶ engine ──tasks──┼──▶ (bounded) ──▶│  Handler::handle()   │
-//!  │     ▲                 │  ▲          │                 │          │           │
-//!  │     └──────bytes──────┘  └─responses┼── ResponseQueue ◀──────────┘           │
-//!  │                                     │      + waker    │                      │
-//!  └─────────────────────────────────────┘                 └──────────────────────┘
-//! ```
-//!
-//! The engine **decides**, the reactor **does**, the pool **works**:
-//!
-//! | module | what lives there |
-//! |---|---|
-//! | [`Server`], [`Builder`], [`Handler`], [`Service`] | the front: set up, run, stop; yours |
-//! | [`codec`] | what a request and a response look like; the only place that knows |
-//! | `engine` | all connections as pure state: order, fair queue, bounds, deadlines |
-//! | `reactor` | the event loop: a tick as a list of verbs, serving one connection, shutdown |
-//! | `net` | what the reactor asks of the system, and mio's answer: sockets, signals, time |
-//! | `pool` | work queue, who is parked and woken, workers, response queue |
-//! | `task` | what crosses threads |
-//! | [`config`], [`stats`], `log` | limits, counters, log lines that cannot panic |
-//! | [`trace`] | the times of single tasks |
-//!
-//! Which of them may import which, `tests/tidy.rs` says, and fails when one does not keep to it.
-//! Only the reactor's thread touches sockets and the engine; only the two queues are shared.
-//! docs/architecture.md follows one request all the way; docs/protocol.md says what the wire
-//! promises.
-//!
-//! Modules without a link are no interface. The feature `internals` makes them public, for the
-//! tests of this repository; they may change in any version.
-//!
-//! A server with a handler of your own:
+//! A TCP server for work that blocks or burns CPU: one reactor thread owns all sockets, a fixed pool
+//! of workers runs your handler, and a bounded queue stands between them.
 //!
 //! ```no_run
 //! use reactor_pool::{Config, Response, Server};
@@ -47,6 +13,36 @@
 //! println!("answered {} requests", summary.stats.answered_ok);
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! Six names are enough to begin with:
+//!
+//! | name | what it is |
+//! |---|---|
+//! | [`Handler`] | yours: one request in, one response out; a closure is one |
+//! | [`Service`] | the same with a state for each worker, and with connections that open and close |
+//! | [`Config`] | every limit and timeout, with defaults and ranges |
+//! | [`Server`] | binds and runs; [`Server::builder`] takes several listeners and other protocols |
+//! | [`Stopper`] | ends a server from any thread, after it has answered what had come |
+//! | [`Monitor`] | tells how a server does while it runs |
+//!
+//! What a request looks like is a [`Codec`](codec::Codec)'s choice: [`codec::Lines`] by default,
+//! [`codec::LengthDelimited`], `codec::Http1` with the feature `http`, or one of your own.
+//!
+//! ```text
+//!               one thread                                        N threads
+//!  ┌─────────────────────────────────────┐                 ┌──────────────────────┐
+//!  │ reactor                             │    WorkQueue    │ worker-0 … worker-N  │
+//!  │  sockets ──bytes──▶ engine ──tasks──┼──▶ (bounded) ──▶│  Handler::handle()   │
+//!  │     ▲                 │  ▲          │                 │          │           │
+//!  │     └──────bytes──────┘  └─responses┼── ResponseQueue ◀──────────┘           │
+//!  │                                     │      + waker    │                      │
+//!  └─────────────────────────────────────┘                 └──────────────────────┘
+//! ```
+//!
+//! The engine **decides**, the reactor **does**, the pool **works**: docs/architecture.md follows
+//! one request all the way, and docs/protocol.md says what the wire promises. The modules `engine`,
+//! `net`, `pool`, `reactor` and `task` are no interface. The feature `internals` makes them public
+//! for the tests of this repository, and they may change in any version.
 
 #![cfg_attr(
     not(feature = "internals"),
