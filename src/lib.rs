@@ -1,5 +1,5 @@
-//! A TCP server for work that blocks or burns CPU: one reactor thread owns all sockets, a fixed pool
-//! of workers runs your handler, and a bounded queue stands between them.
+//! A TCP server for work that blocks or burns CPU: one reactor thread owns all sockets, a fixed
+//! pool of workers runs your handler, and a bounded queue stands between them.
 //!
 //! ```no_run
 //! use reactor_pool::{Config, Response, Server};
@@ -19,7 +19,7 @@
 //! | name | what it is |
 //! |---|---|
 //! | [`Handler`] | yours: one request in, one response out; a closure is one |
-//! | [`Service`] | the same with a state for each worker, and with connections that open and close |
+//! | [`Service`] | the same with a state for each worker, and told of connections |
 //! | [`Config`] | every limit and timeout, with defaults and ranges |
 //! | [`Server`] | binds and runs; [`Server::builder`] takes several listeners and other protocols |
 //! | [`Stopper`] | ends a server from any thread, after it has answered what had come |
@@ -40,9 +40,9 @@
 //! ```
 //!
 //! The engine **decides**, the reactor **does**, the pool **works**: docs/architecture.md follows
-//! one request all the way, and docs/protocol.md says what the wire promises. The modules `engine`,
-//! `net`, `pool`, `reactor` and `task` are no interface. The feature `internals` makes them public
-//! for the tests of this repository, and they may change in any version.
+//! one request all the way, and docs/protocol.md says what the wire promises. The modules
+//! `engine`, `net`, `pool`, `reactor` and `task` are no interface. The feature `internals` makes
+//! them public for the tests of this repository, and they may change in any version.
 
 #![cfg_attr(
     not(feature = "internals"),

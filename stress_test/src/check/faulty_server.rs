@@ -58,9 +58,9 @@ pub enum Fault {
     StayOpen,
     /// The connection is refused.
     TooMany,
-    /// Each connection has a worker of its own, which takes [`SERVICE`] for each answer.
+    /// Each connection has a worker of its own, which takes `SERVICE` for each answer.
     Slow,
-    /// All connections have one worker, which takes [`SERVICE`] for each answer.
+    /// All connections have one worker, which takes `SERVICE` for each answer.
     OneWorker,
     /// After so many answers of all connections together, the server is gone.
     Die(u64),

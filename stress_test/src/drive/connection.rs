@@ -233,8 +233,8 @@ impl Connection {
         }
     }
 
-    /// Looks for what has taken longer than `timeout`. What has come counts first: this process may
-    /// have been stopped for longer than that.
+    /// Looks for what has taken longer than `timeout`. What has come counts first: this process
+    /// may have been stopped for longer than that.
     pub(crate) fn check_time(&mut self, timeout: Duration, now: Instant, desk: &mut Desk) {
         if self.is_late(timeout, now) {
             self.read(true, desk);
