@@ -58,6 +58,8 @@ pub enum Fault {
     StayOpen,
     /// The connection is refused.
     TooMany,
+    /// Every second connection gets `FAULTY_ANSWER` answers and then no more.
+    Starve,
     /// Each connection has a worker of its own, which takes `SERVICE` for each answer.
     Slow,
     /// All connections have one worker, which takes `SERVICE` for each answer.
@@ -289,7 +291,8 @@ impl Connection {
         if self.shared.fault == Fault::Cross && self.index < 2 && number == FAULTY_ANSWER {
             answer = self.exchange(answer);
         }
-        if self.has(Fault::FallSilent) && number >= FAULTY_ANSWER {
+        let is_starved = self.shared.fault == Fault::Starve && self.index % 2 == 1;
+        if (is_starved || self.has(Fault::FallSilent)) && number >= FAULTY_ANSWER {
             return Ok(());
         }
         let is_faulty = self.index == 0 && number == FAULTY_ANSWER;

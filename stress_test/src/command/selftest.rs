@@ -74,7 +74,7 @@ impl Check {
     }
 }
 
-const CHECKS: [Check; 26] = [
+const CHECKS: [Check; 27] = [
     Check::new("no fault", Fault::None),
     Check::new("two answers change places", Fault::Swap).finds(1, Kind::Swapped),
     Check::new("the same, of --send and --expect", Fault::Swap)
@@ -136,6 +136,15 @@ const CHECKS: [Check; 26] = [
     Check::new("the server dies under an open loop", Fault::Die(20))
         .with(open_loop)
         .shows("all that was due counts in every figure", is_whole_plan),
+    Check::new("half of the clients are starved", Fault::Starve)
+        .with(|plan| {
+            one_at_a_time(plan);
+            plan.load = Load::Duration(Duration::from_secs(1));
+        })
+        .shows("by Jain's index, half of them got nothing", |result| {
+            // A machine with other things to do serves the others unevenly too.
+            result.fairness.jains_index < Some(0.6)
+        }),
     Check::new("a rate that the server can serve", Fault::OneWorker)
         .with(|plan| many_clients_at(plan, 100.0))
         .shows("its backlog does not grow", |result| {

@@ -21,7 +21,7 @@ use crate::drive::backoff::backoff;
 use crate::drive::desk::Desk;
 use crate::drive::doubt::{Cause, Doubt};
 use crate::drive::in_flight::{InFlight, Retry, Try};
-use crate::figures::latencies::Share;
+use crate::figures::fairness::Share;
 use crate::figures::ledger::Ledger;
 use crate::load::frame::Frame;
 use crate::random;
@@ -256,8 +256,7 @@ impl Client {
 
     fn verify(&mut self, front: &InFlight, line: &[u8], now: Instant, ledger: &mut Ledger) {
         let times = front.times();
-        let latency = now.saturating_duration_since(times.intended);
-        self.share.record(latency, now);
+        self.share.record(times, now, ledger.window());
         self.verified += 1;
         self.last_answered = Some(front.what.sequence);
         ledger.verified(self.sender, times, line.starts_with(b"ERR"), now);

@@ -21,7 +21,7 @@ use crate::drive::attempts::Attempts;
 use crate::drive::client::lengths::Taken;
 use crate::drive::client::{Client, Next};
 use crate::drive::desk::{Desk, READ_BYTES};
-use crate::figures::latencies::Share;
+use crate::figures::fairness::Share;
 use crate::wire::{AnswerEnd, LENGTH_BYTES, split_length};
 
 /// No new request is written out while so many bytes of earlier ones are unsent.

@@ -4,7 +4,7 @@
 //!
 //! Rule: the memory of a figure does not grow with the length of the run.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use hdrhistogram::{Counter, Histogram};
@@ -85,7 +85,7 @@ impl Latencies {
         let mut curve = Vec::new();
         let mut above = 100.0_f64;
         // Ten steps for each tenfold of rarity.
-        while self.knows(100.0 - above) && above > 1e-6 {
+        while knows(self.count(), 100.0 - above) && above > 1e-6 {
             let percent = 100.0 - above;
             curve.push((percent, self.percentile(percent)));
             above /= 10_f64.powf(0.1);
@@ -95,12 +95,7 @@ impl Latencies {
 
     /// The latency that `percent` of them do not exceed, if the sample is large enough.
     pub(crate) fn known_percentile(&self, percent: f64) -> Option<Duration> {
-        self.knows(percent).then(|| self.percentile(percent))
-    }
-
-    fn knows(&self, percent: f64) -> bool {
-        // The sum of the parts may be off by a rounding error, 10 of 1000 must not be.
-        self.count() as f64 * (100.0 - percent) / 100.0 >= SAMPLES_ABOVE * (1.0 - 1e-9)
+        knows(self.count(), percent).then(|| self.percentile(percent))
     }
 
     /// The latency that `percent` of them do not exceed.
@@ -128,61 +123,15 @@ impl Latencies {
     }
 }
 
-/// What one client got. Its histogram grows to some 10 KiB when latencies reach minutes.
-#[derive(Debug)]
-pub(crate) struct Share {
-    histogram: Histogram<u32>,
-    accepted: u64,
-    last_answer: Option<Instant>,
+/// Whether a sample of `count` is large enough for the percentile `percent`.
+pub(crate) fn knows(count: u64, percent: f64) -> bool {
+    // The sum of the parts may be off by a rounding error, 10 of 1000 must not be.
+    count as f64 * (100.0 - percent) / 100.0 >= SAMPLES_ABOVE * (1.0 - 1e-9)
 }
 
-impl Share {
-    /// Nothing yet.
-    pub(crate) fn new() -> Self {
-        Self {
-            histogram: Histogram::new(2).expect("a histogram can have 2 digits"),
-            accepted: 0,
-            last_answer: None,
-        }
-    }
-
-    /// Adds one accepted request.
-    pub(crate) fn record(&mut self, latency: Duration, now: Instant) {
-        let latency = latency.min(LONGEST).as_micros() as u64;
-        self.histogram
-            .record(latency)
-            .expect("a histogram that resizes itself takes every value");
-        self.accepted += 1;
-        self.last_answer = Some(now);
-    }
-
-    /// The latency that 99 % of the client's accepted requests do not exceed, if there are any.
-    pub(crate) fn p99(&self) -> Option<Duration> {
-        (self.accepted > 0).then(|| at_percentile(&self.histogram, 99.0))
-    }
-
-    /// Accepted requests per second from `start` to the client's last answer.
-    pub(crate) fn accepted_rate(&self, start: Instant) -> f64 {
-        self.last_answer.map_or(0.0, |last| {
-            let active = last.saturating_duration_since(start);
-            self.accepted as f64 / active.as_secs_f64().max(1e-6)
-        })
-    }
-}
-
-fn at_percentile<C: Counter>(histogram: &Histogram<C>, percent: f64) -> Duration {
+/// The value that `percent` of those in `histogram` do not exceed.
+pub(crate) fn at_percentile<C: Counter>(histogram: &Histogram<C>, percent: f64) -> Duration {
     Duration::from_micros(histogram.value_at_percentile(percent))
-}
-
-/// Jain's fairness index of `shares`: `(sum x)^2 / (n * sum x^2)`; 1 when all are equal, 1/n when
-/// one has everything. `None` of no shares, or when all of them are 0.
-///
-/// R. Jain, D. Chiu, W. Hawe, "A Quantitative Measure of Fairness and Discrimination for Resource
-/// Allocation in Shared Computer Systems", DEC Research Report TR-301, 1984.
-pub(crate) fn jains_index(shares: &[f64]) -> Option<f64> {
-    let sum: f64 = shares.iter().sum();
-    let squares: f64 = shares.iter().map(|share| share * share).sum();
-    (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
 }
 
 #[cfg(test)]
@@ -251,32 +200,5 @@ mod tests {
         assert!(!latencies.is_lower_bound(latencies.percentile(90.0)));
         assert!(latencies.is_lower_bound(latencies.percentile(91.0)));
         assert!(latencies.is_lower_bound(latencies.longest()));
-    }
-
-    #[test]
-    fn jains_index_of_known_shares() {
-        assert_eq!(jains_index(&[5.0, 5.0, 5.0]), Some(1.0));
-        assert_eq!(jains_index(&[1.0, 0.0, 0.0, 0.0]), Some(0.25));
-        // The example of the report: 20 of 100 users get 1, the others nothing.
-        let mut shares = [0.0; 100];
-        shares[..20].fill(1.0);
-        assert!((jains_index(&shares).expect("not all are 0") - 0.2).abs() < 1e-12);
-        assert_eq!(jains_index(&[]), None);
-        assert_eq!(jains_index(&[0.0, 0.0]), None);
-    }
-
-    #[test]
-    fn a_share_counts_from_the_start_to_its_last_answer() {
-        let start = Instant::now();
-        let mut share = Share::new();
-        assert_eq!(share.accepted_rate(start), 0.0);
-        assert_eq!(share.p99(), None);
-        for second in 1..=4 {
-            let now = start + Duration::from_secs(second);
-            share.record(Duration::from_millis(10), now);
-        }
-        assert_eq!(share.accepted_rate(start), 1.0);
-        let p99 = share.p99().expect("there are answers").as_secs_f64();
-        assert!((p99 - 0.01).abs() < 0.0002, "{p99}");
     }
 }

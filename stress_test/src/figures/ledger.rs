@@ -34,6 +34,18 @@ pub(crate) struct Window {
     pub(crate) until: Option<Instant>,
 }
 
+impl Window {
+    /// Whether what is due at `intended` is measured.
+    pub(crate) fn is_measured(self, intended: Instant) -> bool {
+        intended >= self.from
+    }
+
+    /// Whether `now` is in it.
+    pub(crate) fn contains(self, now: Instant) -> bool {
+        now >= self.from && self.until.is_none_or(|until| now < until)
+    }
+}
+
 /// Two of the three times of a request; the third is when it was answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
@@ -44,7 +56,8 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    fn latency(self, now: Instant) -> Duration {
+    /// How long it took since it was meant to be sent.
+    pub(crate) fn latency(self, now: Instant) -> Duration {
         now.saturating_duration_since(self.intended)
     }
 
@@ -102,7 +115,7 @@ impl Ledger {
         is_first_try: bool,
         now: Instant,
     ) {
-        let is_measured = self.is_measured(intended);
+        let is_measured = self.window.is_measured(intended);
         let tally = self.tally(sender);
         tally.occupancy.enter(now);
         if is_first_try && is_measured {
@@ -119,8 +132,8 @@ impl Ledger {
 
     /// The right answer came in its place.
     pub(crate) fn verified(&mut self, sender: Sender, times: Times, is_error: bool, now: Instant) {
-        let is_measured = self.is_measured(times.intended);
-        let is_in_window = self.is_in_window(now);
+        let is_measured = self.window.is_measured(times.intended);
+        let is_in_window = self.window.contains(now);
         self.ended(sender, times.intended, now);
         if let Sender::Client(_) = sender {
             self.timeline.answered(now, times.latency(now));
@@ -140,7 +153,7 @@ impl Ledger {
 
     /// It was answered `ERR server busy`, finally or not.
     pub(crate) fn busy(&mut self, sender: Sender, times: Times, now: Instant) {
-        let is_measured = self.is_measured(times.intended);
+        let is_measured = self.window.is_measured(times.intended);
         if let Sender::Client(_) = sender {
             self.timeline.refused(now);
         }
@@ -192,25 +205,18 @@ impl Ledger {
 
     /// A frame that was due at `intended` came to its end, whichever that was.
     fn ended(&mut self, sender: Sender, intended: Instant, now: Instant) {
-        let (is_measured, is_in_window) = (self.is_measured(intended), self.is_in_window(now));
+        let (is_measured, is_in_window) =
+            (self.window.is_measured(intended), self.window.contains(now));
         let tally = self.tally(sender);
         tally.due += u64::from(is_measured);
         tally.ended_in_window += u64::from(is_in_window);
     }
 
     fn unanswered(&mut self, sender: Sender, intended: Instant, now: Instant) {
-        if self.is_measured(intended) {
+        if self.window.is_measured(intended) {
             let age = now.saturating_duration_since(intended);
             self.tally(sender).latencies.record_unanswered(age);
         }
-    }
-
-    fn is_measured(&self, intended: Instant) -> bool {
-        intended >= self.window.from
-    }
-
-    fn is_in_window(&self, now: Instant) -> bool {
-        now >= self.window.from && self.window.until.is_none_or(|until| now < until)
     }
 }
 

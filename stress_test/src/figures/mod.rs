@@ -9,6 +9,7 @@ pub(crate) mod backlog;
 pub(crate) mod comparison;
 pub(crate) mod connections;
 pub(crate) mod distribution;
+pub(crate) mod fairness;
 pub(crate) mod generator;
 pub(crate) mod interval;
 pub(crate) mod latencies;

@@ -7,7 +7,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::figures::latencies::{Latencies, Share};
+use crate::figures::fairness::Share;
+use crate::figures::latencies::Latencies;
 use crate::figures::ledger::Ledger;
 
 /// How a run ended.

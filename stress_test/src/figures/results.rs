@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::figures::backlog::BacklogFigures;
 use crate::figures::connections::ConnectionFigures;
 use crate::figures::distribution::{Distribution, microseconds};
+use crate::figures::fairness::FairnessFigures;
 use crate::figures::generator::GeneratorFigures;
-use crate::figures::latencies::{Share, jains_index};
 use crate::figures::ledger::Tally;
 use crate::figures::load::LoadFigures;
 use crate::figures::occupancy::Little;
@@ -26,9 +26,6 @@ use crate::load::plan::{Load, Plan};
 
 /// The name and version of the format.
 pub(crate) const SCHEMA: &str = "reactor-pool/stress_test/1";
-
-/// Of more clients than this, so many evenly chosen from the sorted list stand for all.
-const SHOWN_SHARES: usize = 200;
 
 /// One run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -153,19 +150,6 @@ pub(crate) struct BusyFigures {
     pub(crate) latency: Distribution,
 }
 
-/// How evenly the clients were served.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct FairnessFigures {
-    /// How many clients there were.
-    pub(crate) clients: usize,
-    /// Jain's index of accepted work: 1 when all got the same.
-    pub(crate) jains_index: Option<f64>,
-    /// Accepted requests per second of each client, sorted; of many clients, evenly chosen ones.
-    pub(crate) rates_per_s: Vec<f64>,
-    /// The p99 of each client, sorted; of many clients, evenly chosen ones.
-    pub(crate) p99s_us: Vec<f64>,
-}
-
 /// What came when.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct TimelineFigures {
@@ -261,7 +245,7 @@ impl RunResult {
             connections: ConnectionFigures::of(tally),
             little,
             generator,
-            fairness: fairness_figures(&outcome.shares, outcome),
+            fairness: FairnessFigures::of(&outcome.shares, window_s(tally, outcome)),
             timeline: timeline_figures(&outcome.ledger.timeline),
             failures,
             hogs,
@@ -335,31 +319,6 @@ fn window_s(tally: &Tally, outcome: &Outcome) -> f64 {
     end.saturating_duration_since(window.from).as_secs_f64()
 }
 
-fn fairness_figures(shares: &[Share], outcome: &Outcome) -> FairnessFigures {
-    let rates = shares
-        .iter()
-        .map(|share| share.accepted_rate(outcome.start));
-    let rates: Vec<f64> = rates.collect();
-    let p99s = shares.iter().filter_map(Share::p99).map(microseconds);
-    FairnessFigures {
-        clients: shares.len(),
-        jains_index: jains_index(&rates),
-        p99s_us: chosen(p99s.collect()),
-        rates_per_s: chosen(rates),
-    }
-}
-
-/// `values` sorted; of too many, evenly chosen ones, the smallest and the largest among them.
-fn chosen(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    if values.len() <= SHOWN_SHARES {
-        return values;
-    }
-    let last = values.len() - 1;
-    let places = (0..SHOWN_SHARES).map(|place| place * last / (SHOWN_SHARES - 1));
-    places.map(|place| values[place]).collect()
-}
-
 fn timeline_figures(timeline: &Timeline) -> TimelineFigures {
     let slices = timeline.slices().iter().map(|slice| SliceFigures {
         answers: slice.answers,
@@ -403,6 +362,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::check::failure::{Failures, Sender};
+    use crate::figures::fairness::Share;
     use crate::figures::ledger::{Ledger, Times};
     use crate::figures::outcome::Effort;
     use crate::load::plan::Mix;
@@ -412,7 +372,7 @@ pub(crate) mod tests {
     pub(crate) fn outcome() -> Outcome {
         let start = Instant::now();
         let mut ledger = Ledger::new(Failures::new(false), start);
-        let mut share = Share::new();
+        let mut shares = vec![Share::new(), Share::new()];
         for n in 1..=3000u64 {
             let latency = Duration::from_micros(n * 10);
             let now = start + Duration::from_millis(n);
@@ -427,13 +387,13 @@ pub(crate) mod tests {
                 written,
             };
             ledger.verified(sender, times, false, now);
-            share.record(latency, now);
+            shares[n as usize % 2].record(times, now, ledger.window());
         }
         Outcome {
             ended: Ended::Finished,
             start,
             ledger,
-            shares: vec![share],
+            shares,
             planned: 3000,
             effort: Effort {
                 cpu: Duration::from_millis(300),

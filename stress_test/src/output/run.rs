@@ -135,20 +135,20 @@ fn digits(us: Option<f64>, is_lower_bound: bool) -> String {
 
 fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     let fairness = &result.fairness;
-    let p99s = &fairness.p99s_us;
-    if let (Some(least), Some(most), Some(index)) =
-        (p99s.first(), p99s.last(), fairness.jains_index)
+    // One client is as well served as itself.
+    let Some(index) = fairness.jains_index.filter(|_| fairness.clients > 1) else {
+        return Ok(());
+    };
+    let times = &fairness.times_us;
+    let mut text = String::new();
+    if let (Some(percent), Some(least), Some(most)) =
+        (fairness.percent, times.first(), times.last())
     {
-        let median = p99s[p99s.len() / 2];
-        writeln!(
-            out,
-            "fairness    p99 of a client {} to {}, median {}; Jain's index {index:.4}",
-            digits(Some(*least), false),
-            Milliseconds(*most),
-            Milliseconds(median),
-        )?;
+        let (least, median) = (digits(Some(*least), false), times[times.len() / 2]);
+        let (most, median) = (Milliseconds(*most), Milliseconds(median));
+        text = format!("p{percent} of a client {least} to {most}, median {median}; ");
     }
-    Ok(())
+    writeln!(out, "fairness    {text}Jain's index {index:.4}")
 }
 
 fn write_connections(out: &mut impl Write, result: &RunResult) -> io::Result<()> {

@@ -202,16 +202,25 @@ fn fairness(run: &RunResult) -> String {
         Plot::new(title, x, Axis::linear(y), [series])
     };
     let rates = &fairness.rates_per_s;
-    let in_ms: Vec<f64> = fairness.p99s_us.iter().map(|us| us / 1000.0).collect();
+    // Files of earlier releases know the p99 only.
+    let (percent, times_us) = match fairness.percent {
+        Some(percent) => (percent, &fairness.times_us),
+        None => (99.0, &fairness.p99s_us),
+    };
+    let in_ms: Vec<f64> = times_us.iter().map(|us| us / 1000.0).collect();
     let index = fairness.jains_index;
     let index = index.map_or_else(|| "n/a".to_owned(), |index| format!("{index:.4}"));
     let title = format!("Accepted work of each client (Jain's index {index})");
     let (order, name) = ("least served to the best", "answers per second");
     let mut html = plot(&title, order, "answers/s", name, rates).render();
-    let (title, order) = ("p99 of each client", "lowest p99 to the highest");
-    let p99s = plot(title, order, "ms", "p99", &in_ms);
-    if !p99s.is_empty() {
-        html += &p99s.render();
+    let name = format!("p{percent}");
+    let (title, order) = (
+        format!("{name} of each client"),
+        format!("lowest {name} to the highest"),
+    );
+    let times = plot(&title, &order, "ms", &name, &in_ms);
+    if !times.is_empty() {
+        html += &times.render();
     }
     let at = |values: &[f64], share: f64| {
         let place = (share * (values.len().max(1) - 1) as f64).round() as usize;
@@ -229,5 +238,5 @@ fn fairness(run: &RunResult) -> String {
     let rows =
         shares.map(|(name, share)| vec![name.to_owned(), at(rates, share), at(&in_ms, share)]);
     let summary = format!("Figures of {} clients", fairness.clients);
-    html + &table(&summary, "| answers/s | p99 ms", rows)
+    html + &table(&summary, &format!("| answers/s | {name} ms"), rows)
 }
