@@ -36,6 +36,7 @@ TOTALS = {
     "too_long": 'refusals_total{reason="too_long"}',
     "incomplete": 'refusals_total{reason="incomplete"}',
     "idle_closed": 'refusals_total{reason="idle"}',
+    "request_timeouts": 'refusals_total{reason="request_timeout"}',
     "lost": "connections_lost_total",
     "discarded": 'abandoned_requests_total{stage="not_run"}',
     "dropped": 'abandoned_requests_total{stage="not_sent"}',

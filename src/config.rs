@@ -158,6 +158,15 @@ pub const IDLE_TIMEOUT: Limit = Limit {
     unit: "s",
     reason: "Time without progress after which a connection is closed; 0 never closes one",
 };
+/// Time from the first byte of a request to its last.
+pub const REQUEST_TIMEOUT: Limit = Limit {
+    flag: "request-timeout",
+    default: 0,
+    min: 0,
+    max: 86_400,
+    unit: "s",
+    reason: "Time from the first byte of a request to its last after which its connection is closed; 0 leaves it to the idle timeout",
+};
 /// Time from a stop that is asked for to its beginning.
 pub const STOP_DELAY: Limit = Limit {
     flag: "stop-delay",
@@ -344,6 +353,10 @@ with_setters! {
         /// Time without progress before a connection is closed, zero for never; see
         /// [`IDLE_TIMEOUT`].
         pub idle_timeout: Duration,
+        /// Longest time from the first byte of a request to its last, zero for any; see
+        /// [`REQUEST_TIMEOUT`]. It begins anew when something has been written to the client, and
+        /// does not pass while a request before it is in flight, or a response unsent.
+        pub request_timeout: Duration,
         /// Time from a stop that is asked for to its beginning, in which all is served as before;
         /// see [`STOP_DELAY`].
         pub stop_delay: Duration,
@@ -392,6 +405,7 @@ impl Default for Config {
             proxy_protocol: false,
             proxy_header_timeout: Duration::from_secs(PROXY_HEADER_TIMEOUT.default),
             idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
+            request_timeout: Duration::from_secs(REQUEST_TIMEOUT.default),
             stop_delay: Duration::from_secs(STOP_DELAY.default),
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
@@ -435,6 +449,11 @@ impl Config {
                 seconds(self.proxy_header_timeout),
             ),
             ("idle_timeout", IDLE_TIMEOUT, seconds(self.idle_timeout)),
+            (
+                "request_timeout",
+                REQUEST_TIMEOUT,
+                seconds(self.request_timeout),
+            ),
             ("stop_delay", STOP_DELAY, seconds(self.stop_delay)),
             ("drain_timeout", DRAIN_TIMEOUT, seconds(self.drain_timeout)),
             (

@@ -142,6 +142,8 @@ pub struct Stats {
     pub foreign: u64,
     /// Connections told `ERR idle timeout`, or closed because they could not be told.
     pub idle_closed: u64,
+    /// Connections told `ERR request timeout`.
+    pub request_timeouts: u64,
     /// Connections lost to a reset or another error of the socket.
     pub lost: u64,
 
@@ -328,6 +330,7 @@ impl Reports {
                 bad_headers: bad_headers,
                 foreign: foreign,
                 idle_closed: idle_closed,
+                request_timeouts: request_timeouts,
                 lost: lost,
                 accept_pauses: accept_pauses
             ],

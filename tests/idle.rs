@@ -1,4 +1,5 @@
-//! What counts as idle for clients that are slow, and for a server that was stopped (promise 8).
+//! What time does to clients that are slow, idle, or slow to ask, and to those of a server that was
+//! stopped (promise 8).
 //!
 //! Knows time only as the rate at which a client reads, and as the timeout that it is compared
 //! with.
@@ -208,4 +209,80 @@ fn clients_that_half_closed_while_the_process_was_stopped_are_not_told_that_they
     server.barrier();
     stop_meanwhile(&server, &mut clients, Client::half_close);
     clients.iter_mut().for_each(Client::expect_end);
+}
+
+/// Sends byte by byte, so many milliseconds apart, until there is an answer or nothing is left.
+fn trickle(client: &mut Client, text: &str, apart: u64) -> Option<Vec<u8>> {
+    for byte in text.bytes() {
+        client.send([byte]);
+        let line = client.try_line(ms(apart));
+        if line.is_some() {
+            return line;
+        }
+    }
+    None
+}
+
+#[test]
+fn a_request_has_to_come_whole_within_its_timeout_and_who_has_begun_none_may_wait() {
+    let server = Server::start(&["--request-timeout", "1"]);
+    let (mut idle, mut slow) = (server.connect(), server.connect());
+    idle.send("ECHO a\n");
+    idle.expect("OK a");
+    slow.send("ECHO a\n");
+    slow.expect("OK a");
+    let refusal = trickle(&mut slow, &"x".repeat(1000), 50);
+    assert_eq!(show(&refusal.expect("one")), "ERR request timeout");
+    slow.expect_end();
+    idle.send("ECHO b\n");
+    idle.expect("OK b");
+    server.signal("USR1");
+    let line = server
+        .log()
+        .wait_for("counts it", |line| line.contains("request_timeouts="));
+    assert!(line.contains("request_timeouts=1 "), "{line}");
+}
+
+#[test]
+fn a_line_that_is_too_long_and_does_not_end_in_time_is_over() {
+    let server = Server::start(&["--request-timeout", "1", "--max-line", "10"]);
+    let mut client = server.connect();
+    client.send("x".repeat(100));
+    client.expect("ERR line too long (limit 10 bytes)");
+    let refusal = trickle(&mut client, &"x".repeat(1000), 50);
+    assert_eq!(show(&refusal.expect("one")), "ERR request timeout");
+    client.expect_end();
+}
+
+#[test]
+fn requests_that_come_byte_by_byte_have_each_their_own_time() {
+    let server = Server::start(&["--request-timeout", "2"]);
+    let (mut client, start) = (server.connect(), Instant::now());
+    while start.elapsed() < ms(2500) {
+        assert_eq!(trickle(&mut client, "ECHO slo", 20), None);
+        client.send("w\n");
+        client.expect("OK slow");
+    }
+}
+
+#[test]
+fn a_request_that_is_begun_behind_one_that_runs_has_its_time_from_the_answer_on() {
+    let server = Server::start(&["--request-timeout", "1"]);
+    let mut client = server.connect();
+    client.send("SLEEP 1500\nECHO be");
+    client.expect("OK 1500");
+    client.send("gun\n");
+    client.expect("OK begun");
+}
+
+#[test]
+fn a_request_that_came_whole_while_the_process_was_stopped_is_answered() {
+    let server = Server::start(&["--request-timeout", "1"]);
+    let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send("EC"));
+    server.barrier();
+    stop_meanwhile(&server, &mut clients, |client| client.send("HO here\n"));
+    for client in &mut clients {
+        client.expect("OK here");
+    }
 }

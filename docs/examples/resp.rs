@@ -98,6 +98,7 @@ impl Codec for Resp {
             Refusal::Busy => b"-ERR server busy\r\n",
             Refusal::TooManyConnections => b"-ERR max number of clients reached\r\n",
             Refusal::IdleTimeout => b"-ERR idle timeout\r\n",
+            Refusal::RequestTimeout => b"-ERR request timeout\r\n",
             Refusal::Internal => b"-ERR internal error\r\n",
             _ => b"-ERR Protocol error\r\n",
         });

@@ -446,7 +446,7 @@ impl Codec for Http1 {
             Refusal::Busy => (503, false),
             Refusal::TooManyConnections => (503, true),
             Refusal::Internal => (500, false),
-            Refusal::IdleTimeout => (408, true),
+            Refusal::IdleTimeout | Refusal::RequestTimeout => (408, true),
             Refusal::Malformed
             | Refusal::Incomplete
             | Refusal::NoProxyHeader

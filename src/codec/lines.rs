@@ -375,6 +375,7 @@ mod tests {
             (Refusal::NoProxyHeader, "ERR no valid PROXY header\n"),
             (Refusal::ProxyHeader, "ERR unexpected PROXY header\n"),
             (Refusal::Http, "ERR this is not an HTTP server\n"),
+            (Refusal::RequestTimeout, "ERR request timeout\n"),
         ] {
             let mut out = Vec::new();
             Lines::new(65_536).refuse(why, b"", &mut out);

@@ -97,6 +97,8 @@ pub enum Refusal {
     ProxyHeader,
     /// The connection begins with a request of HTTP, which is not served; it closes.
     Http,
+    /// A request was begun and has not come whole in time; the connection closes.
+    RequestTimeout,
 }
 
 impl fmt::Display for Refusal {
@@ -112,6 +114,7 @@ impl fmt::Display for Refusal {
             Refusal::NoProxyHeader => "no valid PROXY header",
             Refusal::ProxyHeader => "unexpected PROXY header",
             Refusal::Http => "this is not an HTTP server",
+            Refusal::RequestTimeout => "request timeout",
         })
     }
 }

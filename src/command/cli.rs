@@ -149,6 +149,7 @@ const LIMITS: [Limit; 21] = [
     config::MAX_BUFFERED,
     config::PROXY_HEADER_TIMEOUT,
     config::IDLE_TIMEOUT,
+    config::REQUEST_TIMEOUT,
     config::STOP_DELAY,
     config::DRAIN_TIMEOUT,
     config::STATS_INTERVAL,
@@ -214,6 +215,7 @@ impl Args {
             .proxy_protocol(matches.get_flag("proxy-protocol"))
             .proxy_header_timeout(seconds(config::PROXY_HEADER_TIMEOUT))
             .idle_timeout(seconds(config::IDLE_TIMEOUT))
+            .request_timeout(seconds(config::REQUEST_TIMEOUT))
             .stop_delay(seconds(config::STOP_DELAY))
             .drain_timeout(seconds(config::DRAIN_TIMEOUT))
             .stats_interval(seconds(config::STATS_INTERVAL))

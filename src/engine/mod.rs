@@ -261,6 +261,9 @@ impl<C: Codec> Engine<C> {
             debug!(conn = %id, "it speaks another protocol");
             self.arm(id, now);
         }
+        if !self.rules.config.request_timeout.is_zero() {
+            self.watch(id, now);
+        }
     }
 
     /// The client's stream ended, after [`Action::Read`] or [`Action::Discard`].
@@ -343,7 +346,7 @@ impl<C: Codec> Engine<C> {
             }
         }
         self.settle(id, framed);
-        self.watch_taking(id, now);
+        self.watch(id, now);
     }
 
     /// The queue gave back tasks of a removed connection.
@@ -373,7 +376,7 @@ impl<C: Codec> Engine<C> {
             trace_each(id, span, "written");
         });
         self.settle(id, framed);
-        self.watch_taking(id, now);
+        self.watch(id, now);
     }
 
     /// The sending side was shut, after [`Action::ShutDown`].
@@ -637,6 +640,10 @@ impl<C: Codec> Engine<C> {
             Expired::ReadFirst => self.ready.mark(id, &mut connection.listed),
             Expired::Idle => self.stats.idle_closed += 1,
             Expired::HeaderLate => self.note_bad_header(id, HeaderFault::Late, now),
+            Expired::RequestTimeout => {
+                self.stats.request_timeouts += 1;
+                debug!(conn = %id, "request timeout");
+            }
             Expired::Refused(requests) => {
                 refused = requests;
                 self.stats.refused_busy += refused as u64;
@@ -646,12 +653,13 @@ impl<C: Codec> Engine<C> {
         refused
     }
 
-    /// There is something for the client to take: sees to it that this is checked soon.
+    /// The server waits for something that nobody may announce: sees to it that this is checked
+    /// soon.
     #[inline]
-    fn watch_taking(&mut self, id: ConnectionId, now: Instant) {
+    fn watch(&mut self, id: ConnectionId, now: Instant) {
         let config = &self.rules.config;
         let connection = &mut self.connections[id.slot()];
-        if let Some(check) = connection.taking_deadline(config, now)
+        if let Some(check) = connection.watch_deadline(config, now)
             && !connection.armed.is_due_by(check)
         {
             self.arm(id, now);

@@ -204,3 +204,21 @@ fn an_idle_connection_is_told_so_by_a_status_408() {
     client.expect_end();
     server.stop();
 }
+
+#[test]
+fn a_request_that_takes_too_long_to_come_is_told_so_by_a_status_408() {
+    let config = Config::default().request_timeout(Duration::from_secs(1));
+    let server = start(config, echo);
+    let mut client = server.connect();
+    let head = "POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\n";
+    // What stands behind a body is no beginning of a request.
+    client.send(format!("{}\r\n", get("/")));
+    assert_eq!(response(&mut client).0, 200);
+    client.send(head);
+    assert_eq!(response(&mut client).0, 100);
+    client.send("ab");
+    let (status, closes, _) = response(&mut client);
+    assert_eq!((status, closes), (408, true));
+    client.expect_end();
+    assert_eq!(server.stop().stats.request_timeouts, 1);
+}

@@ -90,6 +90,7 @@ pub(crate) const INTERNAL: &[u8] = b"ERR internal error";
 pub(crate) const INCOMPLETE: &[u8] = b"ERR incomplete line";
 pub(crate) const IDLE: &[u8] = b"ERR idle timeout";
 pub(crate) const NO_HEADER: &[u8] = b"ERR no valid PROXY header";
+pub(crate) const REQUEST_TIMEOUT: &[u8] = b"ERR request timeout";
 pub(crate) const TOO_MANY: &[u8] = b"ERR too many connections";
 
 pub(crate) fn too_long(limit: usize) -> Vec<u8> {

@@ -111,7 +111,11 @@ impl World {
             "promise 5: framed, or not"
         );
         assert_eq!(stats.refused_busy, all.busy, "promise 4: refused, or not");
-        assert_eq!(stats.idle_closed, all.idle, "promise 8: idle, or not");
+        assert_eq!(
+            (stats.idle_closed, stats.request_timeouts),
+            (all.idle, all.request_timeouts),
+            "promise 8: idle, or not"
+        );
         assert_eq!(stats.too_many, all.too_many, "connections refused");
         let bad_headers = all.headers_broken + all.headers_ended + all.headers_late;
         assert_eq!(

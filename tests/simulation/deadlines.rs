@@ -85,14 +85,19 @@ impl Oracle {
         }
         let is_serving = self.phase == Phase::Serving;
         let has_clock = is_serving || self.phase == Phase::Closing(Closing::Last);
-        let is_idle = has_clock && self.idle_deadline().is_some_and(|by| by <= now);
+        let (idle, request) = (self.idle_deadline(), self.request_deadline());
+        let first = idle.into_iter().chain(request).min();
+        let due = first.filter(|by| has_clock && *by <= now);
         self.is_read_due = false;
         let most = self.framing.max_partial_bytes();
-        if !is_idle {
+        if due.is_none() {
             self.idle_unless = None;
         } else if self.may_bring_a_request(budget_spent) && self.has_last_chance(unread, most) {
             // Promise 8: what has arrived is read before any deadline is judged.
             self.is_read_due = true;
+        } else if due == request {
+            self.counts.request_timeouts += 1;
+            self.farewell(answers::REQUEST_TIMEOUT, now);
         } else {
             self.counts.idle += 1;
             if is_serving && self.unsent().is_empty() {
@@ -155,6 +160,7 @@ impl Oracle {
                 .min(),
             Phase::Serving | Phase::Closing(Closing::Last) => {
                 let judged = self.busy_deadline().or_else(|| self.idle_deadline());
+                let judged = judged.into_iter().chain(self.request_deadline());
                 self.check_due.into_iter().chain(judged).min()
             }
             Phase::Closing(Closing::Drain) => self.busy_deadline(),
@@ -186,6 +192,15 @@ impl Oracle {
         }
         let since = framed_at.max(self.released_at.unwrap_or(framed_at));
         Some(since.max(self.last_slot_at) + self.busy_timeout)
+    }
+
+    /// Promise 8: never while something is pending, for the client may wait for that, and the
+    /// server may not read.
+    pub(super) fn request_deadline(&self) -> Option<Instant> {
+        let is_on = !self.request_timeout.is_zero() && self.phase == Phase::Serving;
+        let is_awaited = self.cutter.is_begun() && self.unframed.is_empty() && !self.end_read;
+        let is_awaited = is_awaited && self.has_nothing_pending();
+        (is_on && is_awaited).then(|| self.begun_at + self.request_timeout)
     }
 
     /// Promise 8: never while something is waiting, queued or running.

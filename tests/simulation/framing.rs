@@ -121,6 +121,11 @@ pub(crate) trait Cutter: fmt::Debug {
 
     /// What has come of a request that is not whole; it has to be remembered.
     fn partial(&self) -> &[u8];
+
+    /// Whether the first bytes of a request have come, and not the last.
+    fn is_begun(&self) -> bool {
+        !self.partial().is_empty()
+    }
 }
 
 /// The framing of a run, where a connection may have twice `max_line` bytes in flight.

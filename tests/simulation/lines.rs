@@ -177,4 +177,8 @@ impl Cutter for LineCutter {
     fn partial(&self) -> &[u8] {
         &self.partial
     }
+
+    fn is_begun(&self) -> bool {
+        self.said || !self.partial.is_empty()
+    }
 }

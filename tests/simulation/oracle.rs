@@ -96,6 +96,7 @@ pub(crate) struct Oracle {
     quick_bytes: usize,
     busy_timeout: Duration,
     idle_timeout: Duration,
+    request_timeout: Duration,
     phase: Phase,
     /// It came when the connection limit was reached.
     pub(crate) is_refused: bool,
@@ -125,6 +126,8 @@ pub(crate) struct Oracle {
     /// are, and where they end in `output`.
     notes: VecDeque<(Instant, u64, usize)>,
     last_progress: Instant,
+    /// When the first byte of the request that is begun came, or something was written since.
+    begun_at: Instant,
     /// Bytes of `output` that the client is known to have taken.
     taken: usize,
     /// When the engine has to look at the latest whether it takes more.
@@ -163,6 +166,7 @@ impl Oracle {
             quick_bytes: settings.quick_bytes,
             busy_timeout: config.busy_timeout,
             idle_timeout: config.idle_timeout,
+            request_timeout: config.request_timeout,
             phase: Phase::Serving,
             is_refused: false,
             peer: Some(Peer::Unix),
@@ -181,6 +185,7 @@ impl Oracle {
             sent: 0,
             notes: VecDeque::new(),
             last_progress: now,
+            begun_at: now,
             taken: 0,
             check_due: None,
             idle_unless: None,
@@ -262,7 +267,13 @@ impl Oracle {
         if let Some((left, _)) = &mut self.idle_unless {
             *left = left.saturating_sub(bytes.len());
         }
+        let (was_begun, before) = (self.cutter.is_begun(), self.unframed.len());
+        let was_due = self.request_deadline().is_some_and(|by| by <= now);
         self.cutter.add(bytes, &mut self.unframed);
+        if !was_begun || self.unframed.len() > before {
+            self.begun_at = now;
+            self.counts.whole_at_last += u64::from(was_due);
+        }
         self.interim_is_due = true;
         self.settle(now);
     }
@@ -296,9 +307,13 @@ impl Oracle {
             self.counts.written += responses;
             self.notes.pop_front();
         }
-        self.last_progress = now;
+        self.wrote(now);
         self.settle(now);
         self.expect_check(now);
+    }
+
+    fn wrote(&mut self, now: Instant) {
+        (self.last_progress, self.begun_at) = (now, now);
     }
 
     pub(crate) fn shut_down(&mut self, now: Instant) {
@@ -412,7 +427,7 @@ impl Oracle {
                 self.output.extend(place.words);
             }
             if had_places && self.places.is_empty() {
-                self.last_progress = now;
+                self.wrote(now);
             }
             let before = self.places.len();
             while self.has_room() {
@@ -458,7 +473,7 @@ impl Oracle {
             Some(last) => last.words.extend(words),
             None => {
                 self.output.extend(words);
-                self.last_progress = now;
+                self.wrote(now);
             }
         }
     }

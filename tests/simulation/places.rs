@@ -186,11 +186,15 @@ impl Oracle {
             "promise 1: {answered} of {cuts:?}"
         );
         let more: Vec<&[u8]> = texts.collect();
-        let is_goodbye = self.cut_off
-            && matches!(
-                more[..],
-                [answers::IDLE | answers::TOO_MANY | answers::NO_HEADER]
-            );
+        let is_goodbye =
+            self.cut_off
+                && matches!(
+                    more[..],
+                    [answers::IDLE
+                        | answers::REQUEST_TIMEOUT
+                        | answers::TOO_MANY
+                        | answers::NO_HEADER]
+                );
         assert!(
             more.is_empty() || is_goodbye,
             "promise 1: a response too many"

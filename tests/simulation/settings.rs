@@ -82,6 +82,7 @@ impl Settings {
             .idle_timeout(ms(random.pick(&[0, 0, 10, 300, 1000, 3000])))
             .proxy_protocol(random.percent(25))
             .proxy_header_timeout(ms(random.pick(&[1, 10, 300, 1000])))
+            .request_timeout(ms(random.pick(&[0, 0, 1, 10, 300, 2000])))
             .stop_delay(ms(random.pick(&[0, 0, 0, 1, 20, 400])))
             .trace_tasks(random.pick(&[0, 0, 0, 0, 0, 0, 2, 5000]))
             // Who does not end by then never will.
@@ -160,6 +161,8 @@ counts! {
     incomplete,
     busy,
     idle,
+    /// Connections of which a request did not come whole in time.
+    request_timeouts,
     internal,
     too_many,
     /// Connections that began with a header that was right, and of those the headers that came in
@@ -215,6 +218,9 @@ counts! {
     read_before_idle,
     /// The same, because more had come while that was read.
     read_on_before_idle,
+    /// Times at which a request that was begun came whole when its time was over already, for it
+    /// had come before that was judged.
+    whole_at_last,
     /// Bytes that were read in the last pass of a stop.
     read_at_stop,
     /// Connections closed because they did not take the error line that said goodbye.

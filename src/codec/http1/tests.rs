@@ -380,6 +380,13 @@ fn refusals_have_their_status_and_say_whether_the_connection_closes() {
         ),
         (Refusal::IdleTimeout, "", "408 Request Timeout", close, ""),
         (Refusal::IdleTimeout, &get, "408 Request Timeout", close, ""),
+        (
+            Refusal::RequestTimeout,
+            "GET",
+            "408 Request Timeout",
+            close,
+            "",
+        ),
         (Refusal::Malformed, "x", "400 Bad Request", close, ""),
         (Refusal::Incomplete, "GET", "400 Bad Request", close, ""),
         (Refusal::TooLong, &get, "413 Content Too Large", close, ""),

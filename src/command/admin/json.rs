@@ -211,6 +211,7 @@ fn totals(stats: &Stats) -> Value {
         bad_headers,
         foreign,
         idle_closed,
+        request_timeouts,
         lost,
         framed,
         answered_ok,

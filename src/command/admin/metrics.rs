@@ -148,6 +148,7 @@ impl Scrape {
             ("too_long", stats.too_long),
             ("incomplete", stats.incomplete),
             ("idle", stats.idle_closed),
+            ("request_timeout", stats.request_timeouts),
             ("too_many_connections", stats.too_many),
             ("proxy_header", stats.bad_headers),
             ("other_protocol", stats.foreign),

@@ -59,6 +59,11 @@ impl Input {
         self.kept.len() - self.start
     }
 
+    /// Whether the first bytes of a request have come, and not the last.
+    pub(super) fn is_begun(&self) -> bool {
+        self.kept_bytes() > 0 || self.is_skipping
+    }
+
     pub(super) fn is_blocked(&self) -> bool {
         self.is_blocked
     }

@@ -136,6 +136,8 @@ pub(super) enum Expired {
     Idle,
     /// The header of its proxy was not whole in time.
     HeaderLate,
+    /// A request took too long to come whole, and its client is told so.
+    RequestTimeout,
     /// It has lingered for too long.
     GivenUp,
 }
@@ -291,9 +293,13 @@ impl Connection {
         );
         self.bytes_in += chunk.len() as u64;
         self.progress.read(chunk.len());
+        let was_begun = self.input.is_begun();
         let mut framed = Framed::default();
         self.frame(chunk, rules, now, &mut framed);
         self.advance(rules, now, &mut framed);
+        if !was_begun || framed != Framed::default() {
+            self.progress.begun_at = now;
+        }
         framed
     }
 
@@ -348,7 +354,7 @@ impl Connection {
         now: Instant,
         written: impl FnMut(Span, Instant),
     ) -> Framed {
-        self.progress.last = now;
+        self.progress.wrote(now);
         self.outbox.sent(count, written);
         let mut framed = Framed::default();
         self.advance(rules, now, &mut framed);
@@ -407,7 +413,7 @@ impl Connection {
             while let Some(leaving) = self.order.leave() {
                 self.outbox.push(leaving);
                 if self.order.is_empty() {
-                    self.progress.last = now;
+                    self.progress.wrote(now);
                 }
             }
             if !self.input.has_more() || !self.frame(b"", rules, now, framed) {
@@ -586,7 +592,7 @@ impl Connection {
         let expired = match self.phase {
             Phase::Header { by } => self.check_header(by, rules, now, kernel),
             Phase::Serving | Phase::Closing(Closing::Last) => {
-                self.check_idle(rules, is_budget_spent, now, kernel)
+                self.check_silent(rules, is_budget_spent, now, kernel)
             }
             Phase::Closing(_) | Phase::Lingering { .. } | Phase::Over { .. } => Expired::Nothing,
         };
@@ -635,19 +641,22 @@ impl Connection {
         Expired::HeaderLate
     }
 
-    fn check_idle(
+    /// Judges how long the server has waited for its client: for the rest of a request, or for
+    /// anything at all.
+    fn check_silent(
         &mut self,
         rules: &Rules<impl Codec>,
         is_budget_spent: bool,
         now: Instant,
         kernel: &mut impl Kernel,
     ) -> Expired {
-        let timeout = rules.config.idle_timeout;
-        let is_idle = self.order.is_empty() && self.progress.last + timeout <= now;
-        if !is_idle || timeout.is_zero() {
+        let config = &rules.config;
+        let request = self.request_deadline(config);
+        let first = [self.idle_deadline(config, now), request];
+        let Some(due) = first.into_iter().flatten().min().filter(|at| *at <= now) else {
             self.progress.last_chance = None;
             return Expired::Nothing;
-        }
+        };
         let may_bring_a_request = self.phase == Phase::Serving
             && !self.input.is_finished()
             && !self.is_output_full()
@@ -656,6 +665,10 @@ impl Connection {
         let unread = || kernel.unread(self.id);
         if may_bring_a_request && self.progress.is_read_first(most, unread) {
             return Expired::ReadFirst;
+        }
+        if request == Some(due) {
+            self.farewell(Refusal::RequestTimeout, rules, now);
+            return Expired::RequestTimeout;
         }
         if self.phase == Phase::Serving && self.outbox.is_empty() {
             self.farewell(Refusal::IdleTimeout, rules, now);
@@ -678,9 +691,12 @@ impl Connection {
         let (end, timeout) = match self.phase {
             Phase::Header { by } => return Some(by),
             Phase::Serving | Phase::Closing(Closing::Last) => {
-                let idle = self.idle_deadline(config, now);
-                let first = [self.busy_deadline(config), idle].into_iter().flatten();
-                (first.min(), config.idle_timeout)
+                let first = [
+                    self.busy_deadline(config),
+                    self.idle_deadline(config, now),
+                    self.request_deadline(config),
+                ];
+                (first.into_iter().flatten().min(), config.idle_timeout)
             }
             Phase::Closing(Closing::Drain) => return self.busy_deadline(config),
             Phase::Closing(Closing::Farewell { by }) => return Some(by),
@@ -692,10 +708,25 @@ impl Connection {
         [end, check].into_iter().flatten().min()
     }
 
-    /// When to check whether its client takes what there is to take.
-    pub(super) fn taking_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
-        self.may_be_taking()
-            .then(|| now + config.idle_timeout / CHECKS_PER_TIMEOUT)
+    /// When it is due although nothing happens to it: to check whether its client takes what there
+    /// is to take, or because a request has to have come whole.
+    #[inline]
+    pub(super) fn watch_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
+        let check = self.may_be_taking();
+        let check = check.then(|| now + config.idle_timeout / CHECKS_PER_TIMEOUT);
+        let both = [check, self.request_deadline(config)];
+        both.into_iter().flatten().min()
+    }
+
+    /// When the request that is begun has to have come whole. While something is pending, the
+    /// client may wait for that, and the server may not read; so then no time passes.
+    fn request_deadline(&self, config: &Config) -> Option<Instant> {
+        let is_awaited = !config.request_timeout.is_zero()
+            && self.input.is_begun()
+            && self.has_nothing_pending()
+            && self.phase == Phase::Serving
+            && !self.input.is_finished();
+        is_awaited.then(|| self.progress.begun_at + config.request_timeout)
     }
 
     fn idle_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {

@@ -12,6 +12,8 @@ pub(super) struct Progress {
     /// When response bytes were last written or seen to be taken, the last request was answered,
     /// the sending side was shut, or the connection opened.
     pub(super) last: Instant,
+    /// When the first byte of the request that is begun came, or something was written since.
+    pub(super) begun_at: Instant,
     /// Written bytes that the client is known to have taken.
     pub(super) taken: u64,
     /// It is idle, unless what has come brings a request.
@@ -44,9 +46,15 @@ impl Progress {
     pub(super) fn new(now: Instant) -> Progress {
         Progress {
             last: now,
+            begun_at: now,
             taken: 0,
             last_chance: None,
         }
+    }
+
+    /// A response, or a part of it, is on its way.
+    pub(super) fn wrote(&mut self, now: Instant) {
+        (self.last, self.begun_at) = (now, now);
     }
 
     /// Bytes of a last chance were read.

@@ -135,7 +135,7 @@ fn check(codec: &impl Codec, bytes: &[u8], frame: &Frame) {
 }
 
 /// All reasons for which a request is refused.
-pub(crate) const REFUSALS: [Refusal; 10] = [
+pub(crate) const REFUSALS: [Refusal; 11] = [
     Refusal::Busy,
     Refusal::TooLong,
     Refusal::Malformed,
@@ -146,6 +146,7 @@ pub(crate) const REFUSALS: [Refusal; 10] = [
     Refusal::NoProxyHeader,
     Refusal::ProxyHeader,
     Refusal::Http,
+    Refusal::RequestTimeout,
 ];
 
 /// Bytes for the message of a failed check.
