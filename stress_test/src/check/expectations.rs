@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::check::failure::Sender;
 use crate::check::oracle;
+use crate::check::sent::Sent;
 use crate::load::frame::{Frame, tagged_frame};
 use crate::load::plan::{Plan, Requests};
 use crate::load::template::Exchange;
@@ -30,8 +31,8 @@ const LONGEST_ERROR_BYTES: usize = 128;
 pub(crate) struct Expectations {
     source: Source,
     hogs: Range<u32>,
-    /// How many frames each client and hog has sent so far.
-    sent: Vec<u32>,
+    /// How many frames each client and hog has sent so far, those of other loops too.
+    sent: Sent,
     search_budget: u32,
     /// Scratch: the answer that was written last.
     answer: Vec<u8>,
@@ -76,8 +77,8 @@ impl Protocol {
 }
 
 impl Expectations {
-    /// The expectations of `plan`.
-    pub(crate) fn new(plan: &Plan) -> Self {
+    /// The expectations of `plan`, in which so much has been `sent`.
+    pub(crate) fn new(plan: &Plan, sent: Sent) -> Self {
         let source = match &plan.requests {
             Requests::Mixes { clients, hogs } => Source::Protocol(Protocol {
                 of_clients: Workload::of_clients(plan, *clients),
@@ -91,7 +92,7 @@ impl Expectations {
         Self {
             source,
             hogs: plan.hog_numbers(),
-            sent: vec![0; (plan.most_clients + plan.hogs) as usize],
+            sent,
             search_budget: SEARCH_BUDGET,
             answer: Vec::new(),
         }
@@ -122,8 +123,7 @@ impl Expectations {
     /// Appends `frame` to what will be sent. Returns whether it ends the stream: its sender shuts
     /// the sending side down behind it.
     pub(crate) fn append_request(&mut self, frame: Frame, outbox: &mut Vec<u8>) -> bool {
-        let sent = &mut self.sent[frame.client as usize];
-        *sent = (*sent).max(frame.sequence + 1);
+        self.sent.at_least(frame.client, frame.sequence + 1);
         match &self.source {
             Source::Protocol(protocol) => {
                 let workload = protocol.workload(frame.client);
@@ -186,7 +186,7 @@ impl Expectations {
             return None;
         }
         if let Some(frame) = line.strip_prefix(b"OK ").and_then(tagged_frame)
-            && let Some(&sent) = self.sent.get(frame.client as usize)
+            && let Some(sent) = self.sent.by(frame.client)
             && frame.sequence < sent
             && self.is_answer(frame, line)
         {
@@ -196,9 +196,9 @@ impl Expectations {
     }
 
     fn search(&mut self, line: &[u8], nearest: u32) -> Option<Frame> {
-        let clients = self.sent.len() as u32;
+        let clients = self.sent.clients();
         for client in (nearest..clients).chain(0..nearest) {
-            let sent = self.sent[client as usize];
+            let sent = self.sent.by(client)?;
             for sequence in (sent.saturating_sub(SEARCHED_FRAMES)..sent).rev() {
                 self.search_budget = self.search_budget.checked_sub(1)?;
                 let frame = Frame { client, sequence };
@@ -221,7 +221,9 @@ mod tests {
     use crate::wire::Framing;
 
     fn sent(mix: Mix, frames: u32) -> Expectations {
-        let mut expectations = Expectations::new(&plan(mix));
+        let plan = plan(mix);
+        let nothing = Sent::none(plan.most_clients + plan.hogs);
+        let mut expectations = Expectations::new(&plan, nothing);
         for client in 0..4 {
             for sequence in 0..frames {
                 expectations.append_request(Frame { client, sequence }, &mut Vec::new());

@@ -5,6 +5,8 @@
 //! Rule: every failure is counted, the first ones are kept in full, and memory stays bounded.
 
 use std::fmt;
+use std::mem;
+use std::time::Instant;
 
 use crate::stderr::say;
 
@@ -94,6 +96,8 @@ pub(crate) struct Failures {
     /// How often something was added, whatever it counted for.
     entries: usize,
     first: Vec<String>,
+    /// When each of these was certain.
+    times: Vec<Instant>,
     /// Said on stderr as they come.
     announced: bool,
 }
@@ -118,8 +122,25 @@ impl Failures {
             }
             if self.first.len() < KEPT_FAILURES {
                 self.first.push(line);
+                self.times.push(Instant::now());
             }
         }
+    }
+
+    /// Adds those of `other`.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (count, others) in self.counts.iter_mut().zip(other.counts) {
+            *count += others;
+        }
+        self.entries += other.entries;
+        let own = mem::take(&mut self.times).into_iter();
+        let own = own.zip(mem::take(&mut self.first));
+        let mut all: Vec<_> = own
+            .chain(other.times.into_iter().zip(other.first))
+            .collect();
+        all.sort_by_key(|&(time, _)| time);
+        all.truncate(KEPT_FAILURES);
+        (self.times, self.first) = all.into_iter().unzip();
     }
 
     /// How many there are.
@@ -218,6 +239,23 @@ mod tests {
         assert_eq!(by_kind, [(Kind::Swapped, 1), (Kind::Missing, 50)]);
         assert_eq!(failures.first().len(), KEPT_FAILURES);
         assert_eq!(failures.first()[3], "client 3: missing: no answer");
+    }
+
+    #[test]
+    fn of_two_lists_the_first_ones_are_kept_in_the_order_of_time() {
+        let (mut one, mut other) = (Failures::new(false), Failures::new(false));
+        for number in 0..8 {
+            one.add(Kind::Missing, 1, format_args!("one {number}"), "x");
+            other.add(Kind::Altered, 1, format_args!("other {number}"), "x");
+        }
+        one.merge(other);
+        assert_eq!(one.total(), 16);
+        let by_kind: Vec<_> = one.by_kind().collect();
+        assert_eq!(by_kind, [(Kind::Altered, 8), (Kind::Missing, 8)]);
+        assert_eq!(one.first().len(), KEPT_FAILURES);
+        assert!(one.is_cut());
+        let last = [&one.first()[8], &one.first()[9]];
+        assert_eq!(last, ["one 4: missing: x", "other 4: altered: x"]);
     }
 
     #[test]

@@ -8,3 +8,4 @@ pub(crate) mod expectations;
 pub(crate) mod failure;
 pub(crate) mod faulty_server;
 pub(crate) mod oracle;
+pub(crate) mod sent;

@@ -15,11 +15,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use signal_hook_mio::v1_0::Signals;
 
-use crate::check::failure::Failures;
 use crate::command::error::Error;
 use crate::command::process;
 use crate::command::target::Target;
-use crate::drive::driver;
+use crate::drive::crew;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::load::plan::Plan;
 use crate::output::progress::Progress;
@@ -60,9 +59,8 @@ pub(crate) fn measure(
     let mut show = |standing| progress.show(standing);
     let mut causes = Vec::new();
     for &address in &target.addresses {
-        let failures = Failures::new(verbose);
-        let outcome = driver::run(plan, address, signals, failures, &mut show)
-            .context("the event loop failed")?;
+        let outcome = crew::run(plan, address, signals, verbose, &mut show)
+            .context("an event loop failed")?;
         match outcome.ended {
             Ended::NothingListening(cause) => causes.push((address, cause)),
             Ended::Finished | Ended::Interrupted => return Ok(outcome),

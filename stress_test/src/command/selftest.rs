@@ -218,6 +218,7 @@ fn plan(framing: Framing) -> Plan {
     Plan {
         clients: CLIENTS,
         most_clients: CLIENTS,
+        threads: 1,
         load: Load::Frames(FRAMES),
         warmup: Duration::ZERO,
         max_inflight: 4,

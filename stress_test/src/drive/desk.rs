@@ -1,17 +1,18 @@
-//! What all clients share: the right answers, and the account of what came.
+//! What all clients of a loop share: the right answers, and the account of what came.
 //!
 //! Knows no client and no connection.
 //!
-//! Rule: there is one event loop and one desk, so nobody waits for it.
+//! Rule: each event loop has a desk of its own, so nobody waits for it.
 
 use crate::check::expectations::Expectations;
+use crate::check::sent::Sent;
 use crate::figures::ledger::Ledger;
 use crate::load::plan::Plan;
 
 /// What one read takes at most.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 
-/// What all clients share.
+/// What all clients of a loop share.
 #[derive(Debug)]
 pub(crate) struct Desk {
     /// Requests and right answers.
@@ -23,10 +24,10 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// The desk of `plan`.
-    pub(crate) fn new(plan: &Plan, ledger: Ledger) -> Self {
+    /// The desk of `plan`, in which so much has been `sent` by all loops.
+    pub(crate) fn new(plan: &Plan, sent: Sent, ledger: Ledger) -> Self {
         Self {
-            expectations: Expectations::new(plan),
+            expectations: Expectations::new(plan, sent),
             ledger,
             read_buffer: vec![0; READ_BYTES],
         }

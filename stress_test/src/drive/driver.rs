@@ -1,6 +1,7 @@
-//! The event loop: connects all clients, starts them together, and ticks until they are done.
+//! The event loop: connects its part of the clients, and ticks until they are done.
 //!
-//! Knows readiness, timers and signals; leaves bytes to `connection` and judgement to `client`.
+//! Knows readiness, timers and orders of the crew; leaves bytes to `connection` and judgement to
+//! `client`.
 //!
 //! Rule: it sleeps until something can be done; nothing in it spins and nothing in it blocks.
 
@@ -11,20 +12,22 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token, Waker};
 use rustix::time::{ClockId, clock_gettime};
-use signal_hook_mio::v1_0::Signals;
 
 use crate::check::failure::{Failures, Kind, Sender};
+use crate::check::sent::Sent;
 use crate::drive::connection::{Connection, Phase};
 use crate::drive::desk::Desk;
+use crate::drive::orders::{LoopEnd, News, Order};
 use crate::drive::pace::Pace;
 use crate::drive::roster::{clients, connection};
 use crate::figures::ledger::{Ledger, Window};
-use crate::figures::outcome::{Effort, Ended, Outcome, Standing};
-use crate::load::plan::{Load, OpenLoop, Plan};
+use crate::figures::outcome::{Effort, Ended, Outcome};
+use crate::load::part::Part;
+use crate::load::plan::{Load, Plan};
 
-const SIGNALS: Token = Token(usize::MAX);
+const ORDERS: Token = Token(usize::MAX);
 const ALARM: Token = Token(usize::MAX - 1);
 /// How many readiness events one tick takes.
 const EVENTS: usize = 1024;
@@ -32,43 +35,18 @@ const EVENTS: usize = 1024;
 const HANDED_OUT: usize = 256;
 /// How often timeouts are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
-/// How often progress is shown.
-const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// In an open loop, one of so many clients shall have room; if fewer do, more are connected.
 const SPARE_SHARE: usize = 8;
 /// How often new connections are begun while there are some to begin.
 const CONNECT_EVERY: Duration = Duration::from_millis(1);
 
-/// Runs `plan` against the server at `address`, until all is done or a signal comes. `show` is
-/// told now and then how far it is.
-pub(crate) fn run(
-    plan: &Plan,
-    address: SocketAddr,
-    signals: &mut Signals,
-    failures: Failures,
-    show: &mut dyn FnMut(Standing),
-) -> io::Result<Outcome> {
-    let mut driver = Driver::new(plan, address, failures)?;
-    driver
-        .poll
-        .registry()
-        .register(signals, SIGNALS, Interest::READABLE)?;
-    let ended = loop {
-        if let Some(ended) = driver.tick(signals)? {
-            break ended;
-        }
-        if let Some(standing) = driver.standing(Instant::now()) {
-            show(standing);
-        }
-    };
-    driver.poll.registry().deregister(signals)?;
-    Ok(driver.into_outcome(ended))
-}
-
-struct Driver {
+/// One event loop.
+pub(crate) struct Driver {
     poll: Poll,
     address: SocketAddr,
     plan: Plan,
+    part: Part,
+    crew: LoopEnd,
     /// The first ordinary clients, then hogs, then the clients that an open loop has added. A
     /// connection's token is its index.
     connections: Vec<Connection>,
@@ -82,7 +60,9 @@ struct Driver {
     made: usize,
     failed: usize,
     first_connect_error: Option<io::Error>,
-    /// When the clients were let loose, which is when the last connection was made.
+    /// The crew knows that all connections have been made or given up.
+    is_settled: bool,
+    /// When the clients were let loose, which is when the last connection of all was made.
     start: Option<Instant>,
     /// The open loop, if it is one.
     pace: Option<Pace>,
@@ -92,10 +72,10 @@ struct Driver {
     effort_from: Option<(Duration, Instant)>,
     /// The same, when the load ended.
     effort_until: Option<(Duration, Instant)>,
-    next_show: Instant,
     /// The last tick did not come to the end of what was due.
     more_to_hand_out: bool,
-    hogs_stopped: bool,
+    /// The crew knows that the ordinary clients are over.
+    are_clients_over: bool,
     /// How many connections, from the first on, are over for certain.
     over: usize,
     /// Retries to come. A connection has one timer that counts, the one it knows itself.
@@ -105,36 +85,50 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(plan: &Plan, address: SocketAddr, failures: Failures) -> io::Result<Self> {
+    /// The loop that does `part` of `plan`. All loops of a run count in `sent`.
+    pub(crate) fn new(
+        plan: &Plan,
+        part: Part,
+        address: SocketAddr,
+        sent: Sent,
+        failures: Failures,
+        crew: LoopEnd,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let poll = Poll::new()?;
         let pace = match plan.load {
-            Load::Rate(open) => Some(Pace::new(open, plan.seed, poll.registry(), ALARM, now)?),
+            Load::Rate(open) => {
+                let (registry, part) = (poll.registry(), part.clone());
+                Some(Pace::new(open, plan.seed, part, registry, ALARM, now)?)
+            }
             Load::Frames(_) | Load::Duration(_) => None,
         };
-        let desk = Desk::new(plan, Ledger::new(failures, now));
-        let hogs = plan.hog_numbers();
-        let connections = (0..hogs.end).map(|id| connection(plan, &desk, id, now));
+        let desk = Desk::new(plan, sent, Ledger::new(failures, now));
+        let hogs = part.clients.len()..part.clients.len() + part.hogs.len();
+        let ids = part.clients.clone().chain(part.hogs.clone());
+        let connections = ids.map(|id| connection(plan, &desk, id, now));
         Ok(Self {
             poll,
             address,
             plan: plan.clone(),
             connections: connections.collect(),
-            hogs: hogs.start as usize..hogs.end as usize,
+            part,
+            crew,
+            hogs,
             desk,
             opened: now,
             begun: 0,
             made: 0,
             failed: 0,
             first_connect_error: None,
+            is_settled: false,
             start: None,
             pace,
             load_ended: false,
             effort_from: None,
             effort_until: None,
-            next_show: now,
             more_to_hand_out: false,
-            hogs_stopped: false,
+            are_clients_over: false,
             over: 0,
             timers: BinaryHeap::new(),
             next_sweep: now + SWEEP_EVERY,
@@ -142,25 +136,42 @@ impl Driver {
         })
     }
 
+    /// What wakes it; there is one.
+    pub(crate) fn waker(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry(), ORDERS)
+    }
+
+    /// Ticks until all is done or the crew ends it.
+    pub(crate) fn run(mut self) -> io::Result<Outcome> {
+        let ended = loop {
+            if let Some(ended) = self.tick()? {
+                break ended;
+            }
+        };
+        self.crew.is_finished = true;
+        Ok(self.into_outcome(ended))
+    }
+
     /// One pass of the event loop. Returns how the run ended, when it has.
-    fn tick(&mut self, signals: &mut Signals) -> io::Result<Option<Ended>> {
+    fn tick(&mut self) -> io::Result<Option<Ended>> {
         self.begin_connections(Instant::now());
-        if self.take_events()? && signals.pending().next().is_some() {
-            return Ok(Some(Ended::Interrupted));
+        self.take_events()?;
+        while let Some(order) = self.crew.order() {
+            match order {
+                Order::Start(start) => self.start(start),
+                Order::StopHogs => self.stop_hogs(),
+                Order::End => return Ok(Some(Ended::Interrupted)),
+            }
         }
         let now = Instant::now();
         self.fire_timers(now);
         self.sweep(now);
-        if let Some(error) = self.nothing_listening() {
-            return Ok(Some(Ended::NothingListening(error)));
-        }
-        self.start_when_connected();
+        self.tell_how_connecting_went()?;
         self.begin_measuring(now);
         self.hand_out()?;
         self.add_clients(now);
         self.end_load(Instant::now());
-        self.count_over();
-        self.stop_hogs_when_alone(now);
+        self.count_over()?;
         let all_over = self.start.is_some() && self.over == self.connections.len();
         if all_over {
             self.go_through_the_rest(now);
@@ -171,7 +182,8 @@ impl Driver {
     /// Begins as many connections as the rate allows by now.
     fn begin_connections(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.opened).as_secs_f64();
-        let allowed = 1 + (elapsed * f64::from(self.plan.connect_rate)) as usize;
+        let rate = f64::from(self.plan.connect_rate) / f64::from(self.part.count);
+        let allowed = 1 + (elapsed * rate) as usize;
         while self.begun < self.connections.len().min(allowed) {
             let index = self.begun;
             self.begun += 1;
@@ -187,17 +199,15 @@ impl Driver {
         }
     }
 
-    /// Waits for events and handles them; says whether a signal was among them.
-    fn take_events(&mut self) -> io::Result<bool> {
+    /// Waits for events and handles them.
+    fn take_events(&mut self) -> io::Result<()> {
         let mut events = self.events.take().expect("each tick puts the events back");
         let timeout = self.next_wake().saturating_duration_since(Instant::now());
         let polled = self.poll.poll(&mut events, Some(timeout));
-        let mut signalled = false;
         for event in &events {
             match event.token() {
-                SIGNALS => signalled = true,
-                // It has woken the loop, which is all that it is for.
-                ALARM => {}
+                // They have woken the loop, which is all that they are for.
+                ORDERS | ALARM => {}
                 Token(index) => self.on_event(index, event),
             }
         }
@@ -205,7 +215,7 @@ impl Driver {
         self.events = Some(events);
         match polled {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
-            _ => Ok(signalled),
+            _ => Ok(()),
         }
     }
 
@@ -218,6 +228,7 @@ impl Driver {
                 Ok(()) if connection.phase() == Phase::Connecting => return,
                 Ok(()) => self.made += usize::from(!was_made),
             }
+            self.crew.note_reached();
             if self.start.is_some() {
                 connection.start(now, &mut self.desk);
             }
@@ -233,7 +244,7 @@ impl Driver {
 
     fn on_connect_failed(&mut self, index: usize, error: io::Error) {
         // Where there has never been a server, nobody waits for one.
-        let may_try_again = self.made > 0;
+        let may_try_again = self.crew.has_been_reached();
         let connection = &mut self.connections[index];
         connection.on_connect_failed(&error, may_try_again, &mut self.desk);
         if connection.phase() == Phase::Over && !connection.was_made() {
@@ -292,6 +303,7 @@ impl Driver {
             return;
         }
         self.next_sweep = now + SWEEP_EVERY;
+        self.crew.counts.publish(&self.desk.ledger);
         for index in 0..self.begun {
             let connection = &mut self.connections[index];
             let was_connecting = connection.phase() == Phase::Connecting;
@@ -307,20 +319,24 @@ impl Driver {
         }
     }
 
-    /// Why no connection at all was made, when that is certain: all that were begun have failed.
-    fn nothing_listening(&mut self) -> Option<io::Error> {
-        if self.made == 0 && self.failed == self.begun {
-            return self.first_connect_error.take();
+    /// Tells the crew when all connections have been made or given up, and when all that were
+    /// begun have failed.
+    fn tell_how_connecting_went(&mut self) -> io::Result<()> {
+        if self.made == 0
+            && self.failed == self.begun
+            && let Some(error) = self.first_connect_error.take()
+        {
+            self.crew.tell(News::NothingMade(error))?;
         }
-        None
+        if !self.is_settled && self.made + self.failed == self.connections.len() {
+            self.is_settled = true;
+            self.crew.tell(News::Settled)?;
+        }
+        Ok(())
     }
 
     /// Lets the clients loose together, so that the load is what the plan says from the start.
-    fn start_when_connected(&mut self) {
-        if self.start.is_some() || self.made + self.failed < self.connections.len() {
-            return;
-        }
-        let start = Instant::now();
+    fn start(&mut self, start: Instant) {
         self.start = Some(start);
         let from = start + self.plan.warmup;
         let until = self.plan.load.duration().map(|duration| start + duration);
@@ -363,17 +379,17 @@ impl Driver {
     fn add_clients(&mut self, now: Instant) {
         let ready = self.pace.as_ref().map_or(usize::MAX, Pace::ready);
         let there = self.connections.len() - self.hogs.len();
-        let may_come = (self.plan.most_clients as usize).saturating_sub(there);
+        let may_come = self.part.added.len();
         let needed = (there / SPARE_SHARE + 1).saturating_sub(ready);
         // Who is told that there is no room for more does not ask again.
         if self.start.is_none() || self.failed > 0 || needed.min(may_come) == 0 {
             return;
         }
-        let is_coming = |client: &&mut Connection| client.phase() == Phase::Connecting;
+        let is_coming =
+            |client: &&mut Connection| matches!(client.phase(), Phase::Connecting | Phase::Waiting);
         let coming = clients(&mut self.connections, &self.hogs).filter(is_coming);
         let needed = needed.saturating_sub(coming.count());
-        for _ in 0..needed.min(may_come) {
-            let id = self.connections.len() as u32;
+        for id in self.part.added.by_ref().take(needed) {
             let added = connection(&self.plan, &self.desk, id, now);
             self.connections.push(added);
         }
@@ -476,48 +492,26 @@ impl Driver {
         }
     }
 
-    /// How far the run is, if it is time to show that.
-    fn standing(&mut self, now: Instant) -> Option<Standing> {
-        let start = self.start.filter(|_| now >= self.next_show)?;
-        self.next_show = now + SHOW_EVERY;
-        let elapsed = now.saturating_duration_since(start);
-        let ledger = &self.desk.ledger;
-        let ended = ledger.clients.ended();
-        let done = match self.plan.load {
-            Load::Frames(frames) => {
-                ended as f64 / (f64::from(self.plan.clients) * f64::from(frames))
-            }
-            Load::Duration(duration) | Load::Rate(OpenLoop { duration, .. }) => {
-                elapsed.as_secs_f64() / duration.as_secs_f64()
-            }
-        };
-        Some(Standing {
-            elapsed,
-            done,
-            ended,
-            busy: ledger.clients.busy_answers,
-            failures: ledger.failures.total(),
-        })
-    }
-
     /// Moves on over the connections that are over, which costs next to nothing per tick.
-    fn count_over(&mut self) {
+    fn count_over(&mut self) -> io::Result<()> {
         let open = self.connections[self.over..].iter();
         self.over += open
             .take_while(|connection| connection.phase() == Phase::Over)
             .count();
+        if self.are_clients_over || self.over < self.hogs.start {
+            return Ok(());
+        }
+        let is_over = |client: &mut Connection| client.phase() == Phase::Over;
+        if clients(&mut self.connections, &self.hogs).all(is_over) {
+            self.are_clients_over = true;
+            self.crew.tell(News::ClientsOver)?;
+        }
+        Ok(())
     }
 
     /// Hogs run for as long as there are others that they can be in the way of.
-    fn stop_hogs_when_alone(&mut self, now: Instant) {
-        let is_over = |client: &mut Connection| client.phase() == Phase::Over;
-        if self.hogs_stopped
-            || self.over < self.hogs.start
-            || !clients(&mut self.connections, &self.hogs).all(is_over)
-        {
-            return;
-        }
-        self.hogs_stopped = true;
+    fn stop_hogs(&mut self) {
+        let now = Instant::now();
         for hog in &mut self.connections[self.hogs.clone()] {
             hog.client_mut().stop();
             hog.pump(now, &mut self.desk);
@@ -535,12 +529,15 @@ impl Driver {
         let clients = (self.connections.len() - self.hogs.len()) as u32;
         let sent = self.desk.ledger.clients.sent + self.desk.ledger.clients.unsent;
         let planned = match self.plan.load {
-            Load::Frames(frames) => u64::from(self.plan.clients) * u64::from(frames),
+            Load::Frames(frames) => self.hogs.start as u64 * u64::from(frames),
             Load::Duration(_) => sent,
             Load::Rate(_) => self.pace.as_ref().map_or(0, Pace::taken),
         };
+        let cpu = cpu.saturating_sub(cpu_before);
         let effort = Effort {
-            cpu: cpu.saturating_sub(cpu_before),
+            cpu,
+            busiest: cpu,
+            threads: 1,
             elapsed: now.saturating_duration_since(from),
             open_loop: self.pace.map(|pace| pace.into_effort(clients)),
         };

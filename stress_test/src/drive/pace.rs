@@ -14,6 +14,7 @@ use mio::{Registry, Token};
 use crate::drive::alarm::Alarm;
 use crate::figures::latencies::Latencies;
 use crate::figures::outcome::OpenLoopEffort;
+use crate::load::part::Part;
 use crate::load::plan::OpenLoop;
 use crate::load::schedule::Schedule;
 
@@ -39,16 +40,17 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// The pace of `open`, whose alarm has `token`.
+    /// The pace of `part` of `open`, whose alarm has `token`.
     pub(crate) fn new(
         open: OpenLoop,
         seed: u64,
+        part: Part,
         registry: &Registry,
         token: Token,
         now: Instant,
     ) -> io::Result<Self> {
         Ok(Self {
-            schedule: Schedule::new(open, seed),
+            schedule: Schedule::new(open, seed, part),
             duration: open.duration,
             start: now,
             alarm: Alarm::new(registry, token)?,
@@ -155,7 +157,8 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::plan::Arrivals;
+    use crate::load::plan::tests::plan;
+    use crate::load::plan::{Arrivals, Mix};
     use mio::Poll;
 
     fn pace(rate: f64) -> (Poll, Pace, Instant) {
@@ -166,7 +169,8 @@ mod tests {
             arrivals: Arrivals::Uniform,
             duration: Duration::from_secs(1),
         };
-        let pace = Pace::new(open, 1, poll.registry(), Token(0), now);
+        let part = Part::all_of(&plan(Mix::Echo)).remove(0);
+        let pace = Pace::new(open, 1, part, poll.registry(), Token(0), now);
         (poll, pace.expect("there is a timer"), now)
     }
 

@@ -29,7 +29,11 @@ const UNHURRIED: f64 = 2.0;
 /// The load generator itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GeneratorFigures {
-    /// How much of one core its event loop used while measuring.
+    /// Its event loops, each with a thread of its own. Files of earlier releases do not say it;
+    /// there was one.
+    #[serde(default = "one")]
+    pub(crate) threads: u32,
+    /// How much of one core they used while measuring, all together.
     pub(crate) cpu_percent: Option<f64>,
     /// In an open loop: how late requests were handed out that could have been sent.
     pub(crate) own_lag: Option<Distribution>,
@@ -75,7 +79,7 @@ impl GeneratorFigures {
         service: &Distribution,
     ) -> Self {
         let (effort, quickest) = (&outcome.effort, outcome.ledger.clients.quickest);
-        let cpu_percent = cpu_percent(effort);
+        let busiest = percent(effort.busiest, effort);
         let open_loop = effort.open_loop.as_ref();
         let own_lag = open_loop.map(|open| Distribution::of(&open.own_lag));
         let clients = open_loop.map(|open| ClientFigures::of(plan, open));
@@ -86,17 +90,22 @@ impl GeneratorFigures {
         Self {
             limited: by_lag
                 .or_else(by_clients)
-                .or_else(|| limited_by_core(plan, cpu_percent)),
-            cpu_percent,
+                .or_else(|| limited_by_core(plan, busiest)),
+            threads: effort.threads,
+            cpu_percent: percent(effort.cpu, effort),
             own_lag,
             clients,
         }
     }
 }
 
-/// How much of one core the event loop used, if it ran long enough to tell.
-fn cpu_percent(effort: &Effort) -> Option<f64> {
-    let percent = 100.0 * effort.cpu.as_secs_f64() / effort.elapsed.as_secs_f64();
+fn one() -> u32 {
+    1
+}
+
+/// How much of one core the processor time `cpu` is, if `effort` was long enough to tell.
+fn percent(cpu: Duration, effort: &Effort) -> Option<f64> {
+    let percent = 100.0 * cpu.as_secs_f64() / effort.elapsed.as_secs_f64();
     (effort.elapsed >= SHORTEST).then(|| (percent * 10.0).round() / 10.0)
 }
 
@@ -133,14 +142,15 @@ fn limited_by_clients(
     })
 }
 
-fn limited_by_core(plan: &Plan, cpu_percent: Option<f64>) -> Option<String> {
-    let used = cpu_percent.filter(|&percent| percent >= BUSY_PERCENT)?;
+/// `busiest` is how much of a core the busiest loop used.
+fn limited_by_core(plan: &Plan, busiest: Option<f64>) -> Option<String> {
+    let used = busiest.filter(|&percent| percent >= BUSY_PERCENT)?;
     let what = match plan.load {
         Load::Rate(_) => "its latencies include its own waits",
         Load::Frames(_) | Load::Duration(_) => "the server may be faster",
     };
     Some(format!(
-        "its event loop used {used:.0} % of a core, so {what}"
+        "its busiest event loop used {used:.0} % of a core, so {what}"
     ))
 }
 
@@ -195,11 +205,20 @@ mod tests {
     #[test]
     fn too_short_a_run_tells_nothing() {
         let effort = |ms| Effort {
-            cpu: Duration::from_millis(ms),
+            cpu: Duration::from_millis(ms) * 2,
+            busiest: Duration::from_millis(ms),
+            threads: 2,
             elapsed: Duration::from_millis(ms),
             open_loop: None,
         };
-        assert_eq!(cpu_percent(&effort(100)), None);
-        assert_eq!(cpu_percent(&effort(300)), Some(100.0));
+        let percents = |ms| {
+            let effort = effort(ms);
+            (
+                percent(effort.busiest, &effort),
+                percent(effort.cpu, &effort),
+            )
+        };
+        assert_eq!(percents(100), (None, None));
+        assert_eq!(percents(300), (Some(100.0), Some(200.0)));
     }
 }

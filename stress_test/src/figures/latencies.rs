@@ -58,6 +58,18 @@ impl Latencies {
         self.youngest_unanswered = self.youngest_unanswered.min(age);
     }
 
+    /// Adds those of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.histogram
+            .add(&other.histogram)
+            .expect("both have the same bounds");
+        self.longest = self.longest.max(other.longest);
+        self.shortest = self.shortest.min(other.shortest);
+        self.sum = self.sum.saturating_add(other.sum);
+        self.unanswered += other.unanswered;
+        self.youngest_unanswered = self.youngest_unanswered.min(other.youngest_unanswered);
+    }
+
     /// How many there are, unanswered ones included.
     pub(crate) fn count(&self) -> u64 {
         self.histogram.len()

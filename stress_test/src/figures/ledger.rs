@@ -87,6 +87,14 @@ impl Ledger {
         self.window = window;
     }
 
+    /// Adds what the clients of another loop of the same run got.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.failures.merge(other.failures);
+        self.clients.merge(&other.clients);
+        self.hogs.merge(&other.hogs);
+        self.timeline.merge(other.timeline);
+    }
+
     /// The part of the run that is measured.
     pub(crate) fn window(&self) -> Window {
         self.window
@@ -278,6 +286,63 @@ impl Tally {
     /// How many of the frames that were sent have come to an end, right or wrong.
     pub(crate) fn ended(&self) -> u64 {
         self.verified + self.refused + self.given_up_busy + self.wrong + self.missing + self.lost
+    }
+
+    fn merge(&mut self, other: &Self) {
+        // All fields are named, so that none is forgotten.
+        let Self {
+            sent,
+            verified,
+            expected_errors,
+            refused,
+            given_up_busy,
+            wrong,
+            missing,
+            lost,
+            unsent,
+            due,
+            ended_in_window,
+            reconnects,
+            connects_refused,
+            connect_times,
+            in_window,
+            busy_answers,
+            retries,
+            latencies,
+            service,
+            send_lag,
+            busy_latencies,
+            quickest,
+            occupancy,
+            last_answer,
+        } = other;
+        self.sent += sent;
+        self.verified += verified;
+        self.expected_errors += expected_errors;
+        self.refused += refused;
+        self.given_up_busy += given_up_busy;
+        self.wrong += wrong;
+        self.missing += missing;
+        self.lost += lost;
+        self.unsent += unsent;
+        self.due += due;
+        self.ended_in_window += ended_in_window;
+        self.reconnects += reconnects;
+        self.connects_refused += connects_refused;
+        self.connect_times.merge(connect_times);
+        self.in_window += in_window;
+        self.busy_answers += busy_answers;
+        self.retries += retries;
+        self.latencies.merge(latencies);
+        self.service.merge(service);
+        self.send_lag.merge(send_lag);
+        self.busy_latencies.merge(busy_latencies);
+        self.quickest = match (self.quickest, quickest) {
+            (Some(one), Some(two)) => Some(one.min(*two)),
+            (one, two) => one.or(*two),
+        };
+        self.occupancy.merge(occupancy);
+        self.last_answer = self.last_answer.max(*last_answer);
     }
 
     #[cfg(test)]

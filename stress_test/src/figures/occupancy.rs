@@ -45,6 +45,19 @@ impl Occupancy {
         self.stays += now.saturating_duration_since(entered);
     }
 
+    /// Adds what was in flight in `other` at the same time.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.inside += other.inside;
+        self.changed = self.changed.max(other.changed);
+        self.began = match (self.began, other.began) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self.area_s += other.area_s;
+        self.left += other.left;
+        self.stays += other.stays;
+    }
+
     fn advance(&mut self, now: Instant) {
         let since = self.changed.unwrap_or(now);
         if now >= since {

@@ -39,11 +39,25 @@ pub(crate) struct Outcome {
     pub(crate) effort: Effort,
 }
 
+impl Outcome {
+    /// Adds what came of the next part of the same run, whose clients follow.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.ledger.merge(other.ledger);
+        self.shares.extend(other.shares);
+        self.planned += other.planned;
+        self.effort.merge(other.effort);
+    }
+}
+
 /// What the generator did while it measured.
 #[derive(Debug)]
 pub(crate) struct Effort {
-    /// The processor time of its event loop.
+    /// The processor time of its event loops, all together.
     pub(crate) cpu: Duration,
+    /// That of the busiest one.
+    pub(crate) busiest: Duration,
+    /// How many there were.
+    pub(crate) threads: u32,
     /// While this time went by.
     pub(crate) elapsed: Duration,
     /// How the timetable of an open loop was kept.
@@ -61,6 +75,21 @@ pub(crate) struct OpenLoopEffort {
     pub(crate) client_waits: Latencies,
     /// How many of them waited at all.
     pub(crate) waited: u64,
+}
+
+impl Effort {
+    fn merge(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.busiest = self.busiest.max(other.busiest);
+        self.threads += other.threads;
+        self.elapsed = self.elapsed.max(other.elapsed);
+        if let (Some(open), Some(others)) = (&mut self.open_loop, &other.open_loop) {
+            open.own_lag.merge(&others.own_lag);
+            open.clients += others.clients;
+            open.client_waits.merge(&others.client_waits);
+            open.waited += others.waited;
+        }
+    }
 }
 
 /// How far a run is.

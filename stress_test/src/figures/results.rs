@@ -397,6 +397,8 @@ pub(crate) mod tests {
             planned: 3000,
             effort: Effort {
                 cpu: Duration::from_millis(300),
+                busiest: Duration::from_millis(300),
+                threads: 1,
                 elapsed: Duration::from_secs(3),
                 open_loop: None,
             },

@@ -87,6 +87,22 @@ impl Timeline {
         self.slice_at(now).busy += 1;
     }
 
+    /// Adds what came in `other`, which began at the same time.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        while self.slice < other.slice {
+            self.merge_slices();
+        }
+        while other.slice < self.slice {
+            other.merge_slices();
+        }
+        for (place, slice) in other.slices.into_iter().enumerate() {
+            match self.slices.get_mut(place) {
+                Some(own) => own.add(&slice),
+                None => self.slices.push(slice),
+            }
+        }
+    }
+
     /// How long each slice is.
     pub(crate) fn slice_length(&self) -> Duration {
         self.slice
@@ -101,7 +117,7 @@ impl Timeline {
         let since = now.saturating_duration_since(self.start).as_nanos();
         let mut place = since / self.slice.as_nanos();
         while place >= MOST_SLICES as u128 {
-            self.merge();
+            self.merge_slices();
             place /= 2;
         }
         let place = place as usize;
@@ -111,7 +127,7 @@ impl Timeline {
         &mut self.slices[place]
     }
 
-    fn merge(&mut self) {
+    fn merge_slices(&mut self) {
         self.slice *= 2;
         let slices = std::mem::take(&mut self.slices);
         let mut slices = slices.into_iter();
@@ -146,6 +162,31 @@ mod tests {
         assert_eq!(timeline.slices()[2].percentile(50.0), None);
         let longest = timeline.slices()[3].percentile(99.0);
         assert_eq!(longest, Some(Duration::from_millis(350)));
+    }
+
+    #[test]
+    fn two_timelines_of_one_run_are_one_whatever_the_length_of_their_slices() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let latency = Duration::from_millis(1);
+        for is_first_long in [false, true] {
+            let (mut long, mut short) = (Timeline::new(start), Timeline::new(start));
+            for ms in [50, 47_950] {
+                long.answered(at(ms), latency);
+            }
+            for ms in [150, 350] {
+                short.answered(at(ms), latency * 9);
+            }
+            let (mut one, other) = match is_first_long {
+                true => (long, short),
+                false => (short, long),
+            };
+            one.merge(other);
+            assert_eq!(one.slice_length(), FIRST_SLICE * 2);
+            let answers = |place: usize| one.slices()[place].answers;
+            assert_eq!((answers(0), answers(1), answers(239)), (2, 1, 1));
+            assert_eq!(one.slices()[0].longest, latency * 9);
+        }
     }
 
     #[test]

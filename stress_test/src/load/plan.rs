@@ -160,6 +160,8 @@ pub(crate) struct Plan {
     /// In an open loop, so many there may be once it needs them; in a closed one, as many as
     /// `clients`.
     pub(crate) most_clients: u32,
+    /// Event loops among which the clients are divided, at most one for each.
+    pub(crate) threads: u32,
     /// When these send, and how much.
     pub(crate) load: Load,
     /// What becomes of requests due before this is verified, but not measured.
@@ -209,6 +211,7 @@ pub(crate) mod tests {
         Plan {
             clients: 3,
             most_clients: 3,
+            threads: 1,
             load: Load::Frames(100),
             warmup: Duration::ZERO,
             max_inflight: 4,

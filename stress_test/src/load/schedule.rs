@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::load::part::Part;
 use crate::load::plan::{Arrivals, OpenLoop};
 use crate::random;
 
@@ -16,24 +17,30 @@ use crate::random;
 pub(crate) struct Schedule {
     open: OpenLoop,
     random: Rng,
+    part: Part,
     /// When the next request is due, in seconds; one is due there even if it is past the end.
     next_s: f64,
+    /// The number of that request among those of all parts.
+    next: u64,
     /// How many have been taken.
     taken: u64,
 }
 
 impl Schedule {
-    /// The timetable of `open` in the run `seed`.
-    pub(crate) fn new(open: OpenLoop, seed: u64) -> Self {
+    /// The requests of `part` in the timetable of `open` in the run `seed`.
+    pub(crate) fn new(open: OpenLoop, seed: u64, part: Part) -> Self {
         let mut schedule = Self {
             open,
             random: random::of(seed, u32::MAX, u32::MAX - 2),
+            part,
             next_s: 0.0,
+            next: 0,
             taken: 0,
         };
         if open.arrivals == Arrivals::Poisson {
             schedule.next_s = schedule.gap_s();
         }
+        schedule.pass_over_others();
         schedule
     }
 
@@ -47,11 +54,24 @@ impl Schedule {
     pub(crate) fn take(&mut self) -> Option<Duration> {
         let due = self.peek()?;
         self.taken += 1;
+        self.step();
+        self.pass_over_others();
+        Some(due)
+    }
+
+    fn step(&mut self) {
+        self.next += 1;
         self.next_s = match self.open.arrivals {
-            Arrivals::Uniform => self.taken as f64 / self.open.rate,
+            Arrivals::Uniform => self.next as f64 / self.open.rate,
             Arrivals::Poisson => self.next_s + self.gap_s(),
         };
-        Some(due)
+    }
+
+    /// Goes on to the next request that is its own.
+    fn pass_over_others(&mut self) {
+        while !self.part.has(self.next) {
+            self.step();
+        }
     }
 
     /// How many have been taken.
@@ -70,6 +90,46 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::plan::tests::plan;
+    use crate::load::plan::{Mix, Plan};
+
+    /// All that is due in `open`, by each of `threads` parts.
+    fn due(open: OpenLoop, threads: u32) -> Vec<Vec<Duration>> {
+        let plan = Plan {
+            clients: 5,
+            most_clients: 5,
+            threads,
+            ..plan(Mix::Echo)
+        };
+        let parts = Part::all_of(&plan).into_iter();
+        let due = parts.map(|part| {
+            let mut schedule = Schedule::new(open, 7, part);
+            let due: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+            assert_eq!(schedule.taken(), due.len() as u64);
+            assert_eq!(schedule.peek(), None);
+            due
+        });
+        due.collect()
+    }
+
+    #[test]
+    fn the_parts_of_several_threads_are_the_timetable_of_one() {
+        for arrivals in [Arrivals::Poisson, Arrivals::Uniform] {
+            let open = OpenLoop {
+                rate: 1000.0,
+                arrivals,
+                duration: Duration::from_secs(2),
+            };
+            let whole = due(open, 1).concat();
+            for threads in [2, 3, 5] {
+                let parts = due(open, threads);
+                assert!(parts.iter().all(|part| part.len() * 8 > whole.len()));
+                let mut together = parts.concat();
+                together.sort_unstable();
+                assert_eq!(together, whole, "{threads} threads, {arrivals}");
+            }
+        }
+    }
 
     fn gaps_s(rate: f64, arrivals: Arrivals, seconds: u64) -> Vec<f64> {
         let open = OpenLoop {
@@ -77,11 +137,8 @@ mod tests {
             arrivals,
             duration: Duration::from_secs(seconds),
         };
-        let mut schedule = Schedule::new(open, 7);
-        let times: Vec<f64> = std::iter::from_fn(|| schedule.take())
-            .map(|due| due.as_secs_f64())
-            .collect();
-        assert_eq!(schedule.taken(), times.len() as u64);
+        let due = due(open, 1).concat();
+        let times: Vec<f64> = due.iter().map(Duration::as_secs_f64).collect();
         assert!(times.iter().all(|&time| time < seconds as f64));
         times.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
@@ -119,10 +176,7 @@ mod tests {
             arrivals: Arrivals::Uniform,
             duration: Duration::from_millis(250),
         };
-        let mut schedule = Schedule::new(open, 1);
-        let due: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
         let expected = [0, 100, 200].map(Duration::from_millis);
-        assert_eq!(due, expected);
-        assert_eq!(schedule.peek(), None);
+        assert_eq!(due(open, 1).concat(), expected);
     }
 }

@@ -228,6 +228,9 @@ fn ledger_in_words(ledger: &LedgerFigures) -> String {
 fn write_generator(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     let generator = &result.generator;
     let cpu = match generator.cpu_percent {
+        Some(percent) if generator.threads > 1 => {
+            format!("{percent:.0} % of a core, {} threads", generator.threads)
+        }
         Some(percent) => format!("{percent:.0} % of a core"),
         None => "too short a run to tell its share of a core".to_owned(),
     };

@@ -18,3 +18,4 @@ mod strangers;
 mod streams;
 mod support;
 mod templates;
+mod threads;

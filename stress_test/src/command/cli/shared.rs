@@ -5,6 +5,8 @@
 //! Rule: a flag means the same in every command that has it.
 
 use std::ffi::OsString;
+use std::num::NonZero;
+use std::thread;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
@@ -167,6 +169,12 @@ pub(crate) struct LoadArguments {
         value_parser = whole::<1, 100_000>)]
     pub(crate) max_inflight: u32,
 
+    /// Event loops of this program, each in a thread of its own with its share of the clients, 1
+    /// to 1000; no more than there are clients [default: half of the processors, the others being
+    /// the server's]
+    #[arg(long, env = "STRESS_TEST_THREADS", value_parser = whole::<1, 1000>)]
+    pub(crate) threads: Option<u32>,
+
     /// Characters in an ECHO or HASH argument: MIN..MAX (both included) or one number, up to
     /// --max-line less 5
     #[arg(long, env = "STRESS_TEST_PAYLOAD", default_value = "1..100", value_name = "MIN..MAX",
@@ -247,6 +255,7 @@ impl LoadArguments {
         Ok(Plan {
             clients,
             most_clients: clients,
+            threads: self.threads.unwrap_or_else(usual_threads),
             load,
             warmup: Duration::ZERO,
             max_inflight: self.max_inflight as usize,
@@ -300,4 +309,10 @@ impl LoadArguments {
         arguments.extend(more.iter().cloned());
         arguments
     }
+}
+
+/// Half of the processors, at least one.
+fn usual_threads() -> u32 {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    u32::try_from(processors / 2).map_or(1, |half| half.clamp(1, 1000))
 }

@@ -177,6 +177,8 @@ fn round(plan: &Plan, random: &mut Rng, slower: f64, tail: f64, order: u32) -> R
         planned: u64::from(ANSWERS),
         effort: Effort {
             cpu: Duration::ZERO,
+            busiest: Duration::ZERO,
+            threads: 1,
             elapsed: Duration::from_secs_f64(answered_s),
             open_loop: None,
         },

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::check::failure::Failures;
+use crate::check::sent::Sent;
 use crate::drive::client::lengths::Taken;
 use crate::figures::latencies::Latencies;
 use crate::load::plan::tests::plan;
@@ -47,7 +48,8 @@ impl Bench {
 
     fn with(plan: &Plan) -> Self {
         let now = Instant::now();
-        let desk = Desk::new(plan, Ledger::new(Failures::new(false), now));
+        let sent = Sent::none(plan.most_clients + plan.hogs);
+        let desk = Desk::new(plan, sent, Ledger::new(Failures::new(false), now));
         let demand = Demand {
             frames: plan.load.frames(),
             paced: matches!(plan.load, Load::Rate(_)),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::check::failure::{Failures, Sender};
+use crate::check::sent::Sent;
 use crate::drive::client::Demand;
 use crate::figures::ledger::Ledger;
 use crate::load::frame::Frame;
@@ -25,7 +26,8 @@ impl Bench {
         plan.limits.framing = Framing::Length;
         plan.payload = Span { min: 20, max: 400 };
         let now = Instant::now();
-        let mut desk = Desk::new(&plan, Ledger::new(Failures::new(false), now));
+        let sent = Sent::none(plan.most_clients + plan.hogs);
+        let mut desk = Desk::new(&plan, sent, Ledger::new(Failures::new(false), now));
         let demand = Demand {
             frames: Some(FRAMES),
             paced: false,

@@ -1,0 +1,122 @@
+//! What the event loops and the crew that runs them say to each other.
+//!
+//! Knows channels and what wakes who sleeps; decides nothing.
+//!
+//! Rule: whoever is told something is woken, so nobody waits for a timeout to hear it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Instant;
+
+use mio::Waker;
+
+use crate::figures::ledger::Ledger;
+
+/// What a loop says.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Each of its connections has been made, or given up.
+    Settled,
+    /// All connections that it has begun have failed, for this reason.
+    NothingMade(io::Error),
+    /// Its ordinary clients are over.
+    ClientsOver,
+    /// It has ended; if not as it should, the others have to end too.
+    Ended {
+        /// Whether it came to its end in the ordinary way.
+        as_it_should: bool,
+    },
+}
+
+/// What a loop is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The clients may send from this moment on.
+    Start(Instant),
+    /// There are no ordinary clients left, so hogs are in nobody's way.
+    StopHogs,
+    /// The run is over.
+    End,
+}
+
+/// The end of a loop.
+#[derive(Debug)]
+pub(crate) struct LoopEnd {
+    /// Orders come from here.
+    pub(crate) orders: Receiver<Order>,
+    /// News goes there.
+    pub(crate) news: Sender<News>,
+    /// Wakes the crew.
+    pub(crate) crew: Arc<Waker>,
+    /// How far the loop is.
+    pub(crate) counts: Arc<Counts>,
+    /// Whether any loop has ever made a connection.
+    pub(crate) is_reached: Arc<AtomicBool>,
+    /// The loop has come to its end in the ordinary way.
+    pub(crate) is_finished: bool,
+}
+
+impl LoopEnd {
+    /// A connection has been made.
+    pub(crate) fn note_reached(&self) {
+        // A plain fact: nothing else is read because of it.
+        self.is_reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any loop has ever made a connection.
+    pub(crate) fn has_been_reached(&self) -> bool {
+        self.is_reached.load(Ordering::Relaxed)
+    }
+
+    /// The next order. A crew that has gone wants the run to end.
+    pub(crate) fn order(&self) -> Option<Order> {
+        match self.orders.try_recv() {
+            Ok(order) => Some(order),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Order::End),
+        }
+    }
+
+    /// Says it to the crew.
+    pub(crate) fn tell(&self, news: News) -> io::Result<()> {
+        // The crew listens until every loop has ended.
+        self.news.send(news).map_err(io::Error::other)?;
+        self.crew.wake()
+    }
+}
+
+impl Drop for LoopEnd {
+    fn drop(&mut self) {
+        let as_it_should = self.is_finished;
+        // The crew may have gone before, and then waits for nobody.
+        self.tell(News::Ended { as_it_should }).ok();
+    }
+}
+
+/// How far a loop is, for those who look now and then. The loop writes, the crew reads.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    ended: AtomicU64,
+    busy: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Counts {
+    /// It stands so in `ledger`.
+    pub(crate) fn publish(&self, ledger: &Ledger) {
+        // Plain counters: nothing else is read because of them.
+        self.ended.store(ledger.clients.ended(), Ordering::Relaxed);
+        self.busy
+            .store(ledger.clients.busy_answers, Ordering::Relaxed);
+        self.failures
+            .store(ledger.failures.total(), Ordering::Relaxed);
+    }
+
+    /// Requests that came to an end, busy answers, and failures.
+    pub(crate) fn read(&self) -> (u64, u64, u64) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (read(&self.ended), read(&self.busy), read(&self.failures))
+    }
+}
