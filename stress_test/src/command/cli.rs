@@ -60,7 +60,8 @@ Exit codes:
     3  nothing is listening, or there is no server to spawn
     4  every answer was right, but a --fail-if condition was met, or could not be judged
     5  every answer was right, but the figures show the limit of this program, not the server's
-       (with --rate or --fail-if; otherwise it is a line in the report)
+       (with --rate or --fail-if, or when it was stopped or had no processor for a fifth of a
+       second; otherwise it is a line in the report)
   130  interrupted by Ctrl-C, nothing had failed until then";
 
 /// Loads a server of the reactor-pool protocol (with --send any other) with many clients, verifies

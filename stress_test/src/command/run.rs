@@ -72,8 +72,9 @@ fn conclude(result: &mut RunResult, plan: &Plan, fail_if: &[Threshold]) {
     let findings = fail_if.iter().map(|threshold| threshold.judge(result));
     let broken = findings.filter(|finding| finding.is_met != Some(false));
     result.thresholds_broken = broken.map(|finding| finding.text).collect();
+    let generator = &result.generator;
     let is_measurement = matches!(plan.load, Load::Rate(_)) || !fail_if.is_empty();
-    let is_limited = is_measurement && result.generator.limited.is_some();
+    let is_limited = generator.was_away || is_measurement && generator.limited.is_some();
     let only_unsent = result.failures.total > 0
         && result.failures.by_kind.get("unsent") == Some(&result.failures.total);
     match result.verdict {

@@ -13,7 +13,6 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::check::failure::{Failures, Kind, Sender};
 use crate::check::sent::Sent;
@@ -22,8 +21,9 @@ use crate::drive::desk::Desk;
 use crate::drive::orders::{LoopEnd, News, Order};
 use crate::drive::pace::Pace;
 use crate::drive::roster::{clients, connection};
+use crate::drive::watch::Watch;
 use crate::figures::ledger::{Ledger, Window};
-use crate::figures::outcome::{Effort, Ended, Outcome};
+use crate::figures::outcome::{Ended, Outcome};
 use crate::load::part::Part;
 use crate::load::plan::{Load, Plan};
 
@@ -68,10 +68,7 @@ pub(crate) struct Driver {
     pace: Option<Pace>,
     /// The load has come to its end; what is under way is waited for.
     load_ended: bool,
-    /// The processor time and the time when measuring began.
-    effort_from: Option<(Duration, Instant)>,
-    /// The same, when the load ended.
-    effort_until: Option<(Duration, Instant)>,
+    watch: Watch,
     /// The last tick did not come to the end of what was due.
     more_to_hand_out: bool,
     /// The crew knows that the ordinary clients are over.
@@ -125,8 +122,7 @@ impl Driver {
             start: None,
             pace,
             load_ended: false,
-            effort_from: None,
-            effort_until: None,
+            watch: Watch::new(now),
             more_to_hand_out: false,
             are_clients_over: false,
             over: 0,
@@ -202,21 +198,28 @@ impl Driver {
     /// Waits for events and handles them.
     fn take_events(&mut self) -> io::Result<()> {
         let mut events = self.events.take().expect("each tick puts the events back");
-        let timeout = self.next_wake().saturating_duration_since(Instant::now());
-        let polled = self.poll.poll(&mut events, Some(timeout));
+        let (wake, asked) = (self.next_wake(), Instant::now());
+        let timeout = wake.saturating_duration_since(asked);
+        let mut polled = self.poll.poll(&mut events, Some(timeout));
+        while matches!(&polled, Err(error) if error.kind() == ErrorKind::Interrupted) {
+            // It was stopped and continued, and has not seen what came meanwhile.
+            polled = self.poll.poll(&mut events, Some(Duration::ZERO));
+        }
+        let (now, mut count) = (Instant::now(), 0);
         for event in &events {
             match event.token() {
                 // They have woken the loop, which is all that they are for.
                 ORDERS | ALARM => {}
-                Token(index) => self.on_event(index, event),
+                Token(index) => {
+                    self.on_event(index, event);
+                    count += 1;
+                }
             }
         }
+        self.watch.looked(asked, wake, now, count);
         events.clear();
         self.events = Some(events);
-        match polled {
-            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
-        }
+        polled
     }
 
     fn on_event(&mut self, index: usize, event: &mio::event::Event) {
@@ -303,6 +306,7 @@ impl Driver {
             return;
         }
         self.next_sweep = now + SWEEP_EVERY;
+        self.watch.look_at_the_scheduler();
         self.crew.counts.publish(&self.desk.ledger);
         for index in 0..self.begun {
             let connection = &mut self.connections[index];
@@ -351,13 +355,13 @@ impl Driver {
         }
     }
 
-    /// Remembers the processor time at the end of the warmup.
+    /// Watches the loop itself from the end of the warmup on.
     fn begin_measuring(&mut self, now: Instant) {
         let is_warm = self
             .start
             .is_some_and(|start| now >= start + self.plan.warmup);
-        if self.effort_from.is_none() && is_warm {
-            self.effort_from = Some((processor_time(), now));
+        if is_warm {
+            self.watch.begin(now);
         }
     }
 
@@ -447,7 +451,7 @@ impl Driver {
         }
         self.load_ended = true;
         self.more_to_hand_out = false;
-        self.effort_until = Some((processor_time(), now));
+        self.watch.end(now);
         self.give_up_unsent(now);
         for connection in clients(&mut self.connections, &self.hogs) {
             connection.client_mut().stop();
@@ -461,7 +465,7 @@ impl Driver {
         let end = self.pace.as_ref().map(Pace::end);
         if let Some(end) = end.filter(|_| !self.load_ended) {
             self.load_ended = true;
-            self.effort_until = Some((processor_time(), now));
+            self.watch.end(now);
             self.give_up_unsent(end);
         }
     }
@@ -519,10 +523,6 @@ impl Driver {
     }
 
     fn into_outcome(mut self, ended: Ended) -> Outcome {
-        let (cpu, now) = self
-            .effort_until
-            .unwrap_or_else(|| (processor_time(), Instant::now()));
-        let (cpu_before, from) = self.effort_from.unwrap_or((cpu, now));
         for connection in &mut self.connections {
             connection.abort(&mut self.desk);
         }
@@ -533,14 +533,8 @@ impl Driver {
             Load::Duration(_) => sent,
             Load::Rate(_) => self.pace.as_ref().map_or(0, Pace::taken),
         };
-        let cpu = cpu.saturating_sub(cpu_before);
-        let effort = Effort {
-            cpu,
-            busiest: cpu,
-            threads: 1,
-            elapsed: now.saturating_duration_since(from),
-            open_loop: self.pace.map(|pace| pace.into_effort(clients)),
-        };
+        let open_loop = self.pace.map(|pace| pace.into_effort(clients));
+        let effort = self.watch.into_effort(open_loop);
         // Those that came later had less time.
         let first = self.connections.into_iter().take(self.hogs.start);
         Outcome {
@@ -552,10 +546,4 @@ impl Driver {
             shares: first.map(Connection::into_share).collect(),
         }
     }
-}
-
-/// The processor time of this thread so far.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).expect("no thread has used a negative time")
 }

@@ -17,3 +17,4 @@ pub(crate) mod in_flight;
 pub(crate) mod orders;
 pub(crate) mod pace;
 pub(crate) mod roster;
+pub(crate) mod watch;

@@ -5,11 +5,13 @@
 //! Rule: a load generator that cannot keep its own timetable says so instead of blaming the
 //! server.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::figures::distribution::{Distribution, microseconds};
+use crate::figures::distribution::{Distribution, PERCENTILES, microseconds};
+use crate::figures::latencies::Latencies;
 use crate::figures::outcome::{Effort, OpenLoopEffort, Outcome};
 use crate::load::plan::{Load, Plan};
 
@@ -22,6 +24,9 @@ const HARMLESS_LAG_US: f64 = 1000.0;
 /// Nor does one that is up to this share of the latencies which it is part of.
 const HARMLESS_SHARE: f64 = 0.1;
 
+/// A program that is away for so long does not measure anything. Machines with other things to do
+/// keep it waiting for a tenth of that.
+const LONG_AWAY: Duration = Duration::from_millis(200);
 /// A service time that is up to so many times the shortest one is that of a server that was not
 /// busy, so a request that waited for a client did not wait for the server.
 const UNHURRIED: f64 = 2.0;
@@ -41,8 +46,19 @@ pub(crate) struct GeneratorFigures {
     /// it.
     #[serde(default)]
     pub(crate) clients: Option<ClientFigures>,
+    /// At each answer, for how long the event loop had not looked for any. Files of earlier
+    /// releases do not say it.
+    #[serde(default)]
+    pub(crate) delay: Option<Distribution>,
+    /// At each answer, for how long its thread waits for a processor, where the system tells.
+    #[serde(default)]
+    pub(crate) run_queue_wait: Option<Distribution>,
     /// Why the figures are the generator's own limit, if they are.
     pub(crate) limited: Option<String>,
+    /// Whether it was stopped or without a processor for so long that no figure holds, whatever the
+    /// run is for.
+    #[serde(default)]
+    pub(crate) was_away: bool,
 }
 
 /// Whether an open loop had enough clients.
@@ -87,10 +103,24 @@ impl GeneratorFigures {
             .as_ref()
             .and_then(|lag| limited_by_lag(lag, latency));
         let by_clients = || limited_by_clients(clients.as_ref()?, latency, service, quickest?);
+        let latencies = &outcome.ledger.clients.latencies;
+        let away = away(&effort.delays, latencies)
+            .map(|away| (away, "it did not look for answers for"))
+            .or_else(|| {
+                let away = away(&effort.run_queue_waits, latencies)?;
+                Some((away, "it waited for a processor for"))
+            });
+        let distribution =
+            |times: &Latencies| Some(Distribution::of(times)).filter(|d| d.count > 0);
         Self {
-            limited: by_lag
+            was_away: away.as_ref().is_some_and(|(away, _)| away.own >= LONG_AWAY),
+            limited: away
+                .map(|(away, what)| format!("{what} {away}"))
+                .or(by_lag)
                 .or_else(by_clients)
                 .or_else(|| limited_by_core(plan, busiest)),
+            delay: distribution(&effort.delays),
+            run_queue_wait: distribution(&effort.run_queue_waits),
             threads: effort.threads,
             cpu_percent: percent(effort.cpu, effort),
             own_lag,
@@ -114,6 +144,45 @@ fn shapes(own: &Distribution, latency: &Distribution) -> Option<(f64, f64)> {
     let (own, latency) = (own.us(99.0)?, latency.us(99.0)?);
     let is_harmless = own <= HARMLESS_LAG_US || own <= HARMLESS_SHARE * latency;
     (!is_harmless).then_some((own / 1000.0, latency / 1000.0))
+}
+
+/// A time of the generator's own, and the latency that it is a part of.
+#[derive(Debug, PartialEq)]
+struct Away {
+    own: Duration,
+    latency: Duration,
+    /// Which latency that is.
+    name: String,
+}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        let (own, latency, name) = (ms(self.own), ms(self.latency), &self.name);
+        write!(
+            f,
+            "{own:.1} ms, and the latency's {name} is {latency:.1} ms"
+        )
+    }
+}
+
+/// Whether `own` times shape a figure of `latencies` that is known. One in so many requests makes a
+/// percentile; if half as many were delayed, the percentile is not the server's.
+fn away(own: &Latencies, latencies: &Latencies) -> Option<Away> {
+    let percentiles = PERCENTILES.into_iter().filter_map(|percent| {
+        let own = own.percentile(100.0 - (100.0 - percent) / 2.0);
+        let name = format!("p{percent}");
+        Some((own, latencies.known_percentile(percent)?, name))
+    });
+    // Of a small sample the longest stands for all percentiles that are not known.
+    let longest = (own.longest(), latencies.longest(), "maximum".to_owned());
+    let is_small = latencies.count() > 0 && latencies.known_percentile(99.0).is_none();
+    let mut figures = percentiles.chain(is_small.then_some(longest));
+    figures.find_map(|(own, latency, name)| {
+        let is_harmless =
+            own.as_secs_f64() * 1e6 <= HARMLESS_LAG_US || own <= latency.mul_f64(HARMLESS_SHARE);
+        (!is_harmless).then_some(Away { own, latency, name })
+    })
 }
 
 fn limited_by_lag(lag: &Distribution, latency: &Distribution) -> Option<String> {
@@ -157,7 +226,6 @@ fn limited_by_core(plan: &Plan, busiest: Option<f64>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::latencies::Latencies;
     use crate::load::plan::Mix;
     use crate::load::plan::tests::plan;
 
@@ -175,6 +243,34 @@ mod tests {
         assert!(limited(5.0, 6.0).is_some_and(|why| why.contains("its own lag (p99 5.0 ms)")));
         assert_eq!(limited(0.9, 1.0), None, "a lag that any busy machine has");
         assert_eq!(limited(5.0, 60.0), None, "a small part of the latency");
+    }
+
+    /// So many times of a millisecond each, and `count` of half a second.
+    fn sample(others: u64, count: u64) -> Latencies {
+        let mut sample = Latencies::default();
+        sample.record_often(Duration::from_millis(1), others);
+        if count > 0 {
+            sample.record_often(Duration::from_millis(500), count);
+        }
+        sample
+    }
+
+    #[test]
+    fn a_stop_that_shapes_a_known_figure_is_a_limit() {
+        let away = |own: &Latencies, latencies: &Latencies| {
+            let away = away(own, latencies)?;
+            assert!(away.own >= LONG_AWAY, "{away:?}");
+            Some(away.name)
+        };
+        let name = away(&sample(4950, 50), &sample(4945, 55));
+        assert_eq!(name.as_deref(), Some("p99"));
+        let name = away(&sample(396, 4), &sample(396, 4));
+        assert_eq!(name.as_deref(), Some("maximum"), "400 have no p99");
+        assert_eq!(away(&sample(99_999, 1), &sample(90_000, 10_000)), None);
+        assert_eq!(away(&sample(5000, 0), &sample(4945, 55)), None);
+        assert_eq!(away(&sample(1, 9), &Latencies::default()), None);
+        let all_late = sample(1, 4999);
+        assert_eq!(away(&sample(4950, 50), &all_late).as_deref(), Some("p99"));
     }
 
     #[test]
@@ -209,6 +305,8 @@ mod tests {
             busiest: Duration::from_millis(ms),
             threads: 2,
             elapsed: Duration::from_millis(ms),
+            delays: Latencies::default(),
+            run_queue_waits: Latencies::default(),
             open_loop: None,
         };
         let percents = |ms| {

@@ -51,6 +51,15 @@ impl Latencies {
         self.sum = self.sum.saturating_add(latency);
     }
 
+    /// Adds `times` of the same, at least one.
+    pub(crate) fn record_often(&mut self, latency: Duration, times: u64) {
+        self.histogram
+            .saturating_record_n(latency.as_micros() as u64, times - 1);
+        let others = Duration::from_secs_f64(latency.as_secs_f64() * (times - 1) as f64);
+        self.sum = self.sum.saturating_add(others);
+        self.record(latency);
+    }
+
     /// Adds a request that was given up at the age of `age`: its latency is at least that.
     pub(crate) fn record_unanswered(&mut self, age: Duration) {
         self.record(age);

@@ -60,6 +60,11 @@ pub(crate) struct Effort {
     pub(crate) threads: u32,
     /// While this time went by.
     pub(crate) elapsed: Duration,
+    /// At each event, for how long a loop had not looked for any.
+    pub(crate) delays: Latencies,
+    /// At each event, for how long the thread of the loop waits for a processor each time that it
+    /// needs one, on average of some milliseconds.
+    pub(crate) run_queue_waits: Latencies,
     /// How the timetable of an open loop was kept.
     pub(crate) open_loop: Option<OpenLoopEffort>,
 }
@@ -83,6 +88,8 @@ impl Effort {
         self.busiest = self.busiest.max(other.busiest);
         self.threads += other.threads;
         self.elapsed = self.elapsed.max(other.elapsed);
+        self.delays.merge(&other.delays);
+        self.run_queue_waits.merge(&other.run_queue_waits);
         if let (Some(open), Some(others)) = (&mut self.open_loop, &other.open_loop) {
             open.own_lag.merge(&others.own_lag);
             open.clients += others.clients;

@@ -363,6 +363,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::check::failure::{Failures, Sender};
     use crate::figures::fairness::Share;
+    use crate::figures::latencies::Latencies;
     use crate::figures::ledger::{Ledger, Times};
     use crate::figures::outcome::Effort;
     use crate::load::plan::Mix;
@@ -400,6 +401,8 @@ pub(crate) mod tests {
                 busiest: Duration::from_millis(300),
                 threads: 1,
                 elapsed: Duration::from_secs(3),
+                delays: Latencies::default(),
+                run_queue_waits: Latencies::default(),
                 open_loop: None,
             },
         }

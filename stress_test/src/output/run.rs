@@ -240,6 +240,10 @@ fn write_generator(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         let longest = Milliseconds::of(lag.max_us);
         write!(out, ", own lag p99 {p99}  max {longest}")?;
     }
+    if let Some(delay) = &generator.delay {
+        let longest = Milliseconds::of(delay.max_us);
+        write!(out, ", away for at most {longest}")?;
+    }
     writeln!(out)?;
     if let Some(clients) = &generator.clients {
         let (count, most, percent) = (clients.count, clients.most, clients.waited_percent);

@@ -86,10 +86,11 @@ fn times_and_conditions_may_have_their_unit_or_not() {
     }
     let flags = ["--frames", "20", "--fail-if", "max<0.001"];
     let report = run(against(&server, &flags));
-    assert_eq!(report.code, Some(0), "{report}");
+    // Unless the machine is so busy that the generator is the limit.
+    assert!(matches!(report.code, Some(0 | 5)), "{report}");
     let flags = ["--frames", "20", "--fail-if", "max<60000,busy<1"];
     let report = run(against(&server, &flags));
-    assert_eq!(report.code, Some(4), "{report}");
+    assert!(matches!(report.code, Some(4 | 5)), "{report}");
     assert!(
         report.stdout.contains("--fail-if max<60000: it is "),
         "{report}"

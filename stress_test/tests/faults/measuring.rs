@@ -4,11 +4,14 @@
 //!
 //! Rule: no tight times; what is asserted holds on a machine that has other things to do.
 
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stress_test::{Fault, FaultyServer, STALL};
 
 use crate::schema;
-use crate::support::{Report, against, run, server, stress_test};
+use crate::support::{Report, against, run, run_while, server, stress_test};
 
 /// Runs with `flags` and `--json`, and returns the report with what is in the file.
 pub(crate) fn run_json(server: &FaultyServer, flags: &[&str]) -> (Report, Value) {
@@ -261,6 +264,32 @@ fn an_open_loop_connects_the_clients_that_it_needs_or_says_that_it_may_not() {
     let flags = ["--rate", "1k", "--clients", "9", "--max-clients", "8"];
     let complaint = ["--max-clients", "at least --clients, 9"];
     crate::support::run(stress_test(&flags)).assert_complains(2, &complaint);
+}
+
+#[test]
+fn a_generator_that_is_stopped_does_not_blame_the_server() {
+    let double = server(Fault::Slow);
+    let mut stopped: Option<Instant> = None;
+    let mut is_continued = false;
+    let command = against(&double, &["--clients", "4", "--duration", "1.5"]);
+    let report = run_while(command, |id| {
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+        let pid = pid.expect("a process id");
+        match stopped {
+            None if double.answered() > 50 => {
+                kill_process(pid, Signal::STOP).expect("it runs");
+                stopped = Some(Instant::now());
+            }
+            Some(since) if !is_continued && since.elapsed() > Duration::from_millis(500) => {
+                kill_process(pid, Signal::CONT).expect("it is there");
+                is_continued = true;
+            }
+            _ => {}
+        }
+    });
+    assert_eq!(report.code, Some(5), "{report}");
+    let text = "generator-limited: it did not look for answers for ";
+    assert!(report.stdout.contains(text), "{report}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use fastrand::Rng;
 
 use crate::check::failure::{Failures, Sender};
 use crate::figures::comparison::{ComparisonResult, Difference, Side};
+use crate::figures::latencies::Latencies;
 use crate::figures::ledger::{Ledger, Times};
 use crate::figures::outcome::{Effort, Ended, Outcome};
 use crate::figures::provenance::Provenance;
@@ -180,6 +181,8 @@ fn round(plan: &Plan, random: &mut Rng, slower: f64, tail: f64, order: u32) -> R
             busiest: Duration::ZERO,
             threads: 1,
             elapsed: Duration::from_secs_f64(answered_s),
+            delays: Latencies::default(),
+            run_queue_waits: Latencies::default(),
             open_loop: None,
         },
     };
