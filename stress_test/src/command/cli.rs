@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-pub(crate) use self::comparing::CompareArguments;
+pub(crate) use self::comparing::{CompareArguments, CsvArguments};
 pub(crate) use self::environment::parse;
 use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Ramp(Box<RampArguments>),
     /// Says whether one server is faster or slower than another, from several rounds of each
     Compare(CompareArguments),
+    /// Makes comma-separated values of the JSON files of runs, sweeps and ramps
+    Csv(CsvArguments),
     /// Makes one self-contained HTML page of the JSON files of runs, sweeps and ramps
     Report(ReportArguments),
 }

@@ -4,7 +4,6 @@
 //!
 //! Rule: what cannot be compared is an error: a guess would pass for a measurement.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,6 +12,7 @@ use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{create, publish};
 use crate::command::provenance;
+use crate::command::saved;
 use crate::figures::comparison::{ComparisonResult, Difference, Side, load_differences, why_unfit};
 use crate::figures::interval::LEAST_ROUNDS;
 use crate::figures::results::RunResult;
@@ -45,7 +45,7 @@ fn side(name: &str, files: &[PathBuf], others: &[RunResult]) -> Result<Side, Err
     let mut rounds: Vec<RunResult> = Vec::new();
     for path in files {
         let wrong = |text| Error::File(path.clone(), text);
-        for round in read(path).map_err(wrong)? {
+        for round in read(path)? {
             if let Some(first) = rounds.first() {
                 let differences = load_differences(&first.load, &round.load);
                 if !differences.is_empty() {
@@ -74,17 +74,17 @@ fn side(name: &str, files: &[PathBuf], others: &[RunResult]) -> Result<Side, Err
     })
 }
 
-fn read(path: &Path) -> Result<Vec<RunResult>, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
-    let rounds = match Saved::parse(&text)? {
+fn read(path: &Path) -> Result<Vec<RunResult>, Error> {
+    let wrong = |text: &str| Error::File(path.to_owned(), text.to_owned());
+    let rounds = match saved::read(path)? {
         Saved::Run(run) => vec![*run],
         Saved::Rounds(rounds) => rounds.rounds,
         Saved::Sweep(_) | Saved::Ramp(_) | Saved::Comparison(_) => {
-            return Err("only runs can be compared, with --rounds or without".to_owned());
+            return Err(wrong("only runs can be compared, with --rounds or without"));
         }
     };
     match rounds.iter().find_map(why_unfit) {
-        Some(why) => Err(why.to_owned()),
+        Some(why) => Err(wrong(why)),
         None => Ok(rounds),
     }
 }

@@ -6,6 +6,7 @@
 
 mod cli;
 mod compare;
+mod csv;
 mod error;
 mod exit;
 mod measure;
@@ -15,6 +16,7 @@ mod ramp;
 mod report;
 mod rounds;
 mod run;
+mod saved;
 mod selftest;
 mod spawn;
 mod sweep;
@@ -53,6 +55,7 @@ fn command() -> Result<u8, Error> {
         Some(Command::Sweep(arguments)) => sweep::sweep(arguments),
         Some(Command::Ramp(arguments)) => ramp::ramp(arguments),
         Some(Command::Compare(arguments)) => compare::compare(arguments),
+        Some(Command::Csv(arguments)) => csv::csv(arguments),
         Some(Command::Report(arguments)) => report::report(arguments),
         None if cli.run.rounds > 1 => rounds::rounds(&cli.run),
         None => run::run(&cli.run),

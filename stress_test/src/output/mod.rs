@@ -5,6 +5,7 @@
 //! Rule: what is shown is in the figures.
 
 pub(crate) mod comparison;
+pub(crate) mod csv;
 pub(crate) mod html;
 pub(crate) mod progress;
 pub(crate) mod ramp;

@@ -17,5 +17,6 @@ mod series;
 mod strangers;
 mod streams;
 mod support;
+mod tables;
 mod templates;
 mod threads;

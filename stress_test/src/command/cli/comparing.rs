@@ -73,3 +73,20 @@ impl CompareArguments {
         }
     }
 }
+
+/// The flags of a table.
+#[derive(Debug, Args)]
+pub(crate) struct CsvArguments {
+    /// What --json of a run, sweep or ramp wrote, one or more; - is stdin
+    #[arg(required = true, value_name = "FILE", value_parser = file)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// A row for each interval of each run, with its answers and latencies, instead of one for each
+    /// run, round, step of a ramp and cell of a sweep
+    #[arg(long)]
+    pub(crate) intervals: bool,
+
+    /// The table [default: stdout]
+    #[arg(short, long, value_name = "FILE", value_parser = file)]
+    pub(crate) output: Option<PathBuf>,
+}

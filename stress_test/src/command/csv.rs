@@ -1,0 +1,36 @@
+//! Results as comma-separated values.
+//!
+//! Reads and writes files; knows no column.
+//!
+//! Rule: it is written when every file was read, or not at all.
+
+use std::fs;
+
+use anyhow::Context;
+
+use crate::command::cli::CsvArguments;
+use crate::command::error::Error;
+use crate::command::exit;
+use crate::command::measure::to_stdout;
+use crate::command::saved;
+use crate::figures::saved::Saved;
+use crate::output::csv;
+
+/// Writes what `arguments` ask for, and returns the exit code.
+pub(crate) fn csv(arguments: &CsvArguments) -> Result<u8, Error> {
+    let read = |path| saved::read(path).map(|saved| (path.display().to_string(), saved));
+    let files = arguments.files.iter().map(|path| read(path.as_path()));
+    let files: Vec<(String, Saved)> = files.collect::<Result<_, _>>()?;
+    let table = if arguments.intervals {
+        csv::of_slices(&files)
+    } else {
+        csv::of_runs(&files)
+    };
+    let table = table.map_err(|text| Error::System(anyhow::Error::msg(text)))?;
+    match &arguments.output {
+        Some(path) => fs::write(path, table)
+            .map_err(|error| Error::File(path.clone(), format!("cannot write it: {error}")))?,
+        None => to_stdout(&table).context("cannot write the table")?,
+    }
+    Ok(exit::PASS)
+}
