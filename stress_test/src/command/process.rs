@@ -64,7 +64,7 @@ mod tests {
             Some(2 << 20)
         );
         assert_eq!(parse_peak(""), None);
-        assert_eq!(parse_ignored("SigIgn:\t0000000000000003\n"), Some(3));
+        assert_eq!(parse_ignored("SigIgn:\t000000000000a003\n"), Some(0xa003));
         assert_eq!(parse_ignored(""), None);
     }
 
