@@ -134,7 +134,7 @@ const TRACE_TASKS: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 21] = [
+const LIMITS: [Limit; 22] = [
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
