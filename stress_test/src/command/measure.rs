@@ -26,7 +26,7 @@ use crate::stderr::say;
 
 /// Descriptors for everything that is not a client.
 const OTHER_DESCRIPTORS: u64 = 32;
-/// By these names `--json` means stdout.
+/// By these names a file to write is stdout.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 /// From here on a signal stops the run, not the program: a spawned server must be stopped. What
@@ -101,7 +101,7 @@ pub(crate) fn create(path: Option<&Path>) -> Result<Json, Error> {
         return Ok(Json::Unwanted);
     };
     // Opened a second time, a file that is stdout would be written from two places.
-    if STDOUT_NAMES.iter().any(|name| path == Path::new(name)) {
+    if is_stdout(path) {
         return Ok(Json::Stdout);
     }
     let mut options = File::options();
@@ -131,6 +131,11 @@ pub(crate) fn publish(
     };
     json.context("cannot write the JSON")?;
     text.with_context(|| format!("cannot write the {form}"))
+}
+
+/// Whether `path` is a name of stdout.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    STDOUT_NAMES.iter().any(|name| path == Path::new(name))
 }
 
 /// Writes `text` to stdout. If its reader has gone (`| head`), it has what it wants.

@@ -12,7 +12,7 @@ use anyhow::Context;
 use crate::command::cli::ReportArguments;
 use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::measure::to_stdout;
+use crate::command::measure::{is_stdout, to_stdout};
 use crate::output::html;
 
 /// Writes the report, and returns the exit code.
@@ -23,6 +23,10 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Error> {
     }
     let html = html::page(&arguments.title, &body);
     let path = &arguments.output;
+    if is_stdout(path) {
+        to_stdout(html.as_bytes()).context("cannot write the page")?;
+        return Ok(exit::PASS);
+    }
     fs::write(path, &html)
         .map_err(|error| Error::File(path.clone(), format!("cannot write it: {error}")))?;
     let line = format!("{}: {} bytes\n", path.display(), html.len());

@@ -141,6 +141,21 @@ fn a_page_is_written_although_stdout_takes_nothing() {
 }
 
 #[test]
+fn a_page_goes_to_stdout_and_nothing_else_does() {
+    let server = server(Fault::None);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let json = folder.path().join("run.json").display().to_string();
+    run(against(&server, &["--json", &json])).assert_passes("5000 verified");
+    let mut command = stress_test(&["report", &json, "-o", "-"]);
+    command.current_dir(folder.path());
+    let report = run(command);
+    assert_eq!(report.code, Some(0), "{report}");
+    let is_a_page =
+        report.stdout.starts_with("<!DOCTYPE html>") && report.stdout.ends_with("</html>\n");
+    assert!(is_a_page && !folder.path().join("-").exists(), "{report}");
+}
+
+#[test]
 fn a_selftest_on_a_full_disk_is_one_line() {
     let mut command = stress_test(&["selftest"]);
     command.stdout(full());

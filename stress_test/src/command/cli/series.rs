@@ -200,7 +200,7 @@ pub(crate) struct ReportArguments {
     #[arg(required = true, value_name = "FILE", value_parser = file)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// The page; it needs no other file, no network and no script
+    /// The page; it needs no other file, no network and no script. - is stdout
     #[arg(short, long, default_value = "stress_test.html", value_name = "FILE",
         value_parser = file)]
     pub(crate) output: PathBuf,
