@@ -267,7 +267,9 @@ impl Connection {
     fn is_late(&self, timeout: Duration, now: Instant) -> bool {
         let stalled = now.saturating_duration_since(self.progress) >= timeout;
         match self.phase {
-            Phase::Running => stalled || self.client.is_overdue(now, timeout),
+            // Not one that only has nothing to do: asking it would cost a call each time.
+            Phase::Running if !self.client.is_done() => self.client.is_overdue(now, timeout),
+            Phase::Running => stalled,
             Phase::Closing => stalled,
             _ => false,
         }

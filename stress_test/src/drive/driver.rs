@@ -235,9 +235,6 @@ impl Driver {
             if self.start.is_some() {
                 connection.start(now, &mut self.desk);
             }
-            if self.start.is_some() {
-                connection.start(Instant::now(), &mut self.desk);
-            }
         }
         connection.on_event(event, &mut self.desk);
         connection.announce_rest(self.poll.registry(), Token(index), &mut self.desk);
