@@ -37,6 +37,7 @@ TOTALS = {
     "incomplete": 'refusals_total{reason="incomplete"}',
     "idle_closed": 'refusals_total{reason="idle"}',
     "request_timeouts": 'refusals_total{reason="request_timeout"}',
+    "slow_closed": 'refusals_total{reason="slow_reader"}',
     "lost": "connections_lost_total",
     "discarded": 'abandoned_requests_total{stage="not_run"}',
     "dropped": 'abandoned_requests_total{stage="not_sent"}',

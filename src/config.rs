@@ -167,6 +167,15 @@ pub const REQUEST_TIMEOUT: Limit = Limit {
     unit: "s",
     reason: "Time from the first byte of a request to its last after which its connection is closed; 0 leaves it to the idle timeout",
 };
+/// How fast a client has to take its responses.
+pub const MIN_READ_RATE: Limit = Limit {
+    flag: "min-read-rate",
+    default: 0,
+    min: 0,
+    max: 1_073_741_824,
+    unit: "bytes/s",
+    reason: "Bytes a second that a client has to take of its responses, or its connection is closed once it is 10 s and 256 KiB behind; 0 is off",
+};
 /// Time from a stop that is asked for to its beginning.
 pub const STOP_DELAY: Limit = Limit {
     flag: "stop-delay",
@@ -357,6 +366,12 @@ with_setters! {
         /// [`REQUEST_TIMEOUT`]. It begins anew when something has been written to the client, and
         /// does not pass while a request before it is in flight, or a response unsent.
         pub request_timeout: Duration,
+        /// Bytes a second that a client has to take of its responses, zero for any; see
+        /// [`MIN_READ_RATE`]. Its connection is closed once it has taken 256 KiB, and what it
+        /// should have taken in 10 s, less than that since it last had all. What the other
+        /// side's system has acknowledged counts as taken; over a unix socket, what has left the
+        /// server's buffer.
+        pub min_read_rate: usize,
         /// Time from a stop that is asked for to its beginning, in which all is served as before;
         /// see [`STOP_DELAY`].
         pub stop_delay: Duration,
@@ -406,6 +421,7 @@ impl Default for Config {
             proxy_header_timeout: Duration::from_secs(PROXY_HEADER_TIMEOUT.default),
             idle_timeout: Duration::from_secs(IDLE_TIMEOUT.default),
             request_timeout: Duration::from_secs(REQUEST_TIMEOUT.default),
+            min_read_rate: MIN_READ_RATE.default as usize,
             stop_delay: Duration::from_secs(STOP_DELAY.default),
             drain_timeout: Duration::from_secs(DRAIN_TIMEOUT.default),
             stats_interval: Duration::from_secs(STATS_INTERVAL.default),
@@ -454,6 +470,7 @@ impl Config {
                 REQUEST_TIMEOUT,
                 seconds(self.request_timeout),
             ),
+            ("min_read_rate", MIN_READ_RATE, count(self.min_read_rate)),
             ("stop_delay", STOP_DELAY, seconds(self.stop_delay)),
             ("drain_timeout", DRAIN_TIMEOUT, seconds(self.drain_timeout)),
             (
@@ -569,7 +586,8 @@ impl ConfigError {
         self.limit.min..=self.limit.max
     }
 
-    /// What the numbers count: `threads`, `requests`, `connections`, `bytes`, `ms` or `s`.
+    /// What the numbers count: `threads`, `requests`, `connections`, `bytes`, `bytes/s`,
+    /// `ms` or `s`.
     pub fn unit(&self) -> &'static str {
         self.limit.unit
     }

@@ -144,6 +144,9 @@ pub struct Stats {
     pub idle_closed: u64,
     /// Connections told `ERR request timeout`.
     pub request_timeouts: u64,
+    /// Connections closed because their clients took their responses more slowly than
+    /// [`Config::min_read_rate`](crate::Config::min_read_rate).
+    pub slow_closed: u64,
     /// Connections lost to a reset or another error of the socket.
     pub lost: u64,
 
@@ -331,6 +334,7 @@ impl Reports {
                 foreign: foreign,
                 idle_closed: idle_closed,
                 request_timeouts: request_timeouts,
+                slow_closed: slow_closed,
                 lost: lost,
                 accept_pauses: accept_pauses
             ],

@@ -286,3 +286,27 @@ fn a_request_that_came_whole_while_the_process_was_stopped_is_answered() {
         client.expect("OK here");
     }
 }
+
+#[test]
+fn a_client_that_reads_more_slowly_than_it_has_to_is_closed_and_who_owes_nothing_is_not() {
+    const LONG_BYTES: usize = 3_000_000;
+    let server = Server::start(&["--min-read-rate", "1000000", "--max-line", "4000000"]);
+    let (mut client, mut other) = (
+        Client::connect_with_small_buffers(server.address()),
+        server.connect(),
+    );
+    let text = "z".repeat(LONG_BYTES - "OK \n".len());
+    client.send(format!("ECHO {text}\n"));
+    other.send("ECHO a\n");
+    other.expect("OK a");
+    // It would have everything after 30 seconds.
+    let got = read_evenly(&mut client, LONG_BYTES, LONG_BYTES / 30);
+    assert!(got < LONG_BYTES, "it was not closed");
+    server.signal("USR1");
+    let line = server
+        .log()
+        .wait_for("counts it", |line| line.contains("slow_closed="));
+    assert!(line.contains("slow_closed=1 "), "{line}");
+    other.send("ECHO b\n");
+    other.expect("OK b");
+}

@@ -134,7 +134,7 @@ const TRACE_TASKS: Limit = Limit {
 };
 
 /// In the order of the help.
-const LIMITS: [Limit; 22] = [
+const LIMITS: [Limit; 23] = [
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
@@ -150,6 +150,7 @@ const LIMITS: [Limit; 22] = [
     config::PROXY_HEADER_TIMEOUT,
     config::IDLE_TIMEOUT,
     config::REQUEST_TIMEOUT,
+    config::MIN_READ_RATE,
     config::STOP_DELAY,
     config::DRAIN_TIMEOUT,
     config::STATS_INTERVAL,
@@ -216,6 +217,7 @@ impl Args {
             .proxy_header_timeout(seconds(config::PROXY_HEADER_TIMEOUT))
             .idle_timeout(seconds(config::IDLE_TIMEOUT))
             .request_timeout(seconds(config::REQUEST_TIMEOUT))
+            .min_read_rate(number(config::MIN_READ_RATE) as usize)
             .stop_delay(seconds(config::STOP_DELAY))
             .drain_timeout(seconds(config::DRAIN_TIMEOUT))
             .stats_interval(seconds(config::STATS_INTERVAL))

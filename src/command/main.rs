@@ -220,6 +220,7 @@ fn say_where_it_listens(
         proxy_header_timeout_s = config.proxy_protocol.then_some(config.proxy_header_timeout.as_secs()),
         idle_timeout_s = config.idle_timeout.as_secs(),
         request_timeout_s = config.request_timeout.as_secs(),
+        min_read_rate = config.min_read_rate,
         stop_delay_s = config.stop_delay.as_secs(),
         drain_timeout_s = config.drain_timeout.as_secs(),
         stats_interval_s = config.stats_interval.as_secs(),

@@ -640,6 +640,7 @@ impl<C: Codec> Engine<C> {
             Expired::ReadFirst => self.ready.mark(id, &mut connection.listed),
             Expired::Idle => self.stats.idle_closed += 1,
             Expired::HeaderLate => self.note_bad_header(id, HeaderFault::Late, now),
+            Expired::TooSlow => self.stats.slow_closed += 1,
             Expired::RequestTimeout => {
                 self.stats.request_timeouts += 1;
                 debug!(conn = %id, "request timeout");

@@ -112,8 +112,8 @@ impl World {
         );
         assert_eq!(stats.refused_busy, all.busy, "promise 4: refused, or not");
         assert_eq!(
-            (stats.idle_closed, stats.request_timeouts),
-            (all.idle, all.request_timeouts),
+            (stats.idle_closed, stats.request_timeouts, stats.slow_closed),
+            (all.idle, all.request_timeouts, all.slow),
             "promise 8: idle, or not"
         );
         assert_eq!(stats.too_many, all.too_many, "connections refused");

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// Promise 3: how long a connection that is over is still read; also how long it may take its last
 /// error line.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it looks what a client takes that has to take so much.
+const RATE_CHECK: Duration = Duration::from_secs(1);
 /// While a client has not taken everything, the engine looks so often within a timeout.
 const CHECKS_PER_TIMEOUT: u32 = 8;
 
@@ -20,7 +22,8 @@ impl Oracle {
     /// Promise 8: a response that the client does take is progress. The engine asks, and hears
     /// that so many bytes are not acknowledged.
     pub(crate) fn looked(&mut self, unacknowledged: usize, now: Instant) {
-        if !self.may_be_taking() {
+        self.looked_at = Some(now);
+        if !self.may_be_taking() && self.arrears.is_none() {
             return;
         }
         let is_shut = matches!(self.phase, Phase::Lingering { .. });
@@ -32,6 +35,41 @@ impl Oracle {
         }
         self.check_due = None;
         self.expect_check(now);
+    }
+
+    fn has_rate(&self) -> bool {
+        let is_draining = match self.phase {
+            Phase::Header { .. } | Phase::Serving => false,
+            Phase::Closing(closing) => closing == Closing::Drain,
+            Phase::Lingering { is_draining, .. } => is_draining,
+            Phase::Over => true,
+        };
+        self.min_read_rate > 0 && !is_draining && self.taken < self.output.len()
+    }
+
+    pub(super) fn begin_arrears(&mut self, now: Instant) {
+        if self.has_rate() && self.arrears.is_none() {
+            self.arrears = Some((0, now, self.taken));
+        }
+    }
+
+    /// Promise 8: whoever takes less than so many bytes a second has to be that far behind.
+    fn is_too_slow(&mut self, now: Instant) -> bool {
+        let Some((bytes, at, taken)) = self.arrears.filter(|(_, at, _)| *at + RATE_CHECK <= now)
+        else {
+            return false;
+        };
+        if !self.has_rate() {
+            self.arrears = None;
+            return false;
+        }
+        assert_eq!(self.looked_at, Some(now), "nobody looked what it takes");
+        let passed = (now - at).min(2 * RATE_CHECK).as_millis() as u64;
+        let behind = bytes + self.min_read_rate * passed / 1000;
+        let bytes = behind.saturating_sub((self.taken - taken) as u64);
+        self.counts.caught_up += u64::from(behind > 0 && bytes == 0);
+        self.arrears = Some((bytes, now, self.taken));
+        bytes > 10 * self.min_read_rate + (256 << 10)
     }
 
     pub(super) fn expect_check(&mut self, now: Instant) {
@@ -55,6 +93,12 @@ impl Oracle {
             self.check_due.is_none_or(|due| due > now),
             "promise 8: nobody looked whether it takes what it got"
         );
+        if self.is_too_slow(now) {
+            self.counts.slow += 1;
+            self.phase = Phase::Over;
+            self.cut_off = true;
+            return;
+        }
         match self.phase {
             Phase::Closing(Closing::Farewell { by }) if by <= now => {
                 self.phase = Phase::Over;
@@ -151,6 +195,15 @@ impl Oracle {
 
     /// When time has something to say at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        let rate = self.arrears.filter(|_| self.has_rate());
+        let rate = rate.map(|(_, at, _)| at + RATE_CHECK);
+        self.deadline_but_for_the_rate()
+            .into_iter()
+            .chain(rate)
+            .min()
+    }
+
+    fn deadline_but_for_the_rate(&self) -> Option<Instant> {
         match self.phase {
             Phase::Closing(Closing::Farewell { by }) => Some(by),
             Phase::Lingering { .. } => self

@@ -97,6 +97,7 @@ pub(crate) struct Oracle {
     busy_timeout: Duration,
     idle_timeout: Duration,
     request_timeout: Duration,
+    min_read_rate: u64,
     phase: Phase,
     /// It came when the connection limit was reached.
     pub(crate) is_refused: bool,
@@ -132,6 +133,10 @@ pub(crate) struct Oracle {
     taken: usize,
     /// When the engine has to look at the latest whether it takes more.
     check_due: Option<Instant>,
+    /// How many bytes its client is behind the least rate, when that was counted, and how much it
+    /// had taken then.
+    arrears: Option<(u64, Instant, usize)>,
+    looked_at: Option<Instant>,
     /// It is idle, unless so many bytes bring a request: they had come before that was judged.
     /// Beside them, how many more count that come while those are read.
     idle_unless: Option<(usize, usize)>,
@@ -167,6 +172,7 @@ impl Oracle {
             busy_timeout: config.busy_timeout,
             idle_timeout: config.idle_timeout,
             request_timeout: config.request_timeout,
+            min_read_rate: config.min_read_rate as u64,
             phase: Phase::Serving,
             is_refused: false,
             peer: Some(Peer::Unix),
@@ -188,6 +194,8 @@ impl Oracle {
             begun_at: now,
             taken: 0,
             check_due: None,
+            arrears: None,
+            looked_at: None,
             idle_unless: None,
             is_read_due: false,
             last_slot_at: now,
@@ -267,13 +275,13 @@ impl Oracle {
         if let Some((left, _)) = &mut self.idle_unless {
             *left = left.saturating_sub(bytes.len());
         }
-        let (was_begun, before) = (self.cutter.is_begun(), self.unframed.len());
+        let was_begun = self.cutter.is_begun();
         let was_due = self.request_deadline().is_some_and(|by| by <= now);
         self.cutter.add(bytes, &mut self.unframed);
-        if !was_begun || self.unframed.len() > before {
+        if !was_begun {
             self.begun_at = now;
-            self.counts.whole_at_last += u64::from(was_due);
         }
+        self.counts.whole_at_last += u64::from(was_due && !self.unframed.is_empty());
         self.interim_is_due = true;
         self.settle(now);
     }
@@ -310,6 +318,7 @@ impl Oracle {
         self.wrote(now);
         self.settle(now);
         self.expect_check(now);
+        self.begin_arrears(now);
     }
 
     fn wrote(&mut self, now: Instant) {
@@ -389,6 +398,7 @@ impl Oracle {
         self.counts.runs_with_panics += u64::from(mixed && !all);
         self.settle(now);
         self.expect_check(now);
+        self.begin_arrears(now);
     }
 
     fn answered(&mut self, sequence: u64, panicked: bool) {

@@ -83,6 +83,7 @@ impl Settings {
             .proxy_protocol(random.percent(25))
             .proxy_header_timeout(ms(random.pick(&[1, 10, 300, 1000])))
             .request_timeout(ms(random.pick(&[0, 0, 1, 10, 300, 2000])))
+            .min_read_rate(random.pick(&[0, 0, 0, 3000, 1 << 30, 1 << 30]))
             .stop_delay(ms(random.pick(&[0, 0, 0, 1, 20, 400])))
             .trace_tasks(random.pick(&[0, 0, 0, 0, 0, 0, 2, 5000]))
             // Who does not end by then never will.
@@ -163,6 +164,9 @@ counts! {
     idle,
     /// Connections of which a request did not come whole in time.
     request_timeouts,
+    /// Connections whose clients took too little, and times at which one had caught up.
+    slow,
+    caught_up,
     internal,
     too_many,
     /// Connections that began with a header that was right, and of those the headers that came in

@@ -247,10 +247,15 @@ impl World {
 
     fn time_passes(&mut self, next_due: Option<Instant>) {
         let ms = Duration::from_millis;
+        // Ten seconds and more have to pass until a client has taken too little.
+        let jumps = match self.settings.config.min_read_rate {
+            0 => 6..16,
+            _ => 6..60,
+        };
         let by = match self.random.below(100) {
             0 => ms(700),
             1..=5 => ms(40),
-            6..=15 => return self.jump_to(next_due),
+            dice if jumps.contains(&dice) => return self.jump_to(next_due),
             _ => ms(self.random.below(4) as u64),
         };
         self.set_clock(self.now + by);

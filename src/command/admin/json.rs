@@ -212,6 +212,7 @@ fn totals(stats: &Stats) -> Value {
         foreign,
         idle_closed,
         request_timeouts,
+        slow_closed,
         lost,
         framed,
         answered_ok,

@@ -149,6 +149,7 @@ impl Scrape {
             ("incomplete", stats.incomplete),
             ("idle", stats.idle_closed),
             ("request_timeout", stats.request_timeouts),
+            ("slow_reader", stats.slow_closed),
             ("too_many_connections", stats.too_many),
             ("proxy_header", stats.bad_headers),
             ("other_protocol", stats.foreign),

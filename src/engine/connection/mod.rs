@@ -28,7 +28,7 @@ use order::Order;
 use outbox::Outbox;
 use phase::Closing;
 pub(super) use phase::{Event, Phase};
-use progress::Progress;
+use progress::{Arrears, Progress};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -138,6 +138,8 @@ pub(super) enum Expired {
     HeaderLate,
     /// A request took too long to come whole, and its client is told so.
     RequestTimeout,
+    /// It is closed, for its client takes too little of what it is sent.
+    TooSlow,
     /// It has lingered for too long.
     GivenUp,
 }
@@ -297,7 +299,7 @@ impl Connection {
         let mut framed = Framed::default();
         self.frame(chunk, rules, now, &mut framed);
         self.advance(rules, now, &mut framed);
-        if !was_begun || framed != Framed::default() {
+        if !was_begun {
             self.progress.begun_at = now;
         }
         framed
@@ -342,6 +344,7 @@ impl Connection {
             self.end_input();
         }
         self.advance(rules, now, &mut framed);
+        self.watch_rate(&rules.config, now);
         (queued_at, framed)
     }
 
@@ -358,6 +361,7 @@ impl Connection {
         self.outbox.sent(count, written);
         let mut framed = Framed::default();
         self.advance(rules, now, &mut framed);
+        self.watch_rate(&rules.config, now);
         framed
     }
 
@@ -570,10 +574,14 @@ impl Connection {
         now: Instant,
         kernel: &mut impl Kernel,
     ) -> (Expired, Framed) {
-        if self.may_be_taking() {
+        if self.may_be_taking() || self.progress.arrears.is_some() {
             self.note_unacknowledged(kernel.unacknowledged(self.id), now);
         }
         let mut framed = Framed::default();
+        if self.is_too_slow(&rules.config, now) {
+            self.change(Event::GiveUp("read too slowly"));
+            return (Expired::TooSlow, framed);
+        }
         let gives_up_at = match self.phase {
             Phase::Closing(Closing::Farewell { by }) => Some(by),
             Phase::Lingering { .. } => self.linger_deadline(),
@@ -699,13 +707,14 @@ impl Connection {
                 (first.into_iter().flatten().min(), config.idle_timeout)
             }
             Phase::Closing(Closing::Drain) => return self.busy_deadline(config),
-            Phase::Closing(Closing::Farewell { by }) => return Some(by),
+            Phase::Closing(Closing::Farewell { by }) => (Some(by), Duration::ZERO),
             Phase::Lingering { .. } => (self.linger_deadline(), LINGER_TIMEOUT),
             Phase::Over { .. } => return None,
         };
         let has_checks = self.may_be_taking() && !timeout.is_zero();
         let check = has_checks.then(|| now + timeout / CHECKS_PER_TIMEOUT);
-        [end, check].into_iter().flatten().min()
+        let rate = self.rate_deadline();
+        [end, check, rate].into_iter().flatten().min()
     }
 
     /// When it is due although nothing happens to it: to check whether its client takes what there
@@ -714,8 +723,8 @@ impl Connection {
     pub(super) fn watch_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
         let check = self.may_be_taking();
         let check = check.then(|| now + config.idle_timeout / CHECKS_PER_TIMEOUT);
-        let both = [check, self.request_deadline(config)];
-        both.into_iter().flatten().min()
+        let all = [check, self.request_deadline(config), self.rate_deadline()];
+        all.into_iter().flatten().min()
     }
 
     /// When the request that is begun has to have come whole. While something is pending, the
@@ -727,6 +736,33 @@ impl Connection {
             && self.phase == Phase::Serving
             && !self.input.is_finished();
         is_awaited.then(|| self.progress.begun_at + config.request_timeout)
+    }
+
+    /// Whether it is closed for reading too slowly. The drain timeout alone sees to that while the
+    /// server stops.
+    fn has_rate(&self, config: &Config) -> bool {
+        let is_over = self.phase.is_draining() || matches!(self.phase, Phase::Over { .. });
+        config.min_read_rate > 0 && !is_over && !self.is_taken()
+    }
+
+    /// Sees to it that what its client takes is counted, if there is something to take.
+    #[inline]
+    fn watch_rate(&mut self, config: &Config, now: Instant) {
+        if self.has_rate(config) {
+            self.progress.begin_arrears(now);
+        }
+    }
+
+    fn is_too_slow(&mut self, config: &Config, now: Instant) -> bool {
+        let arrears = self.progress.arrears.as_ref();
+        if arrears.is_some_and(|arrears| arrears.is_due(now)) && !self.has_rate(config) {
+            self.progress.arrears = None;
+        }
+        self.progress.is_too_slow(config.min_read_rate as u64, now)
+    }
+
+    fn rate_deadline(&self) -> Option<Instant> {
+        self.progress.arrears.as_ref().map(Arrears::due_at)
     }
 
     fn idle_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {

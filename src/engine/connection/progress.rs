@@ -4,7 +4,15 @@
 //!
 //! Rule: what has come before a connection is called idle is read first.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often the bytes are counted that a client takes, where it has to take so many.
+pub(super) const RATE_CHECK: Duration = Duration::from_secs(1);
+/// How far a client may be behind: what it should have taken in that time,
+const ALLOWED_SECONDS: u64 = 10;
+/// and so many bytes. A client's system makes room for more in pieces, of up to a sixteenth of
+/// its buffer; between two of them a client that goes on reading seems to stand still.
+const ALLOWED_BYTES: u64 = 256 << 10;
 
 /// How a client gets on with what it is sent.
 #[derive(Debug)]
@@ -16,6 +24,8 @@ pub(super) struct Progress {
     pub(super) begun_at: Instant,
     /// Written bytes that the client is known to have taken.
     pub(super) taken: u64,
+    /// How far it is behind the least rate, since it last had taken all.
+    pub(super) arrears: Option<Arrears>,
     /// It is idle, unless what has come brings a request.
     pub(super) last_chance: Option<LastChance>,
 }
@@ -28,6 +38,26 @@ pub(super) struct LastChance {
     /// Bytes that may count when they come while those are read: the rest of a long request. No
     /// more, for the rest of one that is too long may never end.
     pub(super) more: usize,
+}
+
+/// What a client has not taken, and should have.
+#[derive(Debug)]
+pub(super) struct Arrears {
+    bytes: u64,
+    /// When that was counted, and how much it had taken by then.
+    counted_at: Instant,
+    taken: u64,
+}
+
+impl Arrears {
+    /// When they are to be counted.
+    pub(super) fn due_at(&self) -> Instant {
+        self.counted_at + RATE_CHECK
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due_at() <= now
+    }
 }
 
 impl LastChance {
@@ -48,8 +78,34 @@ impl Progress {
             last: now,
             begun_at: now,
             taken: 0,
+            arrears: None,
             last_chance: None,
         }
+    }
+
+    /// There is something to take: from now on it is counted, if it is not yet.
+    pub(super) fn begin_arrears(&mut self, now: Instant) {
+        let taken = self.taken;
+        self.arrears.get_or_insert(Arrears {
+            bytes: 0,
+            counted_at: now,
+            taken,
+        });
+    }
+
+    /// Counts what has been taken since that was last counted. Says whether that is too little for
+    /// too long, at `rate` bytes a second.
+    pub(super) fn is_too_slow(&mut self, rate: u64, now: Instant) -> bool {
+        let Some(arrears) = self.arrears.as_mut().filter(|a| a.is_due(now)) else {
+            return false;
+        };
+        // In more time than that the loop did not run: the client could not be sent more.
+        let passed = now.saturating_duration_since(arrears.counted_at);
+        let passed = passed.min(2 * RATE_CHECK).as_millis() as u64;
+        let behind = arrears.bytes + rate * passed / 1000;
+        arrears.bytes = behind.saturating_sub(self.taken - arrears.taken);
+        (arrears.counted_at, arrears.taken) = (now, self.taken);
+        arrears.bytes > rate * ALLOWED_SECONDS + ALLOWED_BYTES
     }
 
     /// A response, or a part of it, is on its way.
@@ -84,5 +140,53 @@ impl Progress {
             self.last = now;
             self.taken = taken;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many seconds a client is too slow that has taken `taken(s)` bytes after s seconds,
+    /// if it is within `end` seconds.
+    fn too_slow_after(rate: u64, end: u64, taken: impl Fn(u64) -> u64) -> Option<u64> {
+        let start = Instant::now();
+        let mut progress = Progress::new(start);
+        progress.begin_arrears(start);
+        (1..=end).find(|second| {
+            let now = start + Duration::from_secs(*second);
+            progress.note_taken(taken(*second), now);
+            progress.is_too_slow(rate, now)
+        })
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_too_slow_when_it_is_as_far_behind_as_is_allowed() {
+        assert_eq!(too_slow_after(1 << 30, 100, |_| 0), Some(11));
+        // 256 KiB are 262 seconds and more at this rate.
+        assert_eq!(too_slow_after(1000, 1000, |_| 0), Some(10 + 263));
+    }
+
+    #[test]
+    fn a_client_that_keeps_to_the_rate_is_never_too_slow_in_whatever_pieces_it_takes() {
+        const PIECE: u64 = 256 << 10;
+        let in_pieces = |second: u64, rate: u64| second * rate / PIECE * PIECE;
+        assert_eq!(too_slow_after(1000, 100_000, |s| in_pieces(s, 1000)), None);
+        let slower = too_slow_after(1000, 100_000, |s| in_pieces(s, 900));
+        assert!(slower.is_some(), "a tenth less is too little in the end");
+    }
+
+    #[test]
+    fn what_a_client_took_before_is_no_credit() {
+        let at_first = too_slow_after(1 << 20, 1000, |_| 1 << 40);
+        assert_eq!(at_first, Some(1 + 11));
+    }
+
+    #[test]
+    fn time_in_which_the_loop_did_not_run_does_not_count() {
+        let start = Instant::now();
+        let mut progress = Progress::new(start);
+        progress.begin_arrears(start);
+        assert!(!progress.is_too_slow(1 << 30, start + Duration::from_secs(3600)));
     }
 }
