@@ -67,12 +67,17 @@ impl Protocol {
     }
 
     fn append_answer(&mut self, frame: Frame, answer: &mut Vec<u8>) {
+        let ending = self.write_request(frame);
+        oracle::append_answer(self.limits, &self.request, ending, answer);
+    }
+
+    fn write_request(&mut self, frame: Frame) -> LineEnding {
         let mut request = mem::take(&mut self.request);
         request.clear();
         let workload = self.workload(frame.client);
         let ending = workload.append_request(frame, &mut request);
-        oracle::append_answer(self.limits, &request, ending, answer);
         self.request = request;
+        ending
     }
 }
 
@@ -168,7 +173,18 @@ impl Expectations {
 
     /// Whether `line` is the right answer to `frame`.
     pub(crate) fn is_answer(&mut self, frame: Frame, line: &[u8]) -> bool {
-        self.answer(frame) == line
+        self.answer_at_the_front(frame, line) == Some(line.len())
+    }
+
+    /// How long the right answer to `frame` is, if `bytes` begin with it.
+    pub(crate) fn answer_at_the_front(&mut self, frame: Frame, bytes: &[u8]) -> Option<usize> {
+        if let Source::Protocol(protocol) = &mut self.source {
+            let ending = protocol.write_request(frame);
+            let (limits, request) = (protocol.limits, &protocol.request);
+            return oracle::answer_at_the_front(limits, request, ending, bytes, &mut self.answer);
+        }
+        let answer = self.answer(frame);
+        bytes.starts_with(answer).then_some(answer.len())
     }
 
     /// Whether `line` can be told from the answers to other frames.

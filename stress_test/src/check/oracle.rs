@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 
 use crate::wire::{Framing, Limits, LineEnding, append_decimal, split_length};
 
+/// What stands before a result.
+const OK: &[u8] = b"OK ";
+/// Repeats its argument.
+const ECHO: &[u8] = b"ECHO";
 /// The answer to a request that found no queue slot in time.
 pub(crate) const BUSY: &[u8] = b"ERR server busy";
 /// What a connection is told that the server will not have; then it closes.
@@ -43,8 +47,8 @@ pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: LineEnding, ans
         Some(space) => (&line[..space], &line[space + 1..]),
         None => (line, &[][..]),
     };
-    if op.eq_ignore_ascii_case(b"ECHO") {
-        append_text(answer, "OK ");
+    if op.eq_ignore_ascii_case(ECHO) {
+        answer.extend_from_slice(OK);
         answer.extend_from_slice(argument);
     } else if op.eq_ignore_ascii_case(b"SLEEP") {
         append_sleep(limits, argument, answer);
@@ -54,6 +58,32 @@ pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: LineEnding, ans
     } else {
         append_unknown_op(op, answer);
     }
+}
+
+/// How long the right answer to `line` is, if `bytes` begin with it. `scratch` may be written into.
+pub(crate) fn answer_at_the_front(
+    limits: Limits,
+    line: &[u8],
+    ending: LineEnding,
+    bytes: &[u8],
+    scratch: &mut Vec<u8>,
+) -> Option<usize> {
+    // What is only repeated need not be written anew to be compared.
+    if let Some(text) = echoed(limits, line, ending) {
+        let repeated = bytes.strip_prefix(OK)?;
+        return repeated.starts_with(text).then_some(OK.len() + text.len());
+    }
+    scratch.clear();
+    append_answer(limits, line, ending, scratch);
+    bytes.starts_with(scratch).then_some(scratch.len())
+}
+
+/// What follows `OK ` in the answer to an ECHO that is one.
+fn echoed(limits: Limits, line: &[u8], ending: LineEnding) -> Option<&[u8]> {
+    let (op, rest) = line.split_at_checked(ECHO.len())?;
+    let is_whole = ending != LineEnding::Eof && !is_too_long(limits, line, ending);
+    let text = rest.strip_prefix(b" ")?;
+    (is_whole && op.eq_ignore_ascii_case(ECHO)).then_some(text)
 }
 
 /// Whether the limit is passed before the request ends. At the end of the stream that is known of
@@ -137,8 +167,27 @@ mod tests {
         answer
     }
 
+    /// The answer is found before other bytes, and nowhere else.
+    #[track_caller]
+    fn check_at_the_front(line: &[u8], answer: &[u8]) {
+        let found = |bytes: &[u8]| {
+            let ending = LineEnding::CrLf;
+            answer_at_the_front(LIMITS, line, ending, bytes, &mut Vec::new())
+        };
+        let length = Some(answer.len());
+        assert_eq!(found(answer), length);
+        assert_eq!(found(&[answer, b"\nOK"].concat()), length);
+        assert_eq!(found(&answer[..answer.len() - 1]), None);
+        for place in 0..answer.len() {
+            let mut altered = answer.to_vec();
+            altered[place] ^= 1;
+            assert_eq!(found(&altered), None, "byte {place}");
+        }
+    }
+
     #[track_caller]
     fn check(line: &[u8], expected: &[u8]) {
+        check_at_the_front(line, expected);
         let answer = answer_with(line, LineEnding::CrLf);
         assert_eq!(
             answer.escape_ascii().to_string(),

@@ -8,6 +8,7 @@
 
 mod anew;
 pub(crate) mod lengths;
+mod verified;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use crate::check::expectations::Expectations;
 use crate::check::failure::{Kind, Sender, difference, quoted, speaker};
 use crate::check::oracle::{BUSY, IDLE_TIMEOUT, TOO_MANY_CONNECTIONS};
 use crate::drive::backoff::backoff;
+use crate::drive::batch::Batch;
 use crate::drive::desk::Desk;
 use crate::drive::doubt::{Cause, Doubt};
 use crate::drive::in_flight::{InFlight, Retry, Try};
@@ -82,6 +84,7 @@ pub(crate) struct Client {
     silent_timeouts: u32,
     jitter: Rng,
     share: Share,
+    batch: Option<Batch>,
 }
 
 impl Client {
@@ -104,6 +107,7 @@ impl Client {
             silent_timeouts: 0,
             jitter: random::of(seed, id, u32::MAX - 1),
             share: Share::new(),
+            batch: None,
         }
     }
 
@@ -194,11 +198,22 @@ impl Client {
     /// The kernel has taken the outgoing bytes up to `offset`.
     pub(crate) fn written_up_to(&mut self, offset: u64, now: Instant, ledger: &mut Ledger) {
         let unwritten = self.in_flight.iter_mut().skip(self.written_frames);
-        for frame in unwritten.take_while(|frame| frame.end_offset <= offset) {
-            frame.written = Some(now);
-            self.written_frames += 1;
-            let is_first_try = frame.what.earlier_tries == 0;
-            ledger.written(self.sender, frame.what.intended, is_first_try, now);
+        let mut written = unwritten
+            .take_while(|frame| frame.end_offset <= offset)
+            .map(|frame| {
+                frame.written = Some(now);
+                (frame.what.intended, frame.what.earlier_tries == 0)
+            })
+            .peekable();
+        // Those that were meant for one time go into the account together.
+        while let Some(first) = written.next() {
+            let mut count = 1;
+            while written.next_if_eq(&first).is_some() {
+                count += 1;
+            }
+            self.written_frames += count as usize;
+            let (intended, is_first_try) = first;
+            ledger.written(self.sender, count, intended, is_first_try, now);
         }
     }
 
@@ -224,8 +239,7 @@ impl Client {
         self.hear(now);
         if let Some(front) = self.in_flight.front() {
             if desk.expectations.is_answer(self.frame(front.what), line) {
-                let front = self.pop_front(now, &mut desk.ledger);
-                self.verify(&front, line, now, &mut desk.ledger);
+                self.verify(line, now, &mut desk.ledger);
                 return Next::Continue;
             }
             if line == BUSY && !front.ends_stream {
@@ -252,14 +266,6 @@ impl Client {
     fn hear(&mut self, now: Instant) {
         self.heard = now;
         self.silent_timeouts = 0;
-    }
-
-    fn verify(&mut self, front: &InFlight, line: &[u8], now: Instant, ledger: &mut Ledger) {
-        let times = front.times();
-        self.share.record(times, now, ledger.window());
-        self.verified += 1;
-        self.last_answered = Some(front.what.sequence);
-        ledger.verified(self.sender, times, line.starts_with(b"ERR"), now);
     }
 
     fn on_busy(&mut self, front: &InFlight, now: Instant, ledger: &mut Ledger) {
@@ -341,8 +347,7 @@ impl Client {
             let what = self.pop_front(now, ledger).what;
             self.doubt(what, Cause::Overtaken { by }, now, ledger);
         }
-        let answered = self.pop_front(now, ledger);
-        self.verify(&answered, line, now, ledger);
+        self.verify(line, now, ledger);
     }
 
     /// The frame of this client that had been answered before and that `line` answers again.
@@ -525,15 +530,17 @@ impl Client {
     }
 
     fn pop_front(&mut self, now: Instant, ledger: &mut Ledger) -> InFlight {
-        self.written_frames = self.written_frames.saturating_sub(1);
-        let front = self
-            .in_flight
-            .pop_front()
-            .expect("the caller has seen a frame in flight");
+        let front = self.take_front();
         if let Some(written) = front.written {
-            ledger.left(self.sender, written, now);
+            ledger.left(self.sender, 1, written, now);
         }
         front
+    }
+
+    fn take_front(&mut self) -> InFlight {
+        self.written_frames = self.written_frames.saturating_sub(1);
+        let front = self.in_flight.pop_front();
+        front.expect("the caller has seen a frame in flight")
     }
 
     fn frame_of(&self, sequence: u32) -> Frame {

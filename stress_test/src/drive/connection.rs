@@ -370,11 +370,7 @@ impl Connection {
                         self.progress = now;
                     }
                     self.attempts.heard();
-                    match desk.expectations.answer_end() {
-                        AnswerEnd::LineEnd => self.take_lines(&buffer[..count], now, desk),
-                        AnswerEnd::Length => self.take_framed(&buffer[..count], now, desk),
-                        AnswerEnd::AsDue => self.take_answers(&buffer[..count], now, desk),
-                    }
+                    self.take(&buffer[..count], now, desk);
                     if count < READ_BYTES && !to_the_end {
                         break;
                     }
@@ -387,10 +383,29 @@ impl Connection {
         desk.read_buffer = buffer;
     }
 
+    /// Hands the answers in `bytes`, which have come in one read, to the client.
+    fn take(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) {
+        match desk.expectations.answer_end() {
+            AnswerEnd::LineEnd => self.take_lines(bytes, now, desk),
+            AnswerEnd::Length => self.take_framed(bytes, now, desk),
+            AnswerEnd::AsDue => self.take_answers(bytes, now, desk),
+        }
+        self.client.book(&mut desk.ledger);
+    }
+
     /// Hands the lines in `bytes` to the client.
     fn take_lines(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) {
         let mut rest = bytes;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
+        loop {
+            if self.partial.is_empty()
+                && let Some(length) = self.client.take_due_line(rest, now, desk)
+            {
+                rest = &rest[length..];
+                continue;
+            }
+            let Some(end) = memchr::memchr(b'\n', rest) else {
+                break;
+            };
             let next = if self.partial.is_empty() {
                 self.client.on_line(&rest[..end], now, desk)
             } else {

@@ -7,6 +7,7 @@
 pub(crate) mod alarm;
 pub(crate) mod attempts;
 pub(crate) mod backoff;
+pub(crate) mod batch;
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod crew;

@@ -37,14 +37,16 @@ impl Share {
         }
     }
 
-    /// Adds one accepted request of a run that is measured in `window`.
-    pub(crate) fn record(&mut self, times: Times, now: Instant, window: Window) {
-        self.accepted += u64::from(window.contains(now));
+    /// Adds `count` accepted requests that are alike, of a run that is measured in `window`.
+    pub(crate) fn record(&mut self, times: Times, count: u32, now: Instant, window: Window) {
+        if window.contains(now) {
+            self.accepted += u64::from(count);
+        }
         if window.is_measured(times.intended) {
             let latency = times.latency(now);
             self.longest = self.longest.max(latency);
             self.histogram
-                .record(latency.min(LONGEST).as_micros() as u64)
+                .record_n(latency.min(LONGEST).as_micros() as u64, count)
                 .expect("a histogram that resizes itself takes every value");
         }
     }
@@ -157,7 +159,7 @@ mod tests {
                     intended,
                     written: intended,
                 };
-                share.record(times, now, self.window);
+                share.record(times, 1, now, self.window);
             }
             share
         }

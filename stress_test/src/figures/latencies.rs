@@ -45,10 +45,16 @@ impl Default for Latencies {
 impl Latencies {
     /// Adds one.
     pub(crate) fn record(&mut self, latency: Duration) {
-        self.histogram.saturating_record(latency.as_micros() as u64);
+        self.record_many(latency, 1);
+    }
+
+    /// Adds `count` that are alike.
+    pub(crate) fn record_many(&mut self, latency: Duration, count: u32) {
+        let us = latency.as_micros() as u64;
+        self.histogram.saturating_record_n(us, u64::from(count));
         self.longest = self.longest.max(latency);
         self.shortest = self.shortest.min(latency);
-        self.sum = self.sum.saturating_add(latency);
+        self.sum = self.sum.saturating_add(latency.saturating_mul(count));
     }
 
     /// Adds `times` of the same, at least one.

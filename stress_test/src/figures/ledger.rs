@@ -47,7 +47,7 @@ impl Window {
 }
 
 /// Two of the three times of a request; the third is when it was answered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     /// When it was meant to be sent.
     pub(crate) intended: Instant,
@@ -63,6 +63,29 @@ impl Times {
 
     fn service(self, now: Instant) -> Duration {
         now.saturating_duration_since(self.written)
+    }
+}
+
+/// Right answers that came at one time, to requests of one client that had been sent at one time:
+/// they differ in no figure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answers {
+    /// When the requests were meant to be sent, and when they were.
+    pub(crate) times: Times,
+    /// How many there are.
+    pub(crate) count: u32,
+    /// How many of them are errors.
+    pub(crate) errors: u32,
+}
+
+impl Answers {
+    /// One answer.
+    pub(crate) fn one(times: Times, is_error: bool) -> Self {
+        Self {
+            times,
+            count: 1,
+            errors: u32::from(is_error),
+        }
     }
 }
 
@@ -115,47 +138,55 @@ impl Ledger {
         tally.reconnects += u64::from(had_one);
     }
 
-    /// A frame was handed to the kernel.
+    /// `count` frames that were meant for `intended` were handed to the kernel.
     pub(crate) fn written(
         &mut self,
         sender: Sender,
+        count: u32,
         intended: Instant,
         is_first_try: bool,
         now: Instant,
     ) {
         let is_measured = self.window.is_measured(intended);
         let tally = self.tally(sender);
-        tally.occupancy.enter(now);
+        tally.occupancy.enter(count, now);
         if is_first_try && is_measured {
             let lag = now.saturating_duration_since(intended);
-            tally.send_lag.record(lag);
+            tally.send_lag.record_many(lag, count);
         }
     }
 
-    /// A frame that was handed to the kernel at `written` is no longer in flight, for whatever
-    /// reason.
-    pub(crate) fn left(&mut self, sender: Sender, written: Instant, now: Instant) {
-        self.tally(sender).occupancy.leave(written, now);
+    /// `count` frames that were handed to the kernel at `written` are no longer in flight, for
+    /// whatever reason.
+    pub(crate) fn left(&mut self, sender: Sender, count: u32, written: Instant, now: Instant) {
+        self.tally(sender).occupancy.leave(count, written, now);
     }
 
-    /// The right answer came in its place.
-    pub(crate) fn verified(&mut self, sender: Sender, times: Times, is_error: bool, now: Instant) {
+    /// Right answers came in their place.
+    pub(crate) fn verified(&mut self, sender: Sender, answers: Answers, now: Instant) {
+        let Answers {
+            times,
+            count,
+            errors,
+        } = answers;
         let is_measured = self.window.is_measured(times.intended);
-        let is_in_window = self.window.contains(now);
-        self.ended(sender, times.intended, now);
+        let (latency, service) = (times.latency(now), times.service(now));
+        self.ended(sender, count, times.intended, now);
         if let Sender::Client(_) = sender {
-            self.timeline.answered(now, times.latency(now));
+            self.timeline.answered(now, latency, count);
         }
+        let is_in_window = self.window.contains(now);
         let tally = self.tally(sender);
-        tally.verified += 1;
-        tally.expected_errors += u64::from(is_error);
-        tally.in_window += u64::from(is_in_window);
+        tally.verified += u64::from(count);
+        tally.expected_errors += u64::from(errors);
+        if is_in_window {
+            tally.in_window += u64::from(count);
+        }
         tally.last_answer = Some(now);
-        let service = times.service(now);
         tally.quickest = Some(tally.quickest.map_or(service, |least| least.min(service)));
         if is_measured {
-            tally.latencies.record(times.latency(now));
-            tally.service.record(service);
+            tally.latencies.record_many(latency, count);
+            tally.service.record_many(service, count);
         }
     }
 
@@ -181,7 +212,7 @@ impl Ledger {
         intended: Instant,
         now: Instant,
     ) {
-        self.ended(sender, intended, now);
+        self.ended(sender, 1, intended, now);
         let tally = self.tally(sender);
         if tried_again {
             tally.given_up_busy += 1;
@@ -192,7 +223,7 @@ impl Ledger {
 
     /// A frame that was sent ended as a failure of `kind`.
     pub(crate) fn failed(&mut self, sender: Sender, kind: Kind, intended: Instant, now: Instant) {
-        self.ended(sender, intended, now);
+        self.ended(sender, 1, intended, now);
         let tally = self.tally(sender);
         match kind {
             Kind::Missing => tally.missing += 1,
@@ -206,18 +237,22 @@ impl Ledger {
 
     /// A frame that was due at `intended` was not sent and will not be.
     pub(crate) fn unsent_due(&mut self, sender: Sender, intended: Instant, now: Instant) {
-        self.ended(sender, intended, now);
+        self.ended(sender, 1, intended, now);
         self.tally(sender).unsent += 1;
         self.unanswered(sender, intended, now);
     }
 
-    /// A frame that was due at `intended` came to its end, whichever that was.
-    fn ended(&mut self, sender: Sender, intended: Instant, now: Instant) {
+    /// `count` frames that were due at `intended` came to their end, whichever that was.
+    fn ended(&mut self, sender: Sender, count: u32, intended: Instant, now: Instant) {
         let (is_measured, is_in_window) =
             (self.window.is_measured(intended), self.window.contains(now));
         let tally = self.tally(sender);
-        tally.due += u64::from(is_measured);
-        tally.ended_in_window += u64::from(is_in_window);
+        if is_measured {
+            tally.due += u64::from(count);
+        }
+        if is_in_window {
+            tally.ended_in_window += u64::from(count);
+        }
     }
 
     fn unanswered(&mut self, sender: Sender, intended: Instant, now: Instant) {
@@ -372,7 +407,7 @@ mod tests {
                 intended: at(intended),
                 written: at(intended + 1),
             };
-            ledger.verified(sender, times, false, at(answered));
+            ledger.verified(sender, Answers::one(times, false), at(answered));
         }
         let tally = &ledger.clients;
         assert_eq!(tally.verified, 4);

@@ -30,19 +30,19 @@ pub(crate) struct Occupancy {
 }
 
 impl Occupancy {
-    /// A request enters.
-    pub(crate) fn enter(&mut self, now: Instant) {
+    /// `count` requests enter.
+    pub(crate) fn enter(&mut self, count: u32, now: Instant) {
         self.advance(now);
         self.began.get_or_insert(now);
-        self.inside += 1;
+        self.inside += u64::from(count);
     }
 
-    /// A request that entered at `entered` leaves.
-    pub(crate) fn leave(&mut self, entered: Instant, now: Instant) {
+    /// `count` requests that entered at `entered` leave.
+    pub(crate) fn leave(&mut self, count: u32, entered: Instant, now: Instant) {
         self.advance(now);
-        self.inside = self.inside.saturating_sub(1);
-        self.left += 1;
-        self.stays += now.saturating_duration_since(entered);
+        self.inside = self.inside.saturating_sub(u64::from(count));
+        self.left += u64::from(count);
+        self.stays += now.saturating_duration_since(entered) * count;
     }
 
     /// Adds what was in flight in `other` at the same time.
@@ -115,10 +115,10 @@ mod tests {
         let start = Instant::now();
         let mut occupancy = Occupancy::default();
         for (enters, leaves) in [(0, 30), (30, 50), (50, 100)] {
-            occupancy.enter(at(start, enters));
-            occupancy.enter(at(start, enters));
-            occupancy.leave(at(start, enters), at(start, leaves));
-            occupancy.leave(at(start, enters), at(start, leaves));
+            occupancy.enter(1, at(start, enters));
+            occupancy.enter(1, at(start, enters));
+            occupancy.leave(1, at(start, enters), at(start, leaves));
+            occupancy.leave(1, at(start, enters), at(start, leaves));
         }
         let little = occupancy.little();
         assert!((little.in_flight - 2.0).abs() < 1e-9, "{little:?}");
@@ -130,11 +130,11 @@ mod tests {
     fn a_request_that_is_lost_from_the_account_shows() {
         let start = Instant::now();
         let mut occupancy = Occupancy::default();
-        occupancy.enter(start);
-        occupancy.enter(start);
-        occupancy.leave(start, at(start, 10));
-        occupancy.enter(at(start, 1000));
-        occupancy.leave(at(start, 1000), at(start, 1010));
+        occupancy.enter(1, start);
+        occupancy.enter(1, start);
+        occupancy.leave(1, start, at(start, 10));
+        occupancy.enter(1, at(start, 1000));
+        occupancy.leave(1, at(start, 1000), at(start, 1010));
         assert!(!occupancy.little().holds, "{:?}", occupancy.little());
     }
 

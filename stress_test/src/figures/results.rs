@@ -364,7 +364,7 @@ pub(crate) mod tests {
     use crate::check::failure::{Failures, Sender};
     use crate::figures::fairness::Share;
     use crate::figures::latencies::Latencies;
-    use crate::figures::ledger::{Ledger, Times};
+    use crate::figures::ledger::{Answers, Ledger, Times};
     use crate::figures::outcome::Effort;
     use crate::load::plan::Mix;
     use crate::load::plan::tests::plan;
@@ -381,14 +381,14 @@ pub(crate) mod tests {
             let written = now.checked_sub(latency).unwrap_or(start).max(start);
             let sender = Sender::Client(0);
             ledger.clients.sent += 1;
-            ledger.clients.occupancy.enter(now);
-            ledger.left(sender, now, now);
+            ledger.clients.occupancy.enter(1, now);
+            ledger.left(sender, 1, now, now);
             let times = Times {
                 intended: written,
                 written,
             };
-            ledger.verified(sender, times, false, now);
-            shares[n as usize % 2].record(times, now, ledger.window());
+            ledger.verified(sender, Answers::one(times, false), now);
+            shares[n as usize % 2].record(times, 1, now, ledger.window());
         }
         Outcome {
             ended: Ended::Finished,

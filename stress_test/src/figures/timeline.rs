@@ -71,14 +71,14 @@ impl Timeline {
         }
     }
 
-    /// A right answer came `latency` after it was due.
-    pub(crate) fn answered(&mut self, now: Instant, latency: Duration) {
+    /// `count` right answers came `latency` after they were due.
+    pub(crate) fn answered(&mut self, now: Instant, latency: Duration, count: u32) {
         let slice = self.slice_at(now);
-        slice.answers += 1;
+        slice.answers += u64::from(count);
         slice.longest = slice.longest.max(latency);
         slice
             .latencies
-            .record(latency.min(LONGEST).as_micros() as u64)
+            .record_n(latency.min(LONGEST).as_micros() as u64, count)
             .expect("a histogram that resizes itself takes every value");
     }
 
@@ -149,7 +149,11 @@ mod tests {
         let start = Instant::now();
         let mut timeline = Timeline::new(start);
         for ms in [0, 99, 100, 350] {
-            timeline.answered(start + Duration::from_millis(ms), Duration::from_millis(ms));
+            timeline.answered(
+                start + Duration::from_millis(ms),
+                Duration::from_millis(ms),
+                1,
+            );
         }
         timeline.refused(start + Duration::from_millis(120));
         let answers: Vec<u64> = timeline
@@ -172,10 +176,10 @@ mod tests {
         for is_first_long in [false, true] {
             let (mut long, mut short) = (Timeline::new(start), Timeline::new(start));
             for ms in [50, 47_950] {
-                long.answered(at(ms), latency);
+                long.answered(at(ms), latency, 1);
             }
             for ms in [150, 350] {
-                short.answered(at(ms), latency * 9);
+                short.answered(at(ms), latency * 9, 1);
             }
             let (mut one, other) = match is_first_long {
                 true => (long, short),
@@ -194,7 +198,11 @@ mod tests {
         let start = Instant::now();
         let mut timeline = Timeline::new(start);
         for second in 0..3600 {
-            timeline.answered(start + Duration::from_secs(second), Duration::from_secs(1));
+            timeline.answered(
+                start + Duration::from_secs(second),
+                Duration::from_secs(1),
+                1,
+            );
         }
         assert!(timeline.slices().len() <= MOST_SLICES);
         assert_eq!(timeline.slice_length(), FIRST_SLICE * 256);

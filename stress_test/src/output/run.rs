@@ -465,10 +465,12 @@ mod tests {
     fn a_run_against_littles_law_fails() {
         let mut outcome = outcome();
         for _ in 0..1000 {
-            outcome.ledger.clients.occupancy.enter(outcome.start);
+            outcome.ledger.clients.occupancy.enter(1, outcome.start);
         }
         let end = outcome.start + Duration::from_secs(10);
-        outcome.ledger.left(Sender::Client(0), outcome.start, end);
+        outcome
+            .ledger
+            .left(Sender::Client(0), 1, outcome.start, end);
         assert_eq!(result(&outcome).verdict, Verdict::Fail);
         assert!(report(&outcome, true).contains("(Little's law does not hold)"));
     }

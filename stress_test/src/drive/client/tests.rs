@@ -89,12 +89,16 @@ impl Bench {
     }
 
     fn say(&mut self, line: &[u8]) -> Next {
-        self.client.on_line(line, self.now, &mut self.desk)
+        let next = self.client.on_line(line, self.now, &mut self.desk);
+        self.client.book(&mut self.desk.ledger);
+        next
     }
 
     /// Takes one answer off the beginning of `bytes`.
     fn give(&mut self, bytes: &[u8]) -> Taken {
-        self.client.on_bytes(bytes, self.now, &mut self.desk)
+        let taken = self.client.on_bytes(bytes, self.now, &mut self.desk);
+        self.client.book(&mut self.desk.ledger);
+        taken
     }
 
     /// The right answer to a frame of this client.

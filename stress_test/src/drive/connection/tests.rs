@@ -54,8 +54,7 @@ impl Bench {
     }
 
     fn give(&mut self, bytes: &[u8]) {
-        self.connection
-            .take_framed(bytes, Instant::now(), &mut self.desk);
+        self.connection.take(bytes, Instant::now(), &mut self.desk);
     }
 
     fn failures(&self) -> &[String] {
