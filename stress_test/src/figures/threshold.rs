@@ -92,14 +92,30 @@ impl Threshold {
     /// What it comes to for `result`.
     pub(crate) fn judge(&self, result: &RunResult) -> Finding {
         match self.figure.of(result) {
-            Some(figure) => Finding {
-                is_met: Some((self.relation)(&figure, &self.value)),
-                text: format!("{self}: it is {}", self.show(figure)),
-            },
+            Some(figure) => self.judge_known(figure, self.figure.is_bound(result)),
             None => Finding {
                 is_met: None,
                 text: format!("{self}: n/a, the sample is too small"),
             },
+        }
+    }
+
+    /// What it comes to for `figure`, which may be only a lower bound: of requests without an answer
+    /// nobody knows how long they would have taken.
+    fn judge_known(&self, figure: f64, is_bound: bool) -> Finding {
+        let is_met = (self.relation)(&figure, &self.value);
+        let may_change = (self.relation)(&f64::INFINITY, &self.value) != is_met;
+        let shown = self.show(figure);
+        if is_bound && may_change {
+            return Finding {
+                is_met: None,
+                text: format!("{self}: n/a, it is at least {shown}, as some got no answer"),
+            };
+        }
+        let at_least = if is_bound { "at least " } else { "" };
+        Finding {
+            is_met: Some(is_met),
+            text: format!("{self}: it is {at_least}{shown}"),
         }
     }
 
@@ -176,6 +192,14 @@ impl Figure {
         })
     }
 
+    /// Whether it is only known to be at least what it is.
+    fn is_bound(self, result: &RunResult) -> bool {
+        match self {
+            Self::Time(times, point) => point.is_bound(times(result)),
+            _ => false,
+        }
+    }
+
     fn of(self, result: &RunResult) -> Option<f64> {
         let ledger = &result.ledger;
         match self {
@@ -192,6 +216,18 @@ impl Figure {
 }
 
 impl Point {
+    /// Whether it is only known to be at least what it is.
+    fn is_bound(self, distribution: &Distribution) -> bool {
+        match self {
+            Self::Percentile(percent) => {
+                let known = distribution.percentile(percent);
+                known.is_some_and(|known| known.is_lower_bound)
+            }
+            Self::Min => false,
+            Self::Mean | Self::Max => distribution.unanswered > 0,
+        }
+    }
+
     fn of(self, distribution: &Distribution) -> Option<f64> {
         match self {
             Self::Percentile(percent) => distribution.us(percent),
@@ -204,6 +240,8 @@ impl Point {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::figures::results::tests::{outcome, result};
 
@@ -267,6 +305,25 @@ mod tests {
         assert_eq!(judge("failures>0"), Some(false));
         assert_eq!(judge("busy<=0.1%"), Some(true));
         assert_eq!(judge("busy<0.05%"), Some(false));
+    }
+
+    #[test]
+    fn a_lower_bound_decides_only_what_more_would_not_change() {
+        let mut outcome = outcome();
+        // A tenth of the requests got no answer in 20 ms.
+        for _ in 0..300 {
+            let latencies = &mut outcome.ledger.clients.latencies;
+            latencies.record_unanswered(Duration::from_millis(20));
+        }
+        let result = result(&outcome);
+        let judge = |text| Threshold::parse(text).expect(text).judge(&result).is_met;
+        assert_eq!(judge("p99>15ms"), Some(true), "it is 20 ms or more");
+        assert_eq!(judge("p99<15ms"), Some(false));
+        assert_eq!(judge("p99<100ms"), None, "nobody knows");
+        assert_eq!(judge("max>100ms"), None);
+        assert_eq!(judge("mean<100ms"), None);
+        assert_eq!(judge("p50<100ms"), Some(true), "all of these got an answer");
+        assert_eq!(judge("min<1ms"), Some(true));
     }
 
     #[test]
