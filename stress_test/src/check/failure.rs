@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     Refused,
     /// A connection that did not end cleanly after its last answer.
     Unclosed,
-    /// Due in an open loop, and never sent: no client had room for it.
+    /// Never sent: in an open loop no client had room for it, or its connection had ended.
     Unsent,
     /// The spawned server itself.
     Server,

@@ -75,7 +75,8 @@ fn conclude(result: &mut RunResult, plan: &Plan, fail_if: &[Threshold]) {
     let generator = &result.generator;
     let is_measurement = matches!(plan.load, Load::Rate(_)) || !fail_if.is_empty();
     let is_limited = generator.was_away || is_measurement && generator.limited.is_some();
-    let only_unsent = result.failures.total > 0
+    let only_unsent = result.ledger.cut_off == 0
+        && result.failures.total > 0
         && result.failures.by_kind.get("unsent") == Some(&result.failures.total);
     match result.verdict {
         Verdict::Pass if is_limited => result.verdict = Verdict::GeneratorLimited,

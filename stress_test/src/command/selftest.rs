@@ -43,6 +43,8 @@ struct Check {
 enum Expected {
     /// So many failures of one kind, and no others.
     Failures(u64, Kind),
+    /// So many frames of one client without an answer, which were sent or not, and nothing else.
+    Unanswered(u64),
     /// No failure, and a figure that the text tells.
     Figure(fn(&RunResult) -> bool, &'static str),
 }
@@ -68,6 +70,11 @@ impl Check {
         Self { expected, ..self }
     }
 
+    const fn loses(self, count: u32) -> Self {
+        let expected = Expected::Unanswered(count as u64);
+        Self { expected, ..self }
+    }
+
     const fn shows(self, text: &'static str, figure: fn(&RunResult) -> bool) -> Self {
         let expected = Expected::Figure(figure, text);
         Self { expected, ..self }
@@ -88,9 +95,8 @@ const CHECKS: [Check; 27] = [
     Check::new("an answer is left out, none follow", Fault::Drop)
         .with(one_at_a_time)
         .finds(1, Kind::Missing),
-    Check::new("the connection is cut", Fault::Cut).finds(FRAMES - 5, Kind::Missing),
-    Check::new("it is cut in the middle of an answer", Fault::CutInside)
-        .finds(FRAMES - 5, Kind::Missing),
+    Check::new("the connection is cut", Fault::Cut).loses(FRAMES - 5),
+    Check::new("it is cut in the middle of an answer", Fault::CutInside).loses(FRAMES - 5),
     Check::new("it is cut, and the client reconnects", Fault::Cut)
         .with(reconnecting)
         .finds(1, Kind::Lost),
@@ -99,7 +105,7 @@ const CHECKS: [Check; 27] = [
         .shows("every answer is right, and one connect refused", |result| {
             is_right(result) && result.connections.refused == 1
         }),
-    Check::new("the server falls silent", Fault::FallSilent).finds(FRAMES - 5, Kind::Missing),
+    Check::new("the server falls silent", Fault::FallSilent).loses(FRAMES - 5),
     Check::new("an answer that nobody asked for", Fault::Extra).finds(1, Kind::Unexpected),
     Check::new("half an answer after the last one", Fault::HalfLineAtEnd)
         .finds(1, Kind::Unexpected),
@@ -306,8 +312,10 @@ fn run_check(
 }
 
 fn is_found(check: &Check, result: &RunResult) -> bool {
-    let is_accounted = result.ledger.balances && result.little.holds;
+    let is_accounted = result.ledger.balances && result.little.holds && tells_the_same(result);
+    let (total, ledger) = (result.failures.total, &result.ledger);
     let is_found = match &check.expected {
+        Expected::Unanswered(count) => total == *count && ledger.missing + ledger.unsent == *count,
         Expected::Failures(count, kind) => {
             let of_kind = result.failures.by_kind.get(&kind.to_string());
             of_kind == Some(count) && result.failures.total == *count
@@ -315,6 +323,16 @@ fn is_found(check: &Check, result: &RunResult) -> bool {
         Expected::Figure(holds, _) => holds(result),
     };
     is_accounted && is_found
+}
+
+/// Whether the failures count as many missing and unsent frames as the ledger does. Those of a
+/// client that was refused are told as that.
+fn tells_the_same(result: &RunResult) -> bool {
+    let of = |kind: Kind| result.failures.by_kind.get(&kind.to_string()).copied();
+    let told = (of(Kind::Missing), of(Kind::Unsent));
+    let (missing, unsent) = (told.0.unwrap_or_default(), told.1.unwrap_or_default());
+    let is_same = (missing, unsent) == (result.ledger.missing, result.ledger.unsent);
+    is_same || of(Kind::Refused).is_some()
 }
 
 /// What was found, for people.
@@ -331,9 +349,13 @@ fn found(check: &Check, result: &RunResult) -> String {
     if !is_found(check, result) {
         text += match check.expected {
             Expected::Failures(count, kind) => format!("; should be {count} {kind}"),
+            Expected::Unanswered(count) => format!("; should be {count} without an answer"),
             Expected::Figure(_, figure) => format!("; should be: {figure}"),
         }
         .as_str();
+    }
+    if !tells_the_same(result) {
+        text += "; the failures are not those of the ledger";
     }
     if !result.ledger.balances {
         text += "; the ledger does not balance";
@@ -373,7 +395,7 @@ mod tests {
             .iter()
             .filter_map(|check| match check.expected {
                 Expected::Failures(_, kind) => Some(kind),
-                Expected::Figure(..) => None,
+                Expected::Unanswered(_) | Expected::Figure(..) => None,
             })
             .collect();
         // The spawned server's own end is no answer; what is unsent depends on time.

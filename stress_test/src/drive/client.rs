@@ -431,8 +431,8 @@ impl Client {
 
     /// The connection has ended because of `cause`, with `rest` after the last whole answer.
     pub(crate) fn on_end(&mut self, cause: &str, rest: &[u8], now: Instant, ledger: &mut Ledger) {
-        let missing = self.outstanding();
-        if missing > 0 {
+        let (missing, unsent) = (self.unanswered(), self.unsent());
+        if missing + unsent > 0 {
             let first = self.first_outstanding();
             let mut text = format!("{cause} after {} answers", self.verified);
             if let Some(frames) = self.demand.frames {
@@ -442,7 +442,13 @@ impl Client {
                 text = format!("{text} and half an answer, {}", quoted(rest));
             }
             let place = format!("{} frame {first}", self.sender);
-            ledger.failures.add(Kind::Missing, missing, place, &text);
+            if missing > 0 {
+                ledger.failures.add(Kind::Missing, missing, place, &text);
+            }
+            if unsent > 0 {
+                let place = format!("{} frame {}", self.sender, self.next_sequence);
+                ledger.failures.add(Kind::Unsent, unsent, place, &text);
+            }
             self.forget_outstanding(now, ledger);
         } else {
             self.on_stray_rest(rest, ledger);
@@ -463,7 +469,7 @@ impl Client {
 
     /// There is no connection, or the server would not have it.
     pub(crate) fn on_refused(&mut self, cause: &str, now: Instant, ledger: &mut Ledger) {
-        let lost = self.outstanding().max(1);
+        let lost = (self.unanswered() + self.unsent()).max(1);
         let place = format!("{}", self.sender);
         ledger.failures.add(Kind::Refused, lost, place, cause);
         self.forget_outstanding(now, ledger);
@@ -496,13 +502,16 @@ impl Client {
         self.doubts.push_back(Doubt { what, cause });
     }
 
-    /// How many frames are neither answered nor in doubt, those not sent yet included.
-    fn outstanding(&self) -> u64 {
-        let unsent = match self.demand.frames {
-            Some(frames) => frames - self.next_sequence,
-            None => 0,
-        };
-        self.under_way() as u64 + u64::from(unsent)
+    /// How many frames that were sent are neither answered nor in doubt.
+    fn unanswered(&self) -> u64 {
+        (self.in_flight.len() + self.retries.len()) as u64
+    }
+
+    /// How many frames have not been sent and should be.
+    fn unsent(&self) -> u64 {
+        let frames = self.demand.frames;
+        let left = frames.map_or(0, |frames| frames - self.next_sequence);
+        self.offered.len() as u64 + u64::from(left)
     }
 
     fn first_outstanding(&self) -> u32 {
@@ -519,6 +528,7 @@ impl Client {
         for retry in self.retries.drain(..) {
             ledger.failed(self.sender, Kind::Missing, retry.what.intended, now);
         }
+        ledger.tally(self.sender).cut_off += self.unsent();
         for intended in self.offered.drain(..) {
             ledger.unsent_due(self.sender, intended, now);
         }

@@ -479,6 +479,8 @@ impl Driver {
             ledger.unsent_due(Sender::Client(0), due, now);
             if is_any_left {
                 pace.note_client_wait(due, now);
+            } else {
+                ledger.clients.cut_off += 1;
             }
             count += 1;
         }

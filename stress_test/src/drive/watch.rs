@@ -2,8 +2,8 @@
 //!
 //! Knows clocks and the scheduler's own account; nothing of connections.
 //!
-//! Rule: an answer is read when the loop looks for it. For how long it had not looked is a delay of
-//! this program, be it busy, stopped by a signal or waiting for a processor.
+//! Rule: an answer is read when the loop looks for it. For how long it had not looked is a delay
+//! of this program, be it busy, stopped by a signal or waiting for a processor.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

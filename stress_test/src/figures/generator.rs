@@ -55,8 +55,8 @@ pub(crate) struct GeneratorFigures {
     pub(crate) run_queue_wait: Option<Distribution>,
     /// Why the figures are the generator's own limit, if they are.
     pub(crate) limited: Option<String>,
-    /// Whether it was stopped or without a processor for so long that no figure holds, whatever the
-    /// run is for.
+    /// Whether it was stopped or without a processor for so long that no figure holds, whatever
+    /// the run is for.
     #[serde(default)]
     pub(crate) was_away: bool,
 }
@@ -166,8 +166,8 @@ impl fmt::Display for Away {
     }
 }
 
-/// Whether `own` times shape a figure of `latencies` that is known. One in so many requests makes a
-/// percentile; if half as many were delayed, the percentile is not the server's.
+/// Whether `own` times shape a figure of `latencies` that is known. One in so many requests makes
+/// a percentile; if half as many were delayed, the percentile is not the server's.
 fn away(own: &Latencies, latencies: &Latencies) -> Option<Away> {
     let percentiles = PERCENTILES.into_iter().filter_map(|percent| {
         let own = own.percentile(100.0 - (100.0 - percent) / 2.0);

@@ -284,6 +284,9 @@ pub(crate) struct Tally {
     pub(crate) lost: u64,
     /// Frames of the plan that could not be sent.
     pub(crate) unsent: u64,
+    /// Those of them whose client, or whichever client might have sent them, had lost its
+    /// connection.
+    pub(crate) cut_off: u64,
     /// Frames that were due in the measured window and have come to an end.
     pub(crate) due: u64,
     /// Frames that came to an end within it, whenever they were due.
@@ -337,6 +340,7 @@ impl Tally {
             unsent,
             due,
             ended_in_window,
+            cut_off,
             reconnects,
             connects_refused,
             connect_times,
@@ -362,6 +366,7 @@ impl Tally {
         self.unsent += unsent;
         self.due += due;
         self.ended_in_window += ended_in_window;
+        self.cut_off += cut_off;
         self.reconnects += reconnects;
         self.connects_refused += connects_refused;
         self.connect_times.merge(connect_times);

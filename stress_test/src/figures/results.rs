@@ -120,6 +120,10 @@ pub(crate) struct LedgerFigures {
     pub(crate) sent: u64,
     /// Planned and never sent.
     pub(crate) unsent: u64,
+    /// Those of them whose client, or every client, had lost its connection. Files of earlier
+    /// releases do not say it.
+    #[serde(default)]
+    pub(crate) cut_off: u64,
     /// Answered rightly with OK.
     pub(crate) ok: u64,
     /// Answered rightly with an error.
@@ -220,6 +224,8 @@ impl RunResult {
             Ended::Interrupted if is_right => Verdict::InterruptedClean,
             Ended::Interrupted => Verdict::InterruptedFailing,
             _ if !is_right || !ledger.balances || !little.holds => Verdict::Fail,
+            // Nothing was wrong because nothing was said.
+            _ if tally.verified + tally.busy_answers == 0 => Verdict::Fail,
             _ => Verdict::Pass,
         };
         Self {
@@ -290,6 +296,7 @@ fn ledger_figures(outcome: &Outcome) -> LedgerFigures {
         planned: outcome.planned,
         sent: tally.sent,
         unsent: tally.unsent,
+        cut_off: tally.cut_off,
         ok: tally.verified - tally.expected_errors,
         expected_errors: tally.expected_errors,
         busy: tally.refused + tally.given_up_busy,

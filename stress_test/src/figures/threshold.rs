@@ -100,8 +100,8 @@ impl Threshold {
         }
     }
 
-    /// What it comes to for `figure`, which may be only a lower bound: of requests without an answer
-    /// nobody knows how long they would have taken.
+    /// What it comes to for `figure`, which may be only a lower bound: of requests without an
+    /// answer nobody knows how long they would have taken.
     fn judge_known(&self, figure: f64, is_bound: bool) -> Finding {
         let is_met = (self.relation)(&figure, &self.value);
         let may_change = (self.relation)(&f64::INFINITY, &self.value) != is_met;

@@ -313,6 +313,9 @@ fn kinds(result: &RunResult) -> String {
     if was_finished && !result.little.holds {
         kinds.push("Little's law does not hold".to_owned());
     }
+    if was_finished && result.ledger.verified() + result.busy.answers == 0 {
+        kinds.push("no request was answered".to_owned());
+    }
     let thresholds = result.thresholds_broken.len();
     if thresholds > 0 {
         kinds.push(format!("{thresholds} of --fail-if"));

@@ -293,6 +293,16 @@ fn a_generator_that_is_stopped_does_not_blame_the_server() {
 }
 
 #[test]
+fn a_run_without_an_answer_does_not_pass() {
+    let flags = ["--rate", "0.1", "--duration", "0.1", "--seed", "1"];
+    let (report, json) = run_json(&server(Fault::None), &flags);
+    assert_eq!(figure(&json, "/ledger/planned"), 0.0, "{report}");
+    assert_eq!(report.code, Some(1), "{report}");
+    let text = "0 failures (no request was answered)";
+    assert!(report.verdict().contains(text), "{report}");
+}
+
+#[test]
 fn a_rate_beyond_the_generator_is_the_generators_limit_not_the_servers() {
     let flags = ["--clients", "4", "--rate", "5M", "--duration", "0.2"];
     let flags = [&flags[..], &["--max-inflight", "100000", "--timeout", "60"]].concat();

@@ -290,9 +290,13 @@ fn the_end_of_the_connection_loses_all_that_is_outstanding() {
         .on_end("closed", b"OK c1", bench.now, &mut bench.desk.ledger);
     assert!(bench.client.is_done());
     assert_eq!(bench.desk.ledger.failures.total(), 99);
-    let text =
-        "client 1 frame 1: missing: closed after 1 of 100 answers and half an answer, \"OK c1\"";
-    assert_eq!(bench.desk.ledger.failures.first(), [text]);
+    // Of 4 that were sent one waited for its retry; 95 were not sent.
+    let cause = "closed after 1 of 100 answers and half an answer, \"OK c1\"";
+    let texts = [("1: missing", cause), ("5: unsent", cause)];
+    let texts = texts.map(|(what, cause)| format!("client 1 frame {what}: {cause}"));
+    assert_eq!(bench.desk.ledger.failures.first(), texts);
+    let tally = &bench.desk.ledger.clients;
+    assert_eq!((tally.missing, tally.unsent, tally.cut_off), (4, 95, 95));
 }
 
 #[test]
@@ -487,6 +491,9 @@ fn bytes_that_are_no_answer_end_a_connection_of_lengths() {
         let expected = [
             format!(r#"client 1 frame 0: altered: expected "<01\n0000\n>" got {shown}"#),
             "client 1 frame 1: missing: connection given up, as the next answer may begin \
+             anywhere, after 0 of 5 answers"
+                .to_owned(),
+            "client 1 frame 2: unsent: connection given up, as the next answer may begin \
              anywhere, after 0 of 5 answers"
                 .to_owned(),
         ];
