@@ -10,6 +10,7 @@ mod csv;
 mod error;
 mod exit;
 mod measure;
+mod meter;
 mod process;
 mod provenance;
 mod ramp;

@@ -13,6 +13,7 @@ use crate::command::cli::SweepArguments;
 use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{catch_signals, create, measure, publish};
+use crate::command::meter::Meter;
 use crate::command::process;
 use crate::command::provenance;
 use crate::command::spawn::{Options, SpawnedServer};
@@ -130,12 +131,13 @@ impl<'a> Sweep<'a> {
             target.name.clone(),
             target.server.as_ref().map(SpawnedServer::id),
         );
-        let cpu = || id.and_then(process::processor_time);
-        let (before, began) = (cpu(), Instant::now());
+        let meter = id.map(Meter::start);
         let (verbose, quiet) = (series.output.verbose, Progress::Quiet);
-        let mut outcome = measure(&plan, &target, signals, verbose, quiet)?;
-        let elapsed_s = began.elapsed().as_secs_f64().max(1e-6);
-        let used = cpu().zip(before).map(|(after, before)| after - before);
+        let outcome = measure(&plan, &target, signals, verbose, quiet);
+        let readings = meter.map(Meter::stop).unwrap_or_default();
+        let mut outcome = outcome?;
+        let window = outcome.ledger.window();
+        let until = window.until.unwrap_or_else(Instant::now);
         let server_memory_bytes = id.and_then(process::peak_memory_bytes);
         target.stop(&mut outcome)?;
         if let Ended::Interrupted = outcome.ended {
@@ -143,7 +145,7 @@ impl<'a> Sweep<'a> {
         }
         Ok(Round {
             result: RunResult::of(&plan, &name, &outcome),
-            server_cpu_percent: used.map(|used| 100.0 * used.as_secs_f64() / elapsed_s),
+            server_cpu_percent: readings.percent(window.from, until),
             server_memory_bytes,
         })
     }

@@ -74,7 +74,7 @@ pub(crate) struct CellFigures {
     pub(crate) ideal_per_s: Option<f64>,
     /// The median throughput as a share of that.
     pub(crate) efficiency_percent: Option<f64>,
-    /// How much of one core the server used.
+    /// How much of one core the server used in the measured window.
     pub(crate) server_cpu_percent: Option<Spread>,
     /// The server's peak resident memory.
     pub(crate) server_memory_bytes: Option<Spread>,

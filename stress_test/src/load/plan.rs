@@ -180,7 +180,8 @@ pub(crate) struct Plan {
     pub(crate) sleep_ms: Span,
     /// What the server under test was started with.
     pub(crate) limits: Limits,
-    /// Where every choice of the run comes from; the same seed gives the same requests.
+    /// Where every choice of the run comes from; the same seed gives the same timetable, and the
+    /// same requests of each client. Which client takes which time depends on who has room.
     pub(crate) seed: u64,
     /// How long a connection may stay without a response while one is due.
     pub(crate) timeout: Duration,

@@ -196,8 +196,9 @@ pub(crate) struct LoadArguments {
         value_parser = whole::<0, 86_400_000>)]
     pub(crate) max_sleep: u32,
 
-    /// Repeats the requests of an earlier run, 0 to 4294967295; the report names it [default:
-    /// random]
+    /// Repeats the requests of an earlier run, which names it in its report, 0 to 4294967295: what
+    /// each client asks for, and with --rate when requests are due; who sends which then depends
+    /// on who has room [default: random]
     #[arg(long, env = "STRESS_TEST_SEED", value_parser = whole::<0, { u32::MAX }>)]
     pub(crate) seed: Option<u32>,
 
