@@ -128,6 +128,24 @@ pub const MAX_CONNECTIONS: Limit = Limit {
     unit: "connections",
     reason: "Connections served at a time; one more is told `ERR too many connections`",
 };
+/// Connections of one address served at a time.
+pub const MAX_CONNECTIONS_PER_ADDRESS: Limit = Limit {
+    flag: "max-connections-per-address",
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: "connections",
+    reason: "The same for each address of IPv4, or /64 of IPv6; 0 for no limit",
+};
+/// Requests of one address that are framed and unanswered.
+pub const MAX_INFLIGHT_PER_ADDRESS: Limit = Limit {
+    flag: "max-inflight-per-address",
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: "requests",
+    reason: "As --max-inflight, for all connections of an address together; 0 for no limit",
+};
 /// Connections beyond [`MAX_CONNECTIONS`] that may be told so at a time; more wait in the listen
 /// backlog.
 pub const REFUSAL_RESERVE: usize = 64;
@@ -344,6 +362,15 @@ with_setters! {
         pub max_run: usize,
         /// Connections served at a time; see [`MAX_CONNECTIONS`].
         pub max_connections: usize,
+        /// Connections of one address served at a time, zero for no limit; one more is told `ERR
+        /// too many connections`. An address is one of IPv4, or the first 64 bits of one of IPv6;
+        /// behind a proxy that of the client. Peers of unix sockets have none. See
+        /// [`MAX_CONNECTIONS_PER_ADDRESS`].
+        pub max_connections_per_address: usize,
+        /// Requests that all connections of an address together may have in flight, zero for no
+        /// limit. Past it they are not read, and then take turns in the order in which they came.
+        /// See [`MAX_INFLIGHT_PER_ADDRESS`].
+        pub max_inflight_per_address: usize,
         /// Bytes buffered for all connections; see [`MAX_BUFFERED`].
         pub max_buffered: usize,
         /// Each connection, of TCP and of unix sockets alike, begins with a header of the PROXY
@@ -416,6 +443,8 @@ impl Default for Config {
             max_parallel: MAX_PARALLEL.default as usize,
             max_run: MAX_RUN.default as usize,
             max_connections: MAX_CONNECTIONS.default as usize,
+            max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS.default as usize,
+            max_inflight_per_address: MAX_INFLIGHT_PER_ADDRESS.default as usize,
             max_buffered: MAX_BUFFERED.default as usize,
             proxy_protocol: false,
             proxy_header_timeout: Duration::from_secs(PROXY_HEADER_TIMEOUT.default),
@@ -457,6 +486,16 @@ impl Config {
                 "max_connections",
                 MAX_CONNECTIONS,
                 count(self.max_connections),
+            ),
+            (
+                "max_connections_per_address",
+                MAX_CONNECTIONS_PER_ADDRESS,
+                count(self.max_connections_per_address),
+            ),
+            (
+                "max_inflight_per_address",
+                MAX_INFLIGHT_PER_ADDRESS,
+                count(self.max_inflight_per_address),
             ),
             ("max_buffered", MAX_BUFFERED, count(self.max_buffered)),
             (

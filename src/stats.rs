@@ -135,6 +135,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections told `ERR too many connections`.
     pub too_many: u64,
+    /// The same, because of one address.
+    pub too_many_per_address: u64,
     /// Connections told `ERR no valid PROXY header`.
     pub bad_headers: u64,
     /// Connections told that they speak another protocol: that of HTTP, or a PROXY header where
@@ -182,6 +184,9 @@ pub struct Stats {
     pub read_pauses: u64,
     /// The same, because the budget of all was spent.
     pub budget_pauses: u64,
+    /// The same, because other connections of its address had as many requests in flight as they
+    /// may together.
+    pub address_pauses: u64,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_pauses: u64,
 
@@ -330,6 +335,7 @@ impl Reports {
             [
                 accepted: accepted,
                 too_many: too_many,
+                too_many_per_address: too_many_per_address,
                 bad_headers: bad_headers,
                 foreign: foreign,
                 idle_closed: idle_closed,
@@ -378,7 +384,8 @@ impl Reports {
                 bytes_in: bytes_in,
                 bytes_out: bytes_out,
                 read_pauses: read_pauses,
-                budget_pauses: budget_pauses
+                budget_pauses: budget_pauses,
+                address_pauses: address_pauses
             ],
             [buffered = stats.buffered.now, buffered_peak = stats.buffered.recent_peak]
         );

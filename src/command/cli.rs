@@ -134,7 +134,11 @@ const TRACE_TASKS: Limit = Limit {
 };
 
 /// In the order of the help.
+<<<<<<< HEAD
 const LIMITS: [Limit; 23] = [
+=======
+const LIMITS: [Limit; 24] = [
+>>>>>>> 2412695 (engine: limits of an address, for connections and for requests in flight)
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
@@ -146,6 +150,8 @@ const LIMITS: [Limit; 23] = [
     config::MAX_RUN,
     MAX_SLEEP,
     config::MAX_CONNECTIONS,
+    config::MAX_CONNECTIONS_PER_ADDRESS,
+    config::MAX_INFLIGHT_PER_ADDRESS,
     config::MAX_BUFFERED,
     config::PROXY_HEADER_TIMEOUT,
     config::IDLE_TIMEOUT,
@@ -212,6 +218,8 @@ impl Args {
             .max_parallel(number(config::MAX_PARALLEL) as usize)
             .max_run(number(config::MAX_RUN) as usize)
             .max_connections(number(config::MAX_CONNECTIONS) as usize)
+            .max_connections_per_address(number(config::MAX_CONNECTIONS_PER_ADDRESS) as usize)
+            .max_inflight_per_address(number(config::MAX_INFLIGHT_PER_ADDRESS) as usize)
             .max_buffered(number(config::MAX_BUFFERED) as usize)
             .proxy_protocol(matches.get_flag("proxy-protocol"))
             .proxy_header_timeout(seconds(config::PROXY_HEADER_TIMEOUT))

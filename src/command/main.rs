@@ -216,6 +216,8 @@ fn say_where_it_listens(
         max_run = config.max_run,
         max_sleep_ms = args.max_sleep,
         max_connections = config.max_connections,
+        max_connections_per_address = config.max_connections_per_address,
+        max_inflight_per_address = config.max_inflight_per_address,
         max_buffered = config.max_buffered,
         proxy_header_timeout_s = config.proxy_protocol.then_some(config.proxy_header_timeout.as_secs()),
         idle_timeout_s = config.idle_timeout.as_secs(),

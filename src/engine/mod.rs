@@ -6,6 +6,7 @@
 //! Rule: every request gets a place in its connection's order, every answer fills one, and nothing
 //! that a client sends makes the engine keep more than the bounds of [`Config`].
 
+mod addresses;
 mod admission;
 mod connection;
 mod invariants;
@@ -23,6 +24,7 @@ pub use crate::proxy::HeaderFault;
 use crate::stats::Stats;
 use crate::task::{Completion, ConnectionId, Task};
 use crate::trace::{TaskTimes, Work};
+use addresses::AddressSlot;
 use admission::{Admission, Ticket};
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, Expired, Framed, Phase, Rules};
@@ -30,7 +32,7 @@ use read_gate::ReadGate;
 use ready_list::ReadyList;
 use recorder::Recorder;
 use slab::Slab;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 use timers::Timers;
@@ -217,6 +219,25 @@ impl<C: Codec> Engine<C> {
         Accepted { id, entry }
     }
 
+    /// The client of a connection that is to be served is known. Says whether it is served: if its
+    /// address has too many connections, it is told so, and closes.
+    pub fn introduce(&mut self, id: ConnectionId, client: Option<IpAddr>, now: Instant) -> bool {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return false;
+        };
+        if let Ok(address) = self.read_gate.addresses.enter(client) {
+            connection.address = address;
+            return true;
+        }
+        connection.is_refused = true;
+        connection.farewell(Refusal::TooManyConnections, &self.rules, now);
+        self.refused += 1;
+        self.stats.too_many_per_address += 1;
+        self.settle(id, Framed::default());
+        self.arm(id, now);
+        false
+    }
+
     /// Bytes came, after [`Action::ReadHeader`]. Says what the header says once it is whole; what
     /// comes behind it in the same bytes is to be handed to [`Engine::received`].
     ///
@@ -255,6 +276,11 @@ impl<C: Codec> Engine<C> {
             return;
         };
         self.stats.bytes_in += chunk.len() as u64;
+        if connection.pause.is_by_address() {
+            self.read_gate.forget(connection);
+            connection.end_wait(now);
+        }
+        self.read_gate.allow(connection);
         let framed = connection.receive(chunk, &self.rules, now);
         self.settle(id, framed);
         if framed.foreign > 0 {
@@ -266,11 +292,25 @@ impl<C: Codec> Engine<C> {
         }
     }
 
+    /// There was nothing to read, after [`Action::Read`].
+    pub fn received_nothing(&mut self, id: ConnectionId, now: Instant) {
+        if let Some(connection) = find(&mut self.connections, id)
+            && connection.pause.is_by_address()
+        {
+            self.read_gate.forget(connection);
+            connection.end_wait(now);
+            let address = connection.address;
+            self.call(address);
+            self.arm(id, now);
+        }
+    }
+
     /// The client's stream ended, after [`Action::Read`] or [`Action::Discard`].
     pub fn received_end(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = find(&mut self.connections, id) else {
             return;
         };
+        self.read_gate.allow(connection);
         let framed = connection.receive_end(&self.rules, now);
         self.settle(id, framed.unwrap_or_default());
         if let Err(fault) = framed {
@@ -336,6 +376,7 @@ impl<C: Codec> Engine<C> {
             return;
         };
         let rules = &self.rules;
+        self.read_gate.allow(connection);
         let (queued_at, framed) = connection.complete(span, responses, is_last, rules, now);
         if let Some(queued_at) = queued_at {
             stats.queued_time.record(queued_at, started_at, requests);
@@ -368,6 +409,7 @@ impl<C: Codec> Engine<C> {
         };
         let (stats, recorder) = (&mut self.stats, &mut self.recorder);
         stats.bytes_out += count as u64;
+        self.read_gate.allow(connection);
         let framed = connection.sent(count, &self.rules, now, |span, framed_at| {
             stats.written_time.record(framed_at, now, span.requests);
             if let Some(recorder) = recorder {
@@ -401,6 +443,12 @@ impl<C: Codec> Engine<C> {
         self.recount_waiting(connection.counted_waiting, 0, connection.ticket, id);
         self.timers.disarm(id, &mut connection.armed);
         self.read_gate.forget(&mut connection);
+        if let Some(address) = connection.address {
+            let addresses = &mut self.read_gate.addresses;
+            addresses.recount(address, connection.counted_in_flight, 0);
+            self.call(Some(address));
+            self.read_gate.addresses.leave(address);
+        }
         self.refused -= usize::from(connection.is_refused);
         self.stats.connections.down(1);
         self.recount(connection.counted_bytes, 0);
@@ -479,7 +527,12 @@ impl<C: Codec> Engine<C> {
             Phase::Lingering { .. } => return Action::Wait,
             Phase::Over { why } => return Action::Close { why },
         }
+        let address = connection.address;
         if !readable && !connection.is_read_before_idle() {
+            if connection.pause.is_by_address() {
+                self.read_gate.forget(connection);
+                self.call(address);
+            }
             return Action::Wait;
         }
         if matches!(connection.phase(), Phase::Header { .. }) {
@@ -488,8 +541,11 @@ impl<C: Codec> Engine<C> {
         match self.read_gate.pass(connection) {
             Ok(()) => return Action::Read,
             Err(PauseReason::Budget) => self.stats.budget_pauses += 1,
+            Err(PauseReason::Address) => self.stats.address_pauses += 1,
             Err(_) => self.stats.read_pauses += 1,
         }
+        // If it was called, it has given that back.
+        self.call(address);
         Action::Wait
     }
 
@@ -633,6 +689,7 @@ impl<C: Codec> Engine<C> {
         kernel: &mut impl Kernel,
     ) -> usize {
         let connection = &mut self.connections[id.slot()];
+        self.read_gate.allow(connection);
         let (expired, framed) = connection.expire(&self.rules, is_budget_spent, now, kernel);
         let mut refused = 0;
         match expired {
@@ -751,6 +808,9 @@ impl<C: Codec> Engine<C> {
         self.stats.too_long += framed.too_long as u64;
         self.stats.incomplete += framed.incomplete as u64;
         self.stats.foreign += framed.foreign as u64;
+        let address = self.read_gate.recount_address(connection);
+        self.call(address);
+        let connection = &mut self.connections[id.slot()];
         let needs_the_reactor = self.read_gate.resumes(connection)
             || !connection.outbox.is_empty()
             || connection.is_finished()
@@ -761,6 +821,18 @@ impl<C: Codec> Engine<C> {
         let after = connection.buffered_bytes();
         let before = std::mem::replace(&mut connection.counted_bytes, after);
         self.recount(before, after);
+        self.call(address);
+    }
+
+    /// Marks those ready that others of their address have kept waiting, as far as there is room.
+    #[inline]
+    fn call(&mut self, address: Option<AddressSlot>) {
+        let Some(address) = address else { return };
+        while let Some(id) = self.read_gate.next_called(address) {
+            let connection = &mut self.connections[id.slot()];
+            self.read_gate.note_call(connection);
+            self.ready.mark(id, &mut connection.listed);
+        }
     }
 
     #[inline]

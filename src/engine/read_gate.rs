@@ -12,7 +12,9 @@
 //! | `Blocked` | what was read last found no room | the same |
 //! | `Unsent` | it does not take its responses | the socket takes some |
 //! | `Budget` | too much is buffered for all, and some of it is pending here | either ends |
+//! | `Address` | the connections of its address have as many in flight as they may | it is called |
 
+use super::addresses::{AddressSlot, Addresses, Place, Standing};
 use super::connection::Connection;
 use super::view::PauseReason;
 use crate::config::Config;
@@ -21,11 +23,22 @@ use std::collections::BTreeSet;
 
 /// The reason for which a connection that had bytes to read was not read.
 #[derive(Debug, Default)]
-pub(super) struct Pause(Option<PauseReason>);
+pub(super) struct Pause {
+    reason: Option<PauseReason>,
+    /// Its place among those of its address, where that is the reason.
+    place: Place,
+    /// Its address has kept it waiting, and has room for it now: it is on the ready list.
+    is_called: bool,
+}
 
 impl Pause {
     pub(super) fn reason(&self) -> Option<PauseReason> {
-        self.0
+        self.reason
+    }
+
+    /// Whether it is, or was just now, kept waiting by others of its address.
+    pub(super) fn is_by_address(&self) -> bool {
+        self.is_called || self.reason == Some(PauseReason::Address)
     }
 }
 
@@ -37,6 +50,7 @@ pub(super) struct ReadGate {
     buffered: usize,
     /// Connections that the budget has paused.
     over_budget: BTreeSet<ConnectionId>,
+    pub(super) addresses: Addresses,
 }
 
 impl ReadGate {
@@ -46,6 +60,7 @@ impl ReadGate {
             max_buffered: config.max_buffered,
             buffered: 0,
             over_budget: BTreeSet::new(),
+            addresses: Addresses::new(config),
         }
     }
 
@@ -61,14 +76,28 @@ impl ReadGate {
     /// A connection that has bytes to read may be read, or is paused for the returned reason.
     pub(super) fn pass(&mut self, connection: &mut Connection) -> Result<(), PauseReason> {
         let reason = self.reason(connection);
+        let before = connection.pause.reason;
+        if reason == Some(PauseReason::Address) && before == reason {
+            // It keeps its place.
+            return Err(PauseReason::Address);
+        }
+        if reason.is_none() && connection.pause.is_called {
+            return Ok(());
+        }
         self.forget(connection);
         let Some(reason) = reason else {
             return Ok(());
         };
-        if reason == PauseReason::Budget {
-            self.over_budget.insert(connection.id);
+        match (reason, connection.address) {
+            (PauseReason::Budget, _) => {
+                self.over_budget.insert(connection.id);
+            }
+            (PauseReason::Address, Some(address)) => {
+                connection.pause.place = self.addresses.enqueue(address, connection.id);
+            }
+            _ => {}
         }
-        connection.pause = Pause(Some(reason));
+        connection.pause.reason = Some(reason);
         Err(reason)
     }
 
@@ -86,21 +115,72 @@ impl ReadGate {
             // be answered and leave again, so the budget cannot lock the server up.
             Some(PauseReason::Budget)
         } else {
-            None
+            let is_full = |address| self.addresses.is_full(address);
+            let waits = !connection.pause.is_called && connection.address.is_some_and(is_full);
+            waits.then_some(PauseReason::Address)
         }
     }
 
     /// Whether a connection was paused and need not be any more.
     #[inline]
     pub(super) fn resumes(&mut self, connection: &mut Connection) -> bool {
-        connection.pause.0.is_some() && self.pass(connection).is_ok()
+        connection.pause.reason.is_some() && self.pass(connection).is_ok()
     }
 
-    /// Forgets the pause of a connection.
+    /// Forgets the pause of a connection. If it was by its address, others may be called.
     pub(super) fn forget(&mut self, connection: &mut Connection) {
-        if connection.pause.0.take() == Some(PauseReason::Budget) {
-            self.over_budget.remove(&connection.id);
+        let Pause {
+            reason,
+            place,
+            is_called,
+        } = std::mem::take(&mut connection.pause);
+        match (reason, connection.address) {
+            (Some(PauseReason::Budget), _) => {
+                self.over_budget.remove(&connection.id);
+            }
+            (Some(PauseReason::Address), Some(address)) => self.addresses.dequeue(address, place),
+            (_, Some(address)) if is_called => self.addresses.end_call(address),
+            _ => {}
         }
+    }
+
+    /// The next connection of an address that was kept waiting by others of it, and is not any
+    /// more: it is to be marked with [`ReadGate::note_call`].
+    pub(super) fn next_called(&mut self, address: AddressSlot) -> Option<ConnectionId> {
+        self.addresses.call(address)
+    }
+
+    /// A connection was called: it may be read until that is forgotten.
+    pub(super) fn note_call(&mut self, connection: &mut Connection) {
+        connection.pause = Pause {
+            is_called: true,
+            ..Pause::default()
+        };
+    }
+
+    /// A connection is about to frame: says how many requests it may have in flight, on account of
+    /// the others of its address.
+    #[inline]
+    pub(super) fn allow(&self, connection: &mut Connection) {
+        if let Some(address) = connection.address {
+            let own = connection.places_taken() + usize::from(connection.pause.is_called);
+            let room = self.addresses.room(address);
+            // What is refused because the stream ends inside it needs no room.
+            connection.most_in_flight = own.saturating_add(room).max(1);
+        }
+    }
+
+    /// A connection has settled: counts what it has in flight. Says whose turn may have come.
+    #[inline]
+    pub(super) fn recount_address(&mut self, connection: &mut Connection) -> Option<AddressSlot> {
+        let address = connection.address?;
+        if connection.pause.is_by_address() && !connection.may_send() {
+            self.forget(connection);
+        }
+        let after = connection.places_taken();
+        let before = std::mem::replace(&mut connection.counted_in_flight, after);
+        self.addresses.recount(address, before, after);
+        Some(address)
     }
 
     /// A connection holds another number of bytes than before.
@@ -124,11 +204,25 @@ impl ReadGate {
             .clone()
             .map(|connection| connection.counted_bytes);
         assert_eq!(self.buffered, buffered.sum::<usize>());
-        let paused =
-            connections.filter(|connection| connection.pause.0 == Some(PauseReason::Budget));
+        let paused = connections
+            .clone()
+            .filter(|connection| connection.pause.reason == Some(PauseReason::Budget));
         assert_eq!(
             self.over_budget,
             paused.map(|connection| connection.id).collect()
         );
+        let standings = connections.filter_map(|connection| {
+            let address = connection.address?;
+            assert_eq!(connection.counted_in_flight, connection.places_taken());
+            Some(Standing {
+                id: connection.id,
+                address,
+                in_flight: connection.counted_in_flight,
+                waits: connection.pause.reason == Some(PauseReason::Address),
+                is_called: connection.pause.is_called,
+            })
+        });
+        self.addresses
+            .check_invariants(&standings.collect::<Vec<_>>());
     }
 }

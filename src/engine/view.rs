@@ -81,6 +81,8 @@ pub enum PauseReason {
     Unsent,
     /// Too much is buffered for all connections.
     Budget,
+    /// The connections of its address have as many requests in flight as they may together.
+    Address,
 }
 
 impl PauseReason {
@@ -92,6 +94,7 @@ impl PauseReason {
             PauseReason::Blocked => "blocked",
             PauseReason::Unsent => "unsent",
             PauseReason::Budget => "budget",
+            PauseReason::Address => "address",
         }
     }
 }

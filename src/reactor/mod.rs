@@ -95,6 +95,7 @@ pub struct Reactor<N: Net, C> {
     /// None before [`Reactor::start_accepting`], and once the server drains.
     backlogs: Vec<Backlog>,
     limit_warnings: WarnLimit,
+    address_warnings: WarnLimit,
     unserved_warnings: WarnLimit,
     /// Of tasks that are called quick and are not.
     overrun_warnings: WarnLimit,
@@ -154,6 +155,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             signals: Vec::new(),
             backlogs: Vec::new(),
             limit_warnings: WarnLimit::default(),
+            address_warnings: WarnLimit::default(),
             unserved_warnings: WarnLimit::default(),
             overrun_warnings: WarnLimit::default(),
             overload: Overload::default(),
@@ -354,7 +356,12 @@ impl<N: Net, C: Codec> Reactor<N, C> {
                 "the connection limit is reached; new connections are refused"
             );
         }
-        if entry == Entry::Served && !self.sessions.opened(id, peer) {
+        let is_known = entry == Entry::Served;
+        let is_served = is_known && self.engine.introduce(id, peer.ip(), now);
+        if is_known && !is_served {
+            self.warn_of_address(peer, now);
+        }
+        if is_served && !self.sessions.opened(id, peer) {
             debug!(conn = %id, %peer, "turned away");
             self.engine.remove(id, now, "turned away");
             return self.net.close(stream);
@@ -373,6 +380,14 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         }
         let short_reads_mislead = self.net.short_reads_mislead(&stream);
         self.sockets.insert(id, stream, short_reads_mislead);
+    }
+
+    /// A connection was refused because its address has enough of them.
+    fn warn_of_address(&mut self, peer: Peer, now: Instant) {
+        if self.address_warnings.allows(now) {
+            let too_many = self.engine.stats().too_many_per_address;
+            warn!(%peer, too_many, "the connection limit of an address is reached; its new connections are refused");
+        }
     }
 
     /// Gives the queue what it has room for. Of this only the push happens under the queue's lock.

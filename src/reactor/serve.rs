@@ -68,7 +68,10 @@ impl<N: Net, C: Codec> Reactor<N, C> {
                         }
                     }
                     ReadOutcome::End => engine.received_end(id, now),
-                    ReadOutcome::Blocked => return Ok(read),
+                    ReadOutcome::Blocked => {
+                        engine.received_nothing(id, now);
+                        return Ok(read);
+                    }
                 },
                 Action::ReadHeader => return self.read_header(id, now),
                 Action::Discard => match socket.read(net, &mut self.buffer)? {
@@ -131,6 +134,10 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         let peer = self.introductions.end(id, client);
         let peer = peer.expect("a connection that awaits a header has a socket");
         debug!(conn = %id, %peer, "introduced");
+        if !self.engine.introduce(id, peer.ip(), now) {
+            self.warn_of_address(peer, now);
+            return true;
+        }
         let is_welcome = self.sessions.opened(id, peer);
         if is_welcome && bytes < count {
             self.engine.received(id, &self.buffer[bytes..count], now);

@@ -249,3 +249,98 @@ fn without_the_setting_a_first_line_of_another_protocol_closes_the_connection() 
     let stats = server.stop().stats;
     assert_eq!((stats.foreign, stats.framed), (3, 2));
 }
+
+#[test]
+fn one_connection_too_many_of_an_address_is_told_so_and_others_are_served() {
+    let log = harness::Log::capture();
+    let peers = Peers::default();
+    let config = proxied().max_connections_per_address(1);
+    let server = Running::start_service(config, peers.clone());
+    let header = |address: &str| format!("PROXY TCP6 {address} ::1 1 2\r\nx\n");
+    let mut first = server.connect();
+    first.send(header("2001:db8::1"));
+    first.expect(&["OK [2001:db8::1]:1 x"]);
+    let mut second = server.connect();
+    second.send(header("2001:db8::2"));
+    second.expect(&["ERR too many connections"]);
+    second.expect_end();
+    for _ in 0..2 {
+        // One after the other, for the address of the proxy has that limit, too.
+        let mut other = server.connect();
+        other.send([LOCAL, b"x\n"].concat());
+        assert!(other.line().starts_with("OK 127.0.0.1:"));
+        other.half_close();
+        other.expect_end();
+    }
+    first.half_close();
+    first.expect_end();
+    harness::wait_until("its place is free", || {
+        let mut next = server.connect();
+        next.send(header("2001:db8::3"));
+        next.line() == "OK [2001:db8::3]:1 x"
+    });
+    assert!(!peers.opened().contains(&"[2001:db8::2]:1".to_owned()));
+    let words = ["connection limit of an address", "2001:db8::2"];
+    assert_eq!(log.count(&words), 1);
+    assert!(server.stop().stats.too_many_per_address >= 1);
+}
+
+#[test]
+fn clients_without_a_proxy_share_the_limit_of_their_address_and_unix_peers_have_none() {
+    let config = Config::default().max_connections_per_address(1);
+    let server = Running::start_service(config.clone(), Peers::default());
+    let mut first = server.connect();
+    first.send("x\n");
+    assert!(first.line().ends_with(" x"));
+    let mut second = server.connect();
+    second.expect(&["ERR too many connections"]);
+    second.expect_end();
+    drop(first);
+    server.stop();
+
+    let folder = Folder::new();
+    let server = Local::start(config, &folder.path(), Peers::default());
+    let mut clients = [(); 3].map(|()| server.connect());
+    for client in &mut clients {
+        client.send("x\n");
+        client.expect("OK unix x");
+    }
+    drop(clients);
+    server.stop();
+}
+
+#[test]
+fn what_an_address_has_in_flight_is_bounded_and_all_of_it_is_answered() {
+    let running = Arc::new(Mutex::new((0, 0)));
+    let seen = Arc::clone(&running);
+    let config = Config::default().workers(8).max_inflight_per_address(2);
+    let server = Running::start(
+        config,
+        move |request: &[u8], response: &mut Response<'_>| {
+            {
+                let (now, most) = &mut *seen.lock().expect("no panic");
+                *now += 1;
+                *most = (*now).max(*most);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+            seen.lock().expect("no panic").0 -= 1;
+            response.push(request);
+        },
+    );
+    let mut clients = [(); 5].map(|()| server.connect());
+    for client in &mut clients {
+        client.send("a\n".repeat(20));
+    }
+    for client in &mut clients {
+        client.expect(&["a"; 20]);
+    }
+    drop(clients);
+    let stats = server.stop().stats;
+    assert_eq!(
+        (stats.answered_ok + stats.answered_error, stats.discarded),
+        (100, 0)
+    );
+    let (_, most) = *running.lock().expect("no panic");
+    assert!(most <= 2, "{most} ran at a time");
+    assert!(stats.address_pauses > 0);
+}

@@ -117,6 +117,7 @@ impl World {
             "promise 8: idle, or not"
         );
         assert_eq!(stats.too_many, all.too_many, "connections refused");
+        assert_eq!(stats.too_many_per_address, all.too_many_per_address);
         let bad_headers = all.headers_broken + all.headers_ended + all.headers_late;
         assert_eq!(
             stats.bad_headers, bad_headers,

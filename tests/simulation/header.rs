@@ -5,6 +5,7 @@
 //! Rule: of each header it is known beforehand after which byte the server can tell.
 
 use crate::random::Random;
+use reactor_pool::Config;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The longest part of a header that has to be remembered.
@@ -25,9 +26,15 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of the client of that number.
-    pub(crate) fn draw(number: u32, random: &mut Random) -> Header {
-        let client = SocketAddr::from((Ipv4Addr::new(192, 0, 2, number as u8), 1 + number as u16));
+    /// The header of the client of that number. What an address may have in flight is foretold only
+    /// for one connection of each, so then no two share one.
+    pub(crate) fn draw(number: u32, config: &Config, random: &mut Random) -> Header {
+        let address = match config.max_inflight_per_address {
+            0 => number % 3,
+            _ => number,
+        };
+        let address = Ipv4Addr::from_bits(0x0a00_0000 + address);
+        let client = SocketAddr::from((address, 1 + number as u16));
         let mut header = match random.below(10) {
             0..=2 => Header::valid(text(client), Some(client)),
             3..=5 => {

@@ -304,9 +304,11 @@ impl World {
             .between(1, self.settings.chunk)
             .min(buffer.len());
         let is_stop_pass = self.is_stop_pass();
+        let is_address_full = self.is_address_full(stream);
         let peer = self.peer(stream);
         let readable = peer.socket.readable;
         let (id, oracle) = peer.accepted.as_mut().expect("it was accepted");
+        oracle.is_address_full = is_address_full;
         let action = oracle.next_action(readable, budget_spent);
         assert!(
             matches!(action, Action::Read | Action::ReadHeader | Action::Discard),
@@ -335,6 +337,20 @@ impl World {
         self.gone.read_at_stop += if is_stop_pass { count as u64 } else { 0 };
         self.note(|| format!("{id:?}: {action:?} {count}"));
         Ok(count)
+    }
+
+    /// Whether the address that a client's header names has as many connections as it may.
+    fn is_address_full(&mut self, stream: Stream) -> bool {
+        let most = self.settings.config.max_connections_per_address;
+        let header = self.peer(stream).header.as_ref();
+        let Some(client) = header.and_then(|header| header.client) else {
+            return false;
+        };
+        let is_of_it = |oracle: &&Oracle| {
+            let peer = oracle.peer.and_then(reactor_pool::Peer::ip);
+            peer == Some(client.ip())
+        };
+        most > 0 && self.oracles().filter(is_of_it).count() >= most
     }
 
     fn send(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize> {

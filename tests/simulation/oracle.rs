@@ -107,6 +107,10 @@ pub(crate) struct Oracle {
     header: Option<Header>,
     header_read: usize,
     header_timeout: Duration,
+    /// The address that it names has as many connections as it may.
+    pub(crate) is_address_full: bool,
+    /// What that may have in flight, zero for no limit.
+    max_inflight_per_address: usize,
     /// All that was read to be served, and whether its end was read.
     stream: Vec<u8>,
     end_read: bool,
@@ -179,6 +183,8 @@ impl Oracle {
             header: None,
             header_read: 0,
             header_timeout: config.proxy_header_timeout,
+            is_address_full: false,
+            max_inflight_per_address: config.max_inflight_per_address,
             stream: Vec::new(),
             end_read: false,
             cutter: settings.framing.cutter(),
@@ -249,10 +255,20 @@ impl Oracle {
         if header.is_valid {
             self.counts.introduced += 1;
             self.counts.introduced_by_parts += u64::from(is_part);
-            self.peer = Some(header.client.map_or(Peer::Unix, Peer::Tcp));
+            let client = header.client;
             self.phase = Phase::Serving;
             self.last_progress = now;
             self.idle_unless = None;
+            if self.is_address_full {
+                self.counts.too_many_per_address += 1;
+                self.is_refused = true;
+                self.farewell(answers::TOO_MANY, now);
+                return count;
+            }
+            self.peer = Some(client.map_or(Peer::Unix, Peer::Tcp));
+            if client.is_some() && self.max_inflight_per_address > 0 {
+                self.max_inflight = self.max_inflight.min(self.max_inflight_per_address);
+            }
         } else {
             self.counts.headers_broken += 1;
             self.farewell(answers::NO_HEADER, now);

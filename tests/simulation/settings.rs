@@ -81,6 +81,8 @@ impl Settings {
             .max_buffered(random.pick(&[0, 1, 30, 300, 3000, 100_000, usize::MAX / 2]))
             .idle_timeout(ms(random.pick(&[0, 0, 10, 300, 1000, 3000])))
             .proxy_protocol(random.percent(25))
+            .max_connections_per_address(random.pick(&[0, 0, 1, 2]))
+            .max_inflight_per_address(random.pick(&[0, 0, 1, 2, 5]))
             .proxy_header_timeout(ms(random.pick(&[1, 10, 300, 1000])))
             .request_timeout(ms(random.pick(&[0, 0, 1, 10, 300, 2000])))
             .min_read_rate(random.pick(&[0, 0, 0, 3000, 1 << 30, 1 << 30]))
@@ -169,6 +171,7 @@ counts! {
     caught_up,
     internal,
     too_many,
+    too_many_per_address,
     /// Connections that began with a header that was right, and of those the headers that came in
     /// more than one read.
     introduced,

@@ -210,8 +210,11 @@ impl World {
         }
         socket.is_end_ignored = self.random.percent(20);
         let mut client = Client::new(self.connects, &mut self.random);
-        let is_proxied = self.settings.config.proxy_protocol;
-        let header = is_proxied.then(|| Header::draw(self.connects, &mut self.random));
+        let config = &self.settings.config;
+        let random = &mut self.random;
+        let header = config
+            .proxy_protocol
+            .then(|| Header::draw(self.connects, config, random));
         if let Some(header) = &header {
             client.begin_with(header);
         }

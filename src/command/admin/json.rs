@@ -208,6 +208,7 @@ fn totals(stats: &Stats) -> Value {
     by_name!(
         accepted,
         too_many,
+        too_many_per_address,
         bad_headers,
         foreign,
         idle_closed,
@@ -226,6 +227,7 @@ fn totals(stats: &Stats) -> Value {
         dropped,
         read_pauses,
         budget_pauses,
+        address_pauses,
         accept_pauses,
         bytes_in,
         bytes_out

@@ -151,6 +151,10 @@ impl Scrape {
             ("request_timeout", stats.request_timeouts),
             ("slow_reader", stats.slow_closed),
             ("too_many_connections", stats.too_many),
+            (
+                "too_many_connections_of_address",
+                stats.too_many_per_address,
+            ),
             ("proxy_header", stats.bad_headers),
             ("other_protocol", stats.foreign),
         ];
@@ -198,10 +202,11 @@ impl Scrape {
         let pauses = [
             ("connection", stats.read_pauses),
             ("budget", stats.budget_pauses),
+            ("address", stats.address_pauses),
             ("accept", stats.accept_pauses),
         ];
-        let help = "Times that a connection was not read because of a bound of its own (connection) \
-                    or of the budget of all, and that accepting paused for want of descriptors.";
+        let help = "Times that a connection was not read because of a bound of its own (connection), \
+                    of its address or of the budget of all, and that accepting paused for want of descriptors.";
         out.counters("pauses", help, "reason", &pauses)
     }
 

@@ -11,6 +11,7 @@ mod outbox;
 mod phase;
 mod progress;
 
+use super::addresses::AddressSlot;
 use super::admission::Ticket;
 use super::read_gate::Pause;
 use super::ready_list::Listed;
@@ -78,14 +79,20 @@ pub(super) struct Connection {
     bytes_in: u64,
     /// It was refused on arrival, and does not count against the connection limit.
     pub(super) is_refused: bool,
+    /// Where its address stands, if what that has is limited.
+    pub(super) address: Option<AddressSlot>,
+    /// How many requests it may have in flight on account of others of that address.
+    pub(super) most_in_flight: usize,
 
     // What the engine's parts note on it; each can be read by its own part alone.
     pub(super) ticket: Ticket,
     pub(super) armed: Armed,
     pub(super) listed: Listed,
     pub(super) pause: Pause,
-    /// What it added to the engine's counts of buffered bytes and of waiting requests.
+    /// What it added to the engine's counts of buffered bytes and of waiting requests, and to what
+    /// its address has in flight.
     pub(super) counted_bytes: usize,
+    pub(super) counted_in_flight: usize,
     pub(super) counted_waiting: usize,
 }
 
@@ -161,11 +168,14 @@ impl Connection {
             opened_at: now,
             bytes_in: 0,
             is_refused: false,
+            address: None,
+            most_in_flight: usize::MAX,
             ticket,
             armed: Armed::default(),
             listed: Listed::default(),
             pause: Pause::default(),
             counted_bytes: 0,
+            counted_in_flight: 0,
             counted_waiting: 0,
         }
     }
@@ -184,6 +194,17 @@ impl Connection {
     /// Whether nothing is pending: it holds at most the beginning of its next request.
     pub(super) fn has_nothing_pending(&self) -> bool {
         self.order.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Places in flight that its address cannot give to others: those of its requests, and one for
+    /// the first of what was read and found no room.
+    pub(super) fn places_taken(&self) -> usize {
+        self.order.len().max(usize::from(self.input.is_blocked()))
+    }
+
+    /// Whether more requests may come.
+    pub(super) fn may_send(&self) -> bool {
+        self.phase.is_open() && !self.input.is_finished()
     }
 
     /// Whether its client has shut its sending side, and all that it sent has been read.
@@ -319,6 +340,11 @@ impl Connection {
         let mut framed = Framed::default();
         self.advance(rules, now, &mut framed);
         Ok(framed)
+    }
+
+    /// It was kept waiting by others, and is read now: no clock has run meanwhile.
+    pub(super) fn end_wait(&mut self, now: Instant) {
+        self.progress.wrote(now);
     }
 
     /// Bytes came and were thrown away.
@@ -495,7 +521,8 @@ impl Connection {
         if self.is_output_full() {
             return Ok(Stopped::Bounded);
         }
-        while !pass.is_last && self.order.len() + pass.batch.requests < config.max_inflight {
+        let most = config.max_inflight.min(self.most_in_flight);
+        while !pass.is_last && self.order.len() + pass.batch.requests < most {
             // One request alone may be as large as the codec allows.
             let room = match self.order.is_empty() && pass.batch.requests == 0 {
                 true => usize::MAX,
@@ -733,6 +760,7 @@ impl Connection {
         let is_awaited = !config.request_timeout.is_zero()
             && self.input.is_begun()
             && self.has_nothing_pending()
+            && !self.pause.is_by_address()
             && self.phase == Phase::Serving
             && !self.input.is_finished();
         is_awaited.then(|| self.progress.begun_at + config.request_timeout)
@@ -769,7 +797,7 @@ impl Connection {
         match config.idle_timeout {
             Duration::ZERO => None,
             // Progress starts the clock anew, so while a response is pending there is time.
-            timeout if !self.order.is_empty() => Some(now + timeout),
+            timeout if !self.order.is_empty() || self.pause.is_by_address() => Some(now + timeout),
             timeout => Some(self.progress.last + timeout),
         }
     }
@@ -814,6 +842,7 @@ impl Connection {
         let (all, first) = (self.order.payload_bytes(), self.order.first_payload_bytes());
         // What is behind one larger than that has no bytes.
         assert!(all <= 2 * config.max_line || all == first);
+        assert!(self.order.len() <= self.most_in_flight);
         let is_waiting = self.is_output_full() || !self.order.is_empty();
         assert!(
             !self.input.is_blocked() || is_waiting,
