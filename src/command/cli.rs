@@ -134,11 +134,7 @@ const TRACE_TASKS: Limit = Limit {
 };
 
 /// In the order of the help.
-<<<<<<< HEAD
-const LIMITS: [Limit; 23] = [
-=======
-const LIMITS: [Limit; 24] = [
->>>>>>> 2412695 (engine: limits of an address, for connections and for requests in flight)
+const LIMITS: &[Limit] = &[
     PORT,
     config::WORKERS,
     config::WORKER_STACK,
@@ -331,7 +327,7 @@ fn command() -> Command {
              Exit codes: 0 stopped and drained, 1 could not listen or did not drain, 2 wrong usage.",
         )
         .args(address_args());
-    for limit in LIMITS {
+    for limit in LIMITS.iter().copied() {
         command = command.arg(limit_arg(limit));
     }
     command
@@ -568,7 +564,7 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_one_line_with_flag_and_range() {
-        for limit in LIMITS {
+        for limit in LIMITS.iter().copied() {
             let Limit {
                 flag,
                 min,

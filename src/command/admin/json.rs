@@ -203,7 +203,9 @@ fn running(running: &RunningView) -> Value {
 /// All counters, each by the name that it has in the library.
 fn totals(stats: &Stats) -> Value {
     macro_rules! by_name {
-        ($($counter:ident),*) => { json!({$(stringify!($counter): stats.$counter,)*}) };
+        ($($counter:ident),*) => {
+            Value::from_iter([$((stringify!($counter), stats.$counter)),*])
+        };
     }
     by_name!(
         accepted,
