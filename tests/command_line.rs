@@ -41,6 +41,8 @@ const OTHER_NUMBERS: &[(&str, &str)] = &[
     ("--max-sleep", "10000"),
     ("--idle-timeout", "300"),
     ("--proxy-header-timeout", "5"),
+    ("--request-timeout", "0"),
+    ("--min-read-rate", "0"),
     ("--max-connections-per-address", "0"),
     ("--max-inflight-per-address", "0"),
     ("--stop-delay", "0"),

@@ -43,7 +43,12 @@ fn the_start_line_shows_every_limit_in_force() {
         let name = flag.trim_start_matches('-').replace('-', "_");
         let unit = match *flag {
             "--busy-timeout" | "--max-sleep" => "_ms",
-            "--idle-timeout" | "--stop-delay" | "--drain-timeout" | "--stats-interval"
+            "--idle-timeout"
+            | "--proxy-header-timeout"
+            | "--request-timeout"
+            | "--stop-delay"
+            | "--drain-timeout"
+            | "--stats-interval"
             | "--stuck-after" => "_s",
             _ => "",
         };
