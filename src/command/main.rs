@@ -219,7 +219,7 @@ fn say_where_it_listens(
         max_connections_per_address = config.max_connections_per_address,
         max_inflight_per_address = config.max_inflight_per_address,
         max_buffered = config.max_buffered,
-        proxy_header_timeout_s = config.proxy_protocol.then_some(config.proxy_header_timeout.as_secs()),
+        proxy_header_timeout_s = config.proxy_header_timeout.as_secs(),
         idle_timeout_s = config.idle_timeout.as_secs(),
         request_timeout_s = config.request_timeout.as_secs(),
         min_read_rate = config.min_read_rate,
