@@ -81,13 +81,16 @@ impl Check {
     }
 }
 
-const CHECKS: [Check; 27] = [
+const CHECKS: [Check; 28] = [
     Check::new("no fault", Fault::None),
     Check::new("two answers change places", Fault::Swap).finds(1, Kind::Swapped),
     Check::new("the same, of --send and --expect", Fault::Swap)
         .with(of_templates)
         .finds(1, Kind::Swapped),
     Check::new("two clients get each other's answer", Fault::Cross).finds(2, Kind::Foreign),
+    Check::new("the same, each client in a thread of its own", Fault::Cross)
+        .with(|plan| plan.threads = CLIENTS)
+        .finds(2, Kind::Foreign),
     Check::new("an answer comes twice", Fault::Repeat).finds(1, Kind::Repeated),
     Check::new("an answer comes again at the end", Fault::ExtraAtEnd).finds(1, Kind::Repeated),
     Check::new("one byte is another one", Fault::Alter).finds(1, Kind::Altered),

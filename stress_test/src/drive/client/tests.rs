@@ -1,5 +1,7 @@
 //! One client, fed with lines by hand.
 
+mod anew;
+
 use super::*;
 use crate::check::failure::Failures;
 use crate::check::sent::Sent;
@@ -512,68 +514,49 @@ fn bytes_that_no_request_asked_for_are_unexpected_whatever_their_length() {
 }
 
 #[test]
-fn a_connection_that_is_cut_between_two_requests_loses_nothing() {
-    let mut bench = Bench::reconnecting(1, 2);
-    assert_eq!(bench.send(), [0]);
+fn answers_of_one_read_are_entered_each_with_its_own_time() {
+    let mut bench = Bench::new(3, 4);
+    assert_eq!(bench.send(), [0, 1, 2]);
+    bench.wait(3);
     bench.answer(0);
-    assert_eq!(bench.say(b"ERR idle timeout"), Next::Continue);
-    bench.cut(b"");
-    assert_eq!(bench.send(), [1], "on the next connection");
-    bench.answer(1);
-    assert!(bench.client.is_done());
-    assert_eq!(bench.desk.ledger.clients.lost, 0);
+    assert_eq!(bench.send(), [3]);
+    bench.wait(2);
+    for sequence in 1..4 {
+        let (client, desk) = (1, &mut bench.desk);
+        let frame = Frame { client, sequence };
+        let line = [desk.expectations.answer(frame), b"\n"].concat();
+        let taken = bench.client.take_due_line(&line, bench.now, desk);
+        assert_eq!(taken, Some(line.len()));
+    }
+    bench.client.book(&mut bench.desk.ledger);
+    // Of 3, 5, 5 and 2 ms.
+    let latencies = &bench.desk.ledger.clients.latencies;
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    assert_eq!((latencies.count(), ms(latencies.mean())), (4, 3.75));
+    assert_eq!(
+        (ms(latencies.shortest()), ms(latencies.longest())),
+        (2.0, 5.0)
+    );
+    assert!(bench.desk.ledger.clients.occupancy.little().holds);
     assert!(bench.failures().is_empty());
 }
 
 #[test]
-fn what_was_in_flight_when_the_connection_was_cut_is_lost_and_not_sent_again() {
-    let mut bench = Bench::reconnecting(2, 4);
-    assert_eq!(bench.send(), [0, 1]);
-    bench.answer(0);
-    assert_eq!(bench.send(), [2]);
-    bench.wait(7);
-    bench.cut(b"OK c1");
-    assert_eq!(bench.send(), [3]);
-    bench.answer(3);
-    assert!(bench.client.is_done());
-    let clients = &bench.desk.ledger.clients;
-    assert_eq!((clients.sent, clients.lost, clients.missing), (4, 2, 0));
-    assert_eq!(clients.latencies.unanswered(), 2);
-    let text = "client 1 frame 1: lost: cut with 2 in flight, after 1 answers and half an answer, \
-                \"OK c1\"";
-    assert_eq!(bench.failures(), [text]);
-}
-
-#[test]
-fn a_frame_of_which_the_kernel_got_nothing_is_sent_again() {
-    let mut bench = Bench::reconnecting(4, 4);
-    for offset in 1..=4 {
-        let what = bench.client.next_try(bench.now).expect("there is room");
-        let ledger = &mut bench.desk.ledger;
+fn a_line_that_only_begins_with_the_answer_is_not_taken_for_it() {
+    let mut bench = Bench::new(1, 2);
+    bench.send();
+    let (client, sequence) = (1, 0);
+    let answer = bench.desk.expectations.answer(Frame { client, sequence });
+    let (answer, longer) = (answer.to_vec(), [answer, b"x\n"].concat());
+    let mut take = |bytes: &[u8]| {
         bench
             .client
-            .queued(what, offset * 100, false, bench.now, ledger);
-    }
-    // All of the first frame, and perhaps the beginning of the second one.
-    let ledger = &mut bench.desk.ledger;
-    bench.client.written_up_to(100, bench.now, ledger);
-    bench.cut(b"");
-    let clients = &bench.desk.ledger.clients;
-    assert_eq!((clients.sent, clients.lost), (2, 2));
-    let mut again = bench.send();
-    again.sort_unstable();
-    assert_eq!(again, [2, 3]);
-    assert_eq!(bench.desk.ledger.clients.sent, 4);
-}
-
-#[test]
-fn a_frame_on_a_connection_that_was_turned_away_is_sent_again() {
-    let mut bench = Bench::reconnecting(1, 1);
-    assert_eq!(bench.send(), [0]);
-    assert_eq!(bench.say(TOO_MANY_CONNECTIONS), Next::Abandon);
-    assert_eq!(bench.desk.ledger.clients.connects_refused, 1);
-    assert_eq!(bench.send(), [0]);
-    bench.answer(0);
-    assert!(bench.client.is_done());
-    assert!(bench.failures().is_empty());
+            .take_due_line(bytes, bench.now, &mut bench.desk)
+    };
+    assert_eq!(take(&longer), None);
+    assert_eq!(take(&answer), None, "its end has not come");
+    assert_eq!(
+        take(&[&answer, &b"\nOK"[..]].concat()),
+        Some(answer.len() + 1)
+    );
 }
