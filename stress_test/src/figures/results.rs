@@ -259,10 +259,12 @@ impl RunResult {
         }
     }
 
-    /// How many of all tries were refused as busy, if there were any tries.
+    /// How many of the tries that are measured were refused as busy, if there were any. Each request
+    /// has one try that is in the latencies, and one more for each refusal.
     pub(crate) fn busy_percent(&self) -> Option<f64> {
-        let tries = self.ledger.sent + self.busy.retried;
-        (tries > 0).then(|| 100.0 * self.busy.answers as f64 / tries as f64)
+        let busy = self.busy.latency.count;
+        let tries = self.latency.count + busy;
+        (tries > 0).then(|| 100.0 * busy as f64 / tries as f64)
     }
 }
 

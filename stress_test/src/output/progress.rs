@@ -95,7 +95,7 @@ fn text(standing: Standing) -> String {
         0.0
     };
     format!(
-        "{seconds:.0} s, {left:.0} s left: {ended} answered, {rate:.0}/s, {busy} busy, \
+        "{seconds:.0} s, {left:.0} s left: {ended} ended, {rate:.0}/s, {busy} busy, \
          {failures} failures"
     )
 }
@@ -116,7 +116,7 @@ mod tests {
         let text = text(standing);
         assert_eq!(
             text,
-            "10 s, 30 s left: 5000 answered, 500/s, 1 busy, 0 failures"
+            "10 s, 30 s left: 5000 ended, 500/s, 1 busy, 0 failures"
         );
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn write(out: &mut impl Write, result: &RampResult, brief: bool) -> i
         }
     }
     let rate = |rate: Option<f64>| rate.map(|rate| format!("{rate:.0}"));
-    let highest = rate(result.highest_rate_per_s).unwrap_or_else(|| "no rate".to_owned());
+    let highest = rate(result.highest_rate_per_s).map(|rate| format!("{rate} requests/s"));
+    let highest = highest.unwrap_or_else(|| "no rate".to_owned());
     let broken = match (result.verdict, rate(result.lowest_broken_per_s)) {
         (Verdict::GeneratorLimited, Some(broken)) => {
             format!(" (at {broken} this program was the limit, not the server)")
@@ -34,11 +35,7 @@ pub(crate) fn write(out: &mut impl Write, result: &RampResult, brief: bool) -> i
         (_, Some(broken)) => format!(" ({broken} does not)"),
         (_, None) => String::new(),
     };
-    writeln!(
-        out,
-        "{}: {highest} requests/s holds {slo}{broken}",
-        result.verdict
-    )
+    writeln!(out, "{}: {highest} holds {slo}{broken}", result.verdict)
 }
 
 fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {
@@ -46,6 +43,8 @@ fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {
         Some(us) => Milliseconds(us).to_string(),
         None => "n/a".to_owned(),
     };
+    let longest = step.latency.max_us.map(|us| Milliseconds(us).to_string());
+    let longest = longest.unwrap_or_else(|| "n/a".to_owned());
     let mut holds = if step.holds {
         "yes".to_owned()
     } else {
@@ -62,7 +61,7 @@ fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {
         at(50.0),
         at(99.0),
         at(99.9),
-        Milliseconds::of(step.latency.max_us).to_string(),
+        longest,
         format!("{:.2} %", step.busy_percent),
     )
 }
