@@ -1,5 +1,5 @@
-//! What time does to clients that are slow, idle, or slow to ask, and to those of a server that was
-//! stopped (promise 8).
+//! What time does to clients that are slow, idle, or slow to ask, and to those of a server that
+//! was stopped (promise 8).
 //!
 //! Knows time only as the rate at which a client reads, and as the timeout that it is compared
 //! with.

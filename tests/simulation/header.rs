@@ -26,8 +26,8 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of the client of that number. What an address may have in flight is foretold only
-    /// for one connection of each, so then no two share one.
+    /// The header of the client of that number. What an address may have in flight is foretold
+    /// only for one connection of each, so then no two share one.
     pub(crate) fn draw(number: u32, config: &Config, random: &mut Random) -> Header {
         let address = match config.max_inflight_per_address {
             0 => number % 3,

@@ -2,7 +2,8 @@
 //!
 //! Knows the engine's doors, as the reactor does.
 //!
-//! Rule: after each step everything is recounted; at the end everything that was asked is answered.
+//! Rule: after each step everything is recounted; at the end everything that was asked is
+//! answered.
 
 use super::*;
 use crate::codec::Lines;

@@ -147,8 +147,8 @@ impl Progress {
 mod tests {
     use super::*;
 
-    /// After how many seconds a client is too slow that has taken `taken(s)` bytes after s seconds,
-    /// if it is within `end` seconds.
+    /// After how many seconds a client is too slow that has taken `taken(s)` bytes after s
+    /// seconds, if it is within `end` seconds.
     fn too_slow_after(rate: u64, end: u64, taken: impl Fn(u64) -> u64) -> Option<u64> {
         let start = Instant::now();
         let mut progress = Progress::new(start);

@@ -60,7 +60,8 @@ pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: LineEnding, ans
     }
 }
 
-/// How long the right answer to `line` is, if `bytes` begin with it. `scratch` may be written into.
+/// How long the right answer to `line` is, if `bytes` begin with it. `scratch` may be written
+/// into.
 pub(crate) fn answer_at_the_front(
     limits: Limits,
     line: &[u8],

@@ -177,12 +177,13 @@ fn away(own: &Latencies, latencies: &Latencies) -> Option<Away> {
     // Of a small sample the longest stands for all percentiles that are not known.
     let longest = (own.longest(), latencies.longest(), "maximum".to_owned());
     let is_small = latencies.count() > 0 && latencies.known_percentile(99.0).is_none();
-    let mut figures = percentiles.chain(is_small.then_some(longest));
-    figures.find_map(|(own, latency, name)| {
-        let is_harmless =
-            own.as_secs_f64() * 1e6 <= HARMLESS_LAG_US || own <= latency.mul_f64(HARMLESS_SHARE);
-        (!is_harmless).then_some(Away { own, latency, name })
-    })
+    let figures = percentiles.chain(is_small.then_some(longest));
+    let shaped = figures.filter(|(own, latency, _)| {
+        own.as_secs_f64() * 1e6 > HARMLESS_LAG_US && *own > latency.mul_f64(HARMLESS_SHARE)
+    });
+    // The worst of them: a busy machine makes others.
+    let worst = shaped.max_by_key(|(own, ..)| *own);
+    worst.map(|(own, latency, name)| Away { own, latency, name })
 }
 
 fn limited_by_lag(lag: &Distribution, latency: &Distribution) -> Option<String> {
@@ -269,6 +270,11 @@ mod tests {
         assert_eq!(away(&sample(99_999, 1), &sample(90_000, 10_000)), None);
         assert_eq!(away(&sample(5000, 0), &sample(4945, 55)), None);
         assert_eq!(away(&sample(1, 9), &Latencies::default()), None);
+        let (mut own, mut latencies) = (sample(30_000, 50), sample(30_000, 50));
+        own.record_often(Duration::from_millis(5), 2000);
+        latencies.record_often(Duration::from_millis(10), 2000);
+        let name = away(&own, &latencies);
+        assert_eq!(name.as_deref(), Some("p99.9"), "the worst of several");
         let all_late = sample(1, 4999);
         assert_eq!(away(&sample(4950, 50), &all_late).as_deref(), Some("p99"));
     }

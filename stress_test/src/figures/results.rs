@@ -259,8 +259,8 @@ impl RunResult {
         }
     }
 
-    /// How many of the tries that are measured were refused as busy, if there were any. Each request
-    /// has one try that is in the latencies, and one more for each refusal.
+    /// How many of the tries that are measured were refused as busy, if there were any. Each
+    /// request has one try that is in the latencies, and one more for each refusal.
     pub(crate) fn busy_percent(&self) -> Option<f64> {
         let busy = self.busy.latency.count;
         let tries = self.latency.count + busy;

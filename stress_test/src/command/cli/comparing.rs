@@ -81,8 +81,8 @@ pub(crate) struct CsvArguments {
     #[arg(required = true, value_name = "FILE", value_parser = file)]
     pub(crate) files: Vec<PathBuf>,
 
-    /// A row for each interval of each run, with its answers and latencies, instead of one for each
-    /// run, round, step of a ramp and cell of a sweep
+    /// A row for each interval of each run, with its answers and latencies, instead of one for
+    /// each run, round, step of a ramp and cell of a sweep
     #[arg(long)]
     pub(crate) intervals: bool,
 
