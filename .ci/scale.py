@@ -40,6 +40,7 @@ class Farm:
 
     def __init__(self, folder):
         self.folder, self.servers, self.haproxy = folder, [None] * SERVERS, None
+        self.children = []
         self.config = open(CONFIG).read()
 
     def start(self):
@@ -81,7 +82,9 @@ class Farm:
 
     def spawn(self, name, *command):
         with open(f"{self.folder}/{name}.log", "ab") as log:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.children.append(child)
+        return child
 
     def restart(self, number):
         """Stops it as a supervisor does, starts it anew, and waits until HAProxy has seen that."""
@@ -126,7 +129,7 @@ class Farm:
         return [process for process in [self.haproxy, *self.servers] if process]
 
     def end(self):
-        for process in self.processes():
+        for process in self.children:
             if process.poll() is None:
                 process.kill()
                 process.wait()
@@ -172,7 +175,11 @@ def load(farm, name, seconds, *more):
 def short_runs(farm, enough, total):
     while not enough.is_set():
         path, process = load(farm, "short", SHORT_S)
-        process.wait()
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            total.others.append(f"a run of {SHORT_S} s has not ended after {PATIENCE_S} s")
+            return
         total.add(path)
 
 
@@ -190,7 +197,7 @@ def roll(farm):
         enough.set()
         runner.join()
         keeper.send_signal(signal.SIGINT)
-        keeper.wait()
+        keeper.wait(PATIENCE_S)
     kept.add(path)
     return short, kept
 
@@ -202,12 +209,14 @@ def kill(farm):
     time.sleep(1)
     farm.stop(0, signal.SIGKILL, expected=-signal.SIGKILL)
     farm.start_server(0)
-    process.wait()
+    process.wait(PATIENCE_S)
     killed.add(path)
     return killed
 
 
 def main():
+    # What it started ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as folder:
         farm = Farm(folder)
         try:

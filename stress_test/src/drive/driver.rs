@@ -383,7 +383,8 @@ impl Driver {
         let may_come = self.part.added.len();
         let needed = (there / SPARE_SHARE + 1).saturating_sub(ready);
         // Who is told that there is no room for more does not ask again.
-        if self.start.is_none() || self.failed > 0 || needed.min(may_come) == 0 {
+        let is_running = self.start.is_some() && !self.load_ended;
+        if !is_running || self.failed > 0 || needed.min(may_come) == 0 {
             return;
         }
         let is_coming =

@@ -318,3 +318,13 @@ fn a_rate_beyond_the_generator_is_the_generators_limit_not_the_servers() {
         "{report}"
     );
 }
+
+#[test]
+fn no_client_comes_when_the_load_has_ended() {
+    // Twice what the server can do: at the end no client has room, and each that came then would
+    // wait for ever for something to send.
+    let server = server(Fault::OneWorker);
+    let flags = ["--clients", "5", "--rate", "400", "--duration", "1"];
+    let report = run(against(&server, &flags));
+    assert!(matches!(report.code, Some(0 | 5)), "{report}");
+}
