@@ -41,11 +41,13 @@ impl BacklogFigures {
         self.grows.then(text)
     }
 
-    /// The backlog of `tally` in a window of `window_s` seconds.
-    pub(crate) fn of(tally: &Tally, window_s: f64) -> Self {
+    /// The backlog of `tally` in a window of `window_s` seconds that begins `warmup` after the
+    /// load.
+    pub(crate) fn of(tally: &Tally, warmup: Duration, window_s: f64) -> Self {
         let (due, ended) = (tally.due, tally.ended_in_window);
         let growth = due.cast_signed() - ended.cast_signed();
-        let by_chance = by_chance(due, tally.quickest, window_s);
+        let unfilled = tally.quickest.unwrap_or_default().saturating_sub(warmup);
+        let by_chance = by_chance(due, unfilled, window_s);
         Self {
             due,
             ended,
@@ -56,12 +58,13 @@ impl BacklogFigures {
     }
 }
 
-/// How far the backlog of a server that keeps up may grow while `due` requests come.
-fn by_chance(due: u64, quickest: Option<Duration>, window_s: f64) -> f64 {
+/// How far the backlog of a server that keeps up may grow while `due` requests come. By `unfilled`
+/// the warmup is shorter than what a request takes at least.
+fn by_chance(due: u64, unfilled: Duration, window_s: f64) -> f64 {
     let due = due as f64;
     // A window without a warmup begins with nothing in flight. By Little's law, so many are after
     // a while, even where nothing waits.
-    let in_flight = due * quickest.unwrap_or_default().as_secs_f64() / window_s.max(1e-6);
+    let in_flight = due * unfilled.as_secs_f64() / window_s.max(1e-6);
     in_flight + (DEVIATIONS * due.sqrt()).max(HARMLESS_SHARE * due)
 }
 
@@ -83,7 +86,7 @@ mod tests {
             ended_in_window: ended,
             ..Tally::default()
         };
-        BacklogFigures::of(&tally, 1.0)
+        BacklogFigures::of(&tally, Duration::ZERO, 1.0)
     }
 
     #[test]
@@ -98,10 +101,19 @@ mod tests {
 
     #[test]
     fn what_is_in_flight_without_waiting_is_no_growth() {
-        assert_eq!(
-            by_chance(400, Some(Duration::from_secs(1)), 2.0),
-            200.0 + 40.0
-        );
+        assert_eq!(by_chance(400, Duration::from_secs(1), 2.0), 200.0 + 40.0);
+    }
+
+    #[test]
+    fn a_warmup_in_which_answers_came_explains_no_growth() {
+        let tally = Tally {
+            due: 400,
+            quickest: Some(Duration::from_millis(100)),
+            ..Tally::default()
+        };
+        let by_chance = |ms| BacklogFigures::of(&tally, Duration::from_millis(ms), 1.0).by_chance;
+        assert_eq!(by_chance(0), 40.0 + 40.0);
+        assert_eq!(by_chance(500), 40.0);
     }
 
     #[test]

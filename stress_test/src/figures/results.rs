@@ -240,7 +240,8 @@ impl RunResult {
             throughput_per_s: throughput(tally, outcome),
             ledger,
             latency,
-            backlog: is_open.then(|| BacklogFigures::of(tally, window_s(tally, outcome))),
+            backlog: is_open
+                .then(|| BacklogFigures::of(tally, plan.warmup, window_s(tally, outcome))),
             service,
             send_lag: Distribution::of(&tally.send_lag),
             busy: BusyFigures {
