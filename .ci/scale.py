@@ -168,7 +168,8 @@ def load(farm, name, seconds, *more):
     """25 clients, 1000 requests a second in all. What it prints is in the log of that name."""
     path = f"{farm.folder}/{name}.json"
     rate = ["--rate", str(RATE), "--duration", str(seconds)]
-    command = [f"{BIN}/stress_test", "--port", str(farm.port), "--clients", str(CLIENTS), *rate, "--reconnect", *more, "--json", path]
+    clients = ["--clients", str(CLIENTS), "--max-clients", str(CLIENTS)]
+    command = [f"{BIN}/stress_test", "--port", str(farm.port), *clients, *rate, "--reconnect", *more, "--json", path]
     return path, farm.spawn(name, *command)
 
 
