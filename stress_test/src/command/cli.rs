@@ -18,8 +18,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use self::comparing::{CompareArguments, CsvArguments};
 pub(crate) use self::environment::parse;
-use self::series::check_warmup;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
+use self::series::{check_operations, check_warmup};
 pub(crate) use self::shared::{
     FramingArguments, GrowthArguments, LoadArguments, OutputArguments, RequestArguments,
     TargetArguments,
@@ -165,6 +165,7 @@ pub(crate) struct RunArguments {
         long,
         env = "STRESS_TEST_HOG_MIX",
         value_name = "MIX",
+        value_parser = Mix::parse,
         conflicts_with = "send"
     )]
     hog_mix: Option<Mix>,
@@ -183,8 +184,8 @@ pub(crate) struct RunArguments {
     pub(crate) target: TargetArguments,
 
     /// Fails the run (exit 4) when a condition is met, such as 'p99>5ms', 'service.p99.9>=20ms',
-    /// 'busy>0.1%', 'rate<20k', 'unsent>0'; several are separated by commas. A percentile that the
-    /// sample is too small for fails too
+    /// 'sleep.p99>30ms', 'busy>0.1%', 'rate<20k', 'unsent>0'; several are separated by commas. A
+    /// percentile that the sample is too small for fails too
     #[arg(long, env = "STRESS_TEST_FAIL_IF", value_name = "CONDITION", value_delimiter = ',',
         value_parser = Threshold::parse, help_heading = "Output")]
     pub(crate) fail_if: Vec<Threshold>,
@@ -219,6 +220,7 @@ impl RunArguments {
             Load::Frames(_) | Load::Duration(_) => CLOSED_LOOP_RETRIES,
         };
         let requests = self.requests.requests(self.hog_mix)?;
+        check_operations("--fail-if", &self.fail_if, &requests)?;
         let plan = self.load.plan(self.clients, load, requests)?;
         let plan = self.growth.apply(plan)?;
         Ok(Plan {

@@ -26,6 +26,7 @@ use crate::drive::in_flight::{InFlight, Retry, Try};
 use crate::figures::fairness::Share;
 use crate::figures::ledger::Ledger;
 use crate::load::frame::Frame;
+use crate::load::mix::Choice;
 use crate::random;
 
 /// More doubts of one client than this are settled, oldest first.
@@ -49,6 +50,8 @@ pub(crate) struct Demand {
     /// A connection that ends before its time is followed by another one, which is tried for so
     /// long. `None` makes its end the client's.
     pub(crate) reconnect: Option<Duration>,
+    /// Which operation each frame asks for.
+    pub(crate) choice: Choice,
 }
 
 /// Whether the connection is of further use.
@@ -149,6 +152,7 @@ impl Client {
         self.next_sequence = sequence.checked_add(1)?;
         Some(Try {
             sequence,
+            operation: self.demand.choice.operation(self.frame_of(sequence)),
             intended,
             earlier_tries: 0,
         })
@@ -489,7 +493,7 @@ impl Client {
 
     /// The doubt about `what` is decided: it is a failure of this kind, with this text.
     fn decide(&self, what: Try, (kind, text): (Kind, String), now: Instant, ledger: &mut Ledger) {
-        ledger.failed(self.sender, kind, what.intended, now);
+        ledger.failed(self.sender, kind, what.operation, what.intended, now);
         self.fail(ledger, kind, what.sequence, &text);
     }
 
@@ -523,10 +527,23 @@ impl Client {
     fn forget_outstanding(&mut self, now: Instant, ledger: &mut Ledger) {
         while !self.in_flight.is_empty() {
             let lost = self.pop_front(now, ledger).what;
-            ledger.failed(self.sender, Kind::Missing, lost.intended, now);
+            ledger.failed(
+                self.sender,
+                Kind::Missing,
+                lost.operation,
+                lost.intended,
+                now,
+            );
         }
         for retry in self.retries.drain(..) {
-            ledger.failed(self.sender, Kind::Missing, retry.what.intended, now);
+            let what = retry.what;
+            ledger.failed(
+                self.sender,
+                Kind::Missing,
+                what.operation,
+                what.intended,
+                now,
+            );
         }
         ledger.tally(self.sender).cut_off += self.unsent();
         for intended in self.offered.drain(..) {

@@ -7,12 +7,15 @@
 use std::time::Instant;
 
 use crate::figures::ledger::Times;
+use crate::load::mix::Operation;
 
 /// A frame, and how often it has been sent before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Try {
     /// The frame's number.
     pub(crate) sequence: u32,
+    /// What it asks for, where there is a choice.
+    pub(crate) operation: Option<Operation>,
     /// When it was meant to be sent for the first time: in an open loop by the timetable, in a
     /// closed one as soon as there was room for it.
     pub(crate) intended: Instant,
@@ -39,6 +42,7 @@ impl InFlight {
     /// When it was meant to be sent, and when it was.
     pub(crate) fn times(&self) -> Times {
         Times {
+            operation: self.what.operation,
             intended: self.what.intended,
             written: self.written.unwrap_or(self.queued),
         }

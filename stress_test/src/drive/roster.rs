@@ -31,6 +31,7 @@ fn demand(plan: &Plan, sender: Sender, last_frame_alone: bool) -> Demand {
             retries: plan.retries,
             last_frame_alone,
             reconnect,
+            choice: plan.requests.choice(false, plan.seed),
         },
         // A hog takes a refusal as an answer and goes on.
         Sender::Hog(_) => Demand {
@@ -40,6 +41,7 @@ fn demand(plan: &Plan, sender: Sender, last_frame_alone: bool) -> Demand {
             retries: 0,
             last_frame_alone,
             reconnect,
+            choice: plan.requests.choice(true, plan.seed),
         },
     }
 }

@@ -156,6 +156,7 @@ mod tests {
                 let intended = now.checked_sub(Duration::from_millis(10));
                 let intended = intended.expect("a clock has run for 10 ms");
                 let times = Times {
+                    operation: None,
                     intended,
                     written: intended,
                 };

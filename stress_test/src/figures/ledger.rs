@@ -4,12 +4,14 @@
 //!
 //! Rule: ordinary clients and hogs are never added together, except in the list of failures.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::check::failure::{Failures, Kind, Sender};
 use crate::figures::latencies::Latencies;
 use crate::figures::occupancy::Occupancy;
 use crate::figures::timeline::Timeline;
+use crate::load::mix::Operation;
 
 /// The account of all clients.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ impl Window {
 /// Two of the three times of a request; the third is when it was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
+    /// What was asked for, where there was a choice.
+    pub(crate) operation: Option<Operation>,
     /// When it was meant to be sent.
     pub(crate) intended: Instant,
     /// When its last byte was handed to the kernel (of a retried one: its last try's).
@@ -187,6 +191,10 @@ impl Ledger {
         if is_measured {
             tally.latencies.record_many(latency, count);
             tally.service.record_many(service, count);
+            if let Some(operation) = times.operation {
+                let latencies = tally.operations.entry(operation).or_default();
+                latencies.record_many(latency, count);
+            }
         }
     }
 
@@ -222,7 +230,14 @@ impl Ledger {
     }
 
     /// A frame that was sent ended as a failure of `kind`.
-    pub(crate) fn failed(&mut self, sender: Sender, kind: Kind, intended: Instant, now: Instant) {
+    pub(crate) fn failed(
+        &mut self,
+        sender: Sender,
+        kind: Kind,
+        operation: Option<Operation>,
+        intended: Instant,
+        now: Instant,
+    ) {
         self.ended(sender, 1, intended, now);
         let tally = self.tally(sender);
         match kind {
@@ -231,7 +246,7 @@ impl Ledger {
             _ => tally.wrong += 1,
         }
         if matches!(kind, Kind::Missing | Kind::Lost) {
-            self.unanswered(sender, intended, now);
+            self.unanswered(sender, operation, intended, now);
         }
     }
 
@@ -239,7 +254,8 @@ impl Ledger {
     pub(crate) fn unsent_due(&mut self, sender: Sender, intended: Instant, now: Instant) {
         self.ended(sender, 1, intended, now);
         self.tally(sender).unsent += 1;
-        self.unanswered(sender, intended, now);
+        // What it would have asked for was not decided yet.
+        self.unanswered(sender, None, intended, now);
     }
 
     /// `count` frames that were due at `intended` came to their end, whichever that was.
@@ -255,10 +271,21 @@ impl Ledger {
         }
     }
 
-    fn unanswered(&mut self, sender: Sender, intended: Instant, now: Instant) {
+    fn unanswered(
+        &mut self,
+        sender: Sender,
+        operation: Option<Operation>,
+        intended: Instant,
+        now: Instant,
+    ) {
         if self.window.is_measured(intended) {
             let age = now.saturating_duration_since(intended);
-            self.tally(sender).latencies.record_unanswered(age);
+            let tally = self.tally(sender);
+            tally.latencies.record_unanswered(age);
+            if let Some(operation) = operation {
+                let latencies = tally.operations.entry(operation).or_default();
+                latencies.record_unanswered(age);
+            }
         }
     }
 }
@@ -305,6 +332,8 @@ pub(crate) struct Tally {
     pub(crate) retries: u64,
     /// From intended to answered, of verified frames, and of missing ones so far as is known.
     pub(crate) latencies: Latencies,
+    /// The same for each operation, where there was a choice.
+    pub(crate) operations: BTreeMap<Operation, Latencies>,
     /// From written to answered, of verified frames (of a retried one: its last try).
     pub(crate) service: Latencies,
     /// The shortest time from written to answered, of the warmup too: what the server takes when
@@ -348,6 +377,7 @@ impl Tally {
             busy_answers,
             retries,
             latencies,
+            operations,
             service,
             send_lag,
             busy_latencies,
@@ -374,6 +404,12 @@ impl Tally {
         self.busy_answers += busy_answers;
         self.retries += retries;
         self.latencies.merge(latencies);
+        for (operation, latencies) in operations {
+            self.operations
+                .entry(*operation)
+                .or_default()
+                .merge(latencies);
+        }
         self.service.merge(service);
         self.send_lag.merge(send_lag);
         self.busy_latencies.merge(busy_latencies);
@@ -409,6 +445,7 @@ mod tests {
         let sender = Sender::Client(0);
         for (intended, answered) in [(50, 60), (99, 110), (100, 150), (190, 210)] {
             let times = Times {
+                operation: None,
                 intended: at(intended),
                 written: at(intended + 1),
             };

@@ -22,6 +22,7 @@ use crate::figures::occupancy::Little;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::provenance::Provenance;
 use crate::figures::timeline::Timeline;
+use crate::load::mix::Operation;
 use crate::load::plan::{Load, Plan};
 
 /// The name and version of the format.
@@ -53,6 +54,9 @@ pub(crate) struct RunResult {
     pub(crate) ledger: LedgerFigures,
     /// From intended to answered, unanswered requests included as "at least their age".
     pub(crate) latency: Distribution,
+    /// The latency of each operation, where there was a choice.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(crate) operations: BTreeMap<Operation, Distribution>,
     /// From written to answered.
     pub(crate) service: Distribution,
     /// From intended to written.
@@ -240,6 +244,7 @@ impl RunResult {
             throughput_per_s: throughput(tally, outcome),
             ledger,
             latency,
+            operations: operation_figures(tally),
             backlog: is_open
                 .then(|| BacklogFigures::of(tally, plan.warmup, window_s(tally, outcome))),
             service,
@@ -356,6 +361,13 @@ fn failure_figures(outcome: &Outcome) -> FailureFigures {
     }
 }
 
+fn operation_figures(tally: &Tally) -> BTreeMap<Operation, Distribution> {
+    let operations = tally.operations.iter();
+    operations
+        .map(|(&operation, latencies)| (operation, Distribution::of(latencies)))
+        .collect()
+}
+
 fn hog_figures(outcome: &Outcome) -> HogFigures {
     let tally = &outcome.ledger.hogs;
     HogFigures {
@@ -394,6 +406,7 @@ pub(crate) mod tests {
             ledger.clients.occupancy.enter(1, now);
             ledger.left(sender, 1, now, now);
             let times = Times {
+                operation: None,
                 intended: written,
                 written,
             };

@@ -201,15 +201,11 @@ impl CellFigures {
 }
 
 /// Requests per second of a pool in which each worker always sleeps: `workers x 1000 / n` for
-/// SLEEP n. Of the balanced mix only half are SLEEP; the other half is taken to cost nothing. No
+/// SLEEP n. Of a mix only its share of SLEEP counts; the rest is taken to cost nothing. No
 /// more workers count than there are requests under way.
 fn ideal_per_s(cell: Cell, plan: &Plan) -> Option<f64> {
     let mean_ms = f64::from(plan.sleep_ms.min + plan.sleep_ms.max) / 2.0;
-    let ms_per_request = match cell.mix {
-        Mix::Sleep => mean_ms,
-        Mix::Balanced => mean_ms / 2.0,
-        Mix::Echo | Mix::Hash | Mix::Errors => return None,
-    };
+    let ms_per_request = mean_ms * cell.mix.share_of_sleep();
     let under_way = cell.clients as usize * plan.max_inflight;
     let sleeping = (cell.workers as usize).min(under_way);
     (ms_per_request > 0.0).then(|| sleeping as f64 * 1000.0 / ms_per_request)

@@ -10,6 +10,7 @@ use std::fmt;
 use crate::figures::distribution::{Distribution, PERCENTILES};
 use crate::figures::latencies::SAMPLES_ABOVE;
 use crate::figures::results::RunResult;
+use crate::load::mix::Operation;
 
 /// Whether a figure and a value are in order.
 type Relation = fn(&f64, &f64) -> bool;
@@ -26,7 +27,12 @@ pub(crate) struct Threshold {
 }
 
 /// Which times of a run.
-type Times = fn(&RunResult) -> &Distribution;
+#[derive(Debug, Clone, Copy)]
+enum Times {
+    Of(fn(&RunResult) -> &Distribution),
+    /// The latency of one operation.
+    OfOperation(Operation),
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Figure {
@@ -58,8 +64,8 @@ pub(crate) struct Finding {
 }
 
 const NEEDED: &str = "needed is FIGURE, one of > < >= <=, and a value, such as 'p99>5ms': a time \
-    (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service., lag. \
-    or connect. before it) in ms, or with us or s; busy in %; rate per second; failures, missing, \
+    (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service., lag., \
+    connect., echo., sleep. or hash. before it) in ms, or with us or s; busy in %; rate per second; failures, missing, \
     lost, unsent or connects-refused";
 
 impl Threshold {
@@ -119,6 +125,14 @@ impl Threshold {
         }
     }
 
+    /// The operation that it is about, if it is about one.
+    pub(crate) fn operation(&self) -> Option<Operation> {
+        match self.figure {
+            Figure::Time(Times::OfOperation(operation), _) => Some(operation),
+            _ => None,
+        }
+    }
+
     /// How large a sample a percentile needs so that it can be judged.
     pub(crate) fn sample(&self) -> f64 {
         match self.figure {
@@ -147,12 +161,16 @@ impl fmt::Display for Threshold {
 
 impl Figure {
     fn parse(text: &str) -> Option<Self> {
-        let (times, point): (Times, &str) = match text.split_once('.') {
-            Some(("service", point)) => (|run| &run.service, point),
-            Some(("lag", point)) => (|run| &run.send_lag, point),
-            Some(("connect", point)) => (|run| &run.connections.connect_time, point),
-            Some(("latency", point)) => (|run| &run.latency, point),
-            _ => (|run| &run.latency, text),
+        let (name, point) = text.split_once('.').unwrap_or_default();
+        let mut operations = Operation::ALL.into_iter();
+        let operation = operations.find(|operation| operation.name() == name);
+        let (times, point) = match (name, operation) {
+            (_, Some(operation)) => (Times::OfOperation(operation), point),
+            ("service", _) => (Times::Of(|run| &run.service), point),
+            ("lag", _) => (Times::Of(|run| &run.send_lag), point),
+            ("connect", _) => (Times::Of(|run| &run.connections.connect_time), point),
+            ("latency", _) => (Times::Of(|run| &run.latency), point),
+            _ => (Times::Of(|run| &run.latency), text),
         };
         let point = match point {
             "min" => Point::Min,
@@ -195,7 +213,10 @@ impl Figure {
     /// Whether it is only known to be at least what it is.
     fn is_bound(self, result: &RunResult) -> bool {
         match self {
-            Self::Time(times, point) => point.is_bound(times(result)),
+            Self::Time(times, point) => {
+                let times = times.of(result);
+                times.is_some_and(|times| point.is_bound(times))
+            }
             _ => false,
         }
     }
@@ -203,7 +224,7 @@ impl Figure {
     fn of(self, result: &RunResult) -> Option<f64> {
         let ledger = &result.ledger;
         match self {
-            Self::Time(times, point) => point.of(times(result)),
+            Self::Time(times, point) => point.of(times.of(result)?),
             Self::BusyPercent => result.busy_percent(),
             Self::Throughput => Some(result.throughput_per_s),
             Self::Failures => Some(result.failures.total as f64),
@@ -211,6 +232,19 @@ impl Figure {
             Self::Lost => Some(ledger.lost as f64),
             Self::ConnectsRefused => Some(result.connections.refused as f64),
             Self::Unsent => Some(ledger.unsent as f64),
+        }
+    }
+}
+
+impl Times {
+    fn of(self, result: &RunResult) -> Option<&Distribution> {
+        match self {
+            Self::Of(times) => Some(times(result)),
+            // Where there was no choice, it is the latency of all.
+            Self::OfOperation(operation) if result.load.mix == operation.name() => {
+                Some(&result.latency)
+            }
+            Self::OfOperation(operation) => result.operations.get(&operation),
         }
     }
 }
@@ -243,6 +277,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::figures::latencies::Latencies;
     use crate::figures::results::tests::{outcome, result};
 
     fn judge(text: &str) -> Option<bool> {
@@ -271,6 +306,7 @@ mod tests {
             ("lost>0", 0.0),
             ("connects-refused>5", 5.0),
             ("connect.p99>1ms", 1000.0),
+            ("sleep.p99>30", 30_000.0),
         ] {
             let read = Threshold::parse(text).map(|threshold| threshold.value);
             assert_eq!(read, Ok(value), "{text}");
@@ -297,6 +333,29 @@ mod tests {
         assert_eq!(sample("p99<5ms"), 1000.0);
         assert_eq!(sample("p99.9<5ms"), 10_000.0);
         assert_eq!(sample("busy<1%"), 0.0);
+    }
+
+    #[test]
+    fn an_operation_is_judged_by_its_own_latency() {
+        let mut outcome = outcome();
+        let mut latencies = Latencies::default();
+        for _ in 0..1000 {
+            latencies.record(Duration::from_millis(70));
+        }
+        outcome
+            .ledger
+            .clients
+            .operations
+            .insert(Operation::Sleep, latencies);
+        let mut result = result(&outcome);
+        let mut judge = |mix: &str, text: &str| {
+            mix.clone_into(&mut result.load.mix);
+            Threshold::parse(text).expect(text).judge(&result).is_met
+        };
+        assert_eq!(judge("balanced", "sleep.p50>60ms"), Some(true));
+        assert_eq!(judge("balanced", "p50>60ms"), Some(false));
+        assert_eq!(judge("balanced", "hash.p50>1ms"), None);
+        assert_eq!(judge("hash", "hash.p50>1ms"), Some(true), "all are HASH");
     }
 
     #[test]

@@ -11,29 +11,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use fastrand::Rng;
 
+use crate::load::mix::Choice;
+pub(crate) use crate::load::mix::Mix;
 use crate::load::template::Exchange;
 use crate::wire::Limits;
-
-/// Which operations the requests of a run ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mix {
-    /// ECHO only.
-    Echo,
-    /// SLEEP only.
-    Sleep,
-    /// HASH only.
-    Hash,
-    /// Half SLEEP, half ECHO.
-    Balanced,
-    /// Every error text that a request line can provoke, between right requests.
-    Errors,
-}
-
-impl fmt::Display for Mix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_name(*self, f)
-    }
-}
 
 /// What the requests of a run are.
 #[derive(Debug, Clone)]
@@ -50,6 +31,15 @@ pub(crate) enum Requests {
 }
 
 impl Requests {
+    /// Which operation each frame of ordinary clients, or of hogs, asks for.
+    pub(crate) fn choice(&self, of_hogs: bool, seed: u64) -> Choice {
+        match self {
+            Self::Mixes { hogs, .. } if of_hogs => Choice::of(*hogs, seed),
+            Self::Mixes { clients, .. } => Choice::of(*clients, seed),
+            Self::Template(_) => Choice::NONE,
+        }
+    }
+
     /// Ordinary clients and hogs ask for the same.
     pub(crate) fn all_of(mix: Mix) -> Self {
         Self::Mixes {

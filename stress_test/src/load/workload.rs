@@ -10,6 +10,7 @@ use fastrand::Rng;
 
 use crate::load::frame::Frame;
 use crate::load::hostile;
+use crate::load::mix::Operation;
 use crate::load::payload::{Payloads, Rotation};
 use crate::load::plan::{Mix, Plan};
 use crate::random;
@@ -57,13 +58,11 @@ impl Workload {
     /// Appends the request of `frame` without its ending, and returns that ending.
     pub(crate) fn append_request(&self, frame: Frame, line: &mut Vec<u8>) -> LineEnding {
         let mut random = random::of(self.seed, frame.client, frame.sequence);
-        match self.mix {
-            Mix::Echo => self.append_payload(b"ECHO ", frame, &mut random, line),
-            Mix::Hash => self.append_payload(b"HASH ", frame, &mut random, line),
-            Mix::Sleep => self.append_sleep(frame, line),
-            Mix::Balanced if random.bool() => self.append_sleep(frame, line),
-            Mix::Balanced => self.append_payload(b"ECHO ", frame, &mut random, line),
-            Mix::Errors => {
+        match self.mix.pick(&mut random) {
+            Some(Operation::Echo) => self.append_payload(b"ECHO ", frame, &mut random, line),
+            Some(Operation::Hash) => self.append_payload(b"HASH ", frame, &mut random, line),
+            Some(Operation::Sleep) => self.append_sleep(frame, line),
+            None => {
                 let is_last = self.last_sequence == Some(frame.sequence);
                 return hostile::append(&self.payloads, frame, is_last, &mut random, line);
             }

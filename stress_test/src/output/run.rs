@@ -59,6 +59,8 @@ fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         result.elapsed_s, result.throughput_per_s
     )?;
     let mut rows = vec![("latency", &result.latency)];
+    let operations = result.operations.iter();
+    rows.extend(operations.map(|(operation, latency)| (operation.name(), latency)));
     // A closed loop sends what is due at once: there is one time to tell.
     if result.load.rate_per_s.is_some() {
         rows.push(("service", &result.service));
@@ -485,7 +487,9 @@ mod tests {
             let (sender, intended) = (Sender::Client(0), outcome.start);
             let now = intended + Duration::from_millis(50);
             outcome.ledger.clients.sent += 1;
-            outcome.ledger.failed(sender, Kind::Missing, intended, now);
+            outcome
+                .ledger
+                .failed(sender, Kind::Missing, None, intended, now);
         }
         let report = report(&outcome, false);
         let bounds = "   >=50.0      n/a      n/a   >=50.0\n";

@@ -11,6 +11,7 @@ mod comparing;
 mod environment;
 mod framing;
 mod measuring;
+mod operations;
 mod reconnect;
 mod schema;
 mod series;

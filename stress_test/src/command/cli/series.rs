@@ -74,7 +74,8 @@ pub(crate) struct SweepArguments {
         long,
         default_value = "echo,hash,sleep,balanced",
         value_name = "MIX,...",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = Mix::parse_name
     )]
     pub(crate) mix: Vec<Mix>,
 
@@ -188,6 +189,7 @@ impl RampArguments {
             duration: self.duration,
         };
         let requests = self.requests.requests(None)?;
+        check_operations("--slo", &self.slo, &requests)?;
         let plan = self.series.plan(self.clients, Load::Rate(open), requests)?;
         self.growth.apply(plan)
     }
@@ -208,6 +210,25 @@ pub(crate) struct ReportArguments {
     /// What stands at its top
     #[arg(long, default_value = "Stress test of reactor-pool")]
     pub(crate) title: String,
+}
+
+/// A condition on an operation needs a mix that has it.
+pub(crate) fn check_operations(
+    flag: &str,
+    conditions: &[Threshold],
+    requests: &Requests,
+) -> Result<(), String> {
+    let has = |operation| match requests {
+        Requests::Mixes { clients, .. } => clients.has(operation),
+        Requests::Template(_) => false,
+    };
+    let is_empty = |condition: &&Threshold| condition.operation().is_some_and(|of| !has(of));
+    match conditions.iter().find(is_empty) {
+        Some(condition) => Err(format!(
+            "invalid value '{condition}' for '{flag} <CONDITION>': --mix does not have that operation"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// A warmup leaves something to measure.

@@ -71,8 +71,10 @@ pub(crate) struct TargetArguments {
 /// What is asked for.
 #[derive(Debug, Args)]
 pub(crate) struct RequestArguments {
-    /// What to ask for; balanced is half SLEEP, half ECHO; errors provokes every error text
-    #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo")]
+    /// What to ask for: echo, sleep, hash, or several by weight, such as echo=70,hash=20,sleep=10;
+    /// balanced is half SLEEP, half ECHO; errors provokes every error text. Of several, each
+    /// operation's latency is told apart
+    #[arg(long, env = "STRESS_TEST_MIX", default_value = "echo", value_parser = Mix::parse)]
     pub(crate) mix: Mix,
 
     // Help says "n in braces", as clap makes a line break of it without a width.

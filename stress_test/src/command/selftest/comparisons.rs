@@ -159,6 +159,7 @@ fn round(plan: &Plan, random: &mut Rng, slower: f64, tail: f64, order: u32) -> R
         // The warmup is over by then, and no time lies before the start.
         let written = start + Duration::from_secs_f64(answered_s);
         let times = Times {
+            operation: None,
             intended: written,
             written,
         };

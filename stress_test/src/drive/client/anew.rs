@@ -53,7 +53,7 @@ impl Client {
         ledger.failures.add(Kind::Lost, lost, place, &text);
         while !self.in_flight.is_empty() {
             let what = self.pop_front(now, ledger).what;
-            ledger.failed(self.sender, Kind::Lost, what.intended, now);
+            ledger.failed(self.sender, Kind::Lost, what.operation, what.intended, now);
         }
     }
 

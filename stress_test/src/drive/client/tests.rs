@@ -59,6 +59,7 @@ impl Bench {
             retries: plan.retries,
             last_frame_alone: desk.expectations.last_frame_may_end_the_stream(1),
             reconnect: plan.reconnect.then_some(plan.timeout),
+            choice: plan.requests.choice(false, plan.seed),
         };
         Self {
             client: Client::new(1, Sender::Client(1), demand, plan.seed, now),

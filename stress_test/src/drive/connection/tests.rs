@@ -6,6 +6,7 @@ use crate::check::sent::Sent;
 use crate::drive::client::Demand;
 use crate::figures::ledger::Ledger;
 use crate::load::frame::Frame;
+use crate::load::mix::Choice;
 use crate::load::plan::tests::plan;
 use crate::load::plan::{Mix, Span};
 use crate::wire::{Framing, LineEnding};
@@ -35,6 +36,7 @@ impl Bench {
             retries: 0,
             last_frame_alone: false,
             reconnect: None,
+            choice: Choice::NONE,
         };
         let (client, sender) = (1, Sender::Client(1));
         let client_state = Client::new(client, sender, demand, plan.seed, now);

@@ -96,19 +96,24 @@ fn percentiles(run: &RunResult) -> String {
     let ticks = ticks.into_iter().filter(|&(place, _)| place <= last);
     let x = Axis::with_ticks("percentile", ticks.map(|(at, text)| (at, text.to_owned())));
     let title = "Percentiles of latency and service time";
-    let plot = Plot::new(title, x, Axis::log("ms"), [latency, service]);
+    let operations = run.operations.iter();
+    let operations = operations.map(|(operation, latency)| series(operation.name(), latency));
+    let all = [latency, service].into_iter().chain(operations);
+    let plot = Plot::new(title, x, Axis::log("ms"), all);
     let mut html = if plot.is_empty() {
         paragraph("The sample is too small for a plot of percentiles.")
     } else {
         plot.render()
     };
     let head = "| count | min | mean | p50 | p75 | p90 | p95 | p99 | p99.9 | p99.99 | max";
-    let rows = [
-        row("latency", &run.latency),
+    let operations = run.operations.iter();
+    let operations = operations.map(|(operation, latency)| row(operation.name(), latency));
+    let rows = [row("latency", &run.latency)].into_iter().chain(operations);
+    let rows = rows.chain([
         row("service time", &run.service),
         row("send lag", &run.send_lag),
         row("refused as busy", &run.busy.latency),
-    ];
+    ]);
     html += &table("Figures in ms", head, rows);
     if run.latency.unanswered > 0 {
         html += &paragraph(&format!(
