@@ -42,7 +42,7 @@ pub(crate) struct Expectations {
 #[derive(Debug)]
 enum Source {
     /// The workloads ask, and the oracle knows what is right.
-    Protocol(Protocol),
+    Protocol(Box<Protocol>),
     /// Both are spelled out, for every client alike.
     Template(Exchange),
 }
@@ -85,13 +85,13 @@ impl Expectations {
     /// The expectations of `plan`, in which so much has been `sent`.
     pub(crate) fn new(plan: &Plan, sent: Sent) -> Self {
         let source = match &plan.requests {
-            Requests::Mixes { clients, hogs } => Source::Protocol(Protocol {
+            Requests::Mixes { clients, hogs } => Source::Protocol(Box::new(Protocol {
                 of_clients: Workload::of_clients(plan, *clients),
                 of_hogs: Workload::of_hogs(plan, *hogs),
                 hogs: plan.hog_numbers(),
                 limits: plan.limits,
                 request: Vec::new(),
-            }),
+            })),
             Requests::Template(exchange) => Source::Template(exchange.clone()),
         };
         Self {

@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn the_longest_payload_depends_on_the_longest_line() {
         let plan = parse(&["--max-line", "20", "--payload", "15"]).expect("it fits");
-        assert_eq!(plan.payload.max, 15);
+        assert_eq!(plan.payload.max(), 15);
         let error = parse(&["--max-line", "20", "--payload", "16"]).expect_err("it does not fit");
         assert!(
             error.contains("--payload") && error.contains("15"),

@@ -234,8 +234,8 @@ fn plan(framing: Framing) -> Plan {
         requests: Requests::all_of(Mix::Echo),
         hogs: 0,
         hog_inflight: 1,
-        payload: Span { min: 20, max: 40 },
-        sleep_ms: Span { min: 0, max: 0 },
+        payload: Span { min: 20, max: 40 }.into(),
+        sleep_ms: Span { min: 0, max: 0 }.into(),
         limits: Limits {
             framing,
             max_line_bytes: 2000,

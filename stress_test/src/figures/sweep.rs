@@ -204,7 +204,7 @@ impl CellFigures {
 /// SLEEP n. Of a mix only its share of SLEEP counts; the rest is taken to cost nothing. No
 /// more workers count than there are requests under way.
 fn ideal_per_s(cell: Cell, plan: &Plan) -> Option<f64> {
-    let mean_ms = f64::from(plan.sleep_ms.min + plan.sleep_ms.max) / 2.0;
+    let mean_ms = plan.sleep_ms.mean();
     let ms_per_request = mean_ms * cell.mix.share_of_sleep();
     let under_way = cell.clients as usize * plan.max_inflight;
     let sleeping = (cell.workers as usize).min(under_way);
@@ -260,12 +260,12 @@ mod tests {
     fn the_ideal_is_known_where_sleeping_limits() {
         let mut plan = plan(Mix::Sleep);
         plan.max_inflight = 1;
-        plan.sleep_ms = Span { min: 10, max: 10 };
+        plan.sleep_ms = Span { min: 10, max: 10 }.into();
         assert_eq!(ideal_per_s(cell(Mix::Sleep, 4), &plan), Some(400.0));
         assert_eq!(ideal_per_s(cell(Mix::Balanced, 4), &plan), Some(800.0));
         assert_eq!(ideal_per_s(cell(Mix::Sleep, 16), &plan), Some(800.0));
         assert_eq!(ideal_per_s(cell(Mix::Echo, 4), &plan), None);
-        plan.sleep_ms = Span { min: 0, max: 0 };
+        plan.sleep_ms = Span { min: 0, max: 0 }.into();
         assert_eq!(ideal_per_s(cell(Mix::Sleep, 4), &plan), None);
     }
 
@@ -298,7 +298,7 @@ mod tests {
             }
         };
         let mut plan = plan(Mix::Sleep);
-        plan.sleep_ms = Span { min: 10, max: 10 };
+        plan.sleep_ms = Span { min: 10, max: 10 }.into();
         let rounds = [round(390.0), round(380.0), round(396.0)];
         let cell = CellFigures::of(cell(Mix::Sleep, 4), &plan, &rounds).expect("rounds");
         assert_eq!(cell.throughput_per_s.median, 390.0);

@@ -11,5 +11,6 @@ pub(crate) mod part;
 pub(crate) mod payload;
 pub(crate) mod plan;
 pub(crate) mod schedule;
+pub(crate) mod sizes;
 pub(crate) mod template;
 pub(crate) mod workload;

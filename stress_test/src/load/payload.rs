@@ -9,6 +9,7 @@ use fastrand::Rng;
 
 use crate::load::frame::{Frame, append_tag};
 use crate::load::plan::Span;
+use crate::load::sizes::Sizes;
 use crate::random;
 use crate::wire::{Framing, Limits};
 
@@ -30,7 +31,7 @@ const ANY: Span = Span {
 /// The arguments of ECHO and HASH.
 #[derive(Debug)]
 pub(crate) struct Payloads {
-    span: Span,
+    sizes: Sizes,
     limits: Limits,
     first_characters: Rotation,
     /// Printable characters, or bytes of all kinds where the framing allows them; every payload
@@ -39,11 +40,11 @@ pub(crate) struct Payloads {
 }
 
 impl Payloads {
-    /// The payloads of `span` characters in the run `seed`.
-    pub(crate) fn new(seed: u64, span: Span, limits: Limits) -> Self {
+    /// The payloads of `sizes` characters in the run `seed`.
+    pub(crate) fn new(seed: u64, sizes: Sizes, limits: Limits) -> Self {
         // Enough after any start for the longest payload and for a line over the limit.
         let longest = (limits.max_line_bytes * 2)
-            .max(span.max as usize)
+            .max(sizes.max() as usize)
             .max(SHORTEST_REST);
         let length = FILLER_STARTS + longest;
         let characters = match limits.framing {
@@ -53,7 +54,7 @@ impl Payloads {
         let mut random = random::of(seed, u32::MAX, u32::MAX);
         let filler = (0..length).map(|_| characters.pick(&mut random) as u8);
         Self {
-            span,
+            sizes,
             limits,
             first_characters: Rotation::new(seed, characters),
             filler: filler.collect(),
@@ -68,7 +69,7 @@ impl Payloads {
     /// Appends a payload: `c12.f345.` and filler. One that is too short for that begins with a
     /// character that is another one for the frames before and after it, and goes on with filler.
     pub(crate) fn append(&self, frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
-        let length = self.span.pick(random) as usize;
+        let length = self.sizes.pick(random) as usize;
         let start = line.len();
         append_tag(frame, line);
         if line.len() - start > length {

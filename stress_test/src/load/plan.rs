@@ -9,10 +9,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use fastrand::Rng;
 
 use crate::load::mix::Choice;
 pub(crate) use crate::load::mix::Mix;
+use crate::load::sizes::Sizes;
+pub(crate) use crate::load::sizes::Span;
 use crate::load::template::Exchange;
 use crate::wire::Limits;
 
@@ -45,37 +46,6 @@ impl Requests {
         Self::Mixes {
             clients: mix,
             hogs: mix,
-        }
-    }
-}
-
-/// A range of whole numbers, both ends included; `min <= max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// The smallest number.
-    pub(crate) min: u32,
-    /// The largest number.
-    pub(crate) max: u32,
-}
-
-impl Span {
-    /// One of its numbers.
-    pub(crate) fn pick(self, random: &mut Rng) -> u32 {
-        random.u32(self.min..=self.max)
-    }
-
-    /// How many numbers there are in it, at least one.
-    pub(crate) fn width(self) -> u64 {
-        u64::from(self.max) - u64::from(self.min) + 1
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.min == self.max {
-            write!(f, "{}", self.min)
-        } else {
-            write!(f, "{}..{}", self.min, self.max)
         }
     }
 }
@@ -165,9 +135,9 @@ pub(crate) struct Plan {
     /// Requests that a hog keeps under way.
     pub(crate) hog_inflight: usize,
     /// Characters in an ECHO or HASH argument.
-    pub(crate) payload: Span,
+    pub(crate) payload: Sizes,
     /// Milliseconds that a SLEEP asks for.
-    pub(crate) sleep_ms: Span,
+    pub(crate) sleep_ms: Sizes,
     /// What the server under test was started with.
     pub(crate) limits: Limits,
     /// Where every choice of the run comes from; the same seed gives the same timetable, and the
@@ -209,8 +179,8 @@ pub(crate) mod tests {
             requests: Requests::all_of(mix),
             hogs: 1,
             hog_inflight: 16,
-            payload: Span { min: 1, max: 100 },
-            sleep_ms: Span { min: 1, max: 10 },
+            payload: Span { min: 1, max: 100 }.into(),
+            sleep_ms: Span { min: 1, max: 10 }.into(),
             limits: Limits {
                 framing: Framing::Lines,
                 max_line_bytes: 1000,

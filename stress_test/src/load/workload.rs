@@ -13,6 +13,7 @@ use crate::load::hostile;
 use crate::load::mix::Operation;
 use crate::load::payload::{Payloads, Rotation};
 use crate::load::plan::{Mix, Plan};
+use crate::load::sizes::Sizes;
 use crate::random;
 use crate::wire::{LineEnding, append_decimal};
 
@@ -24,7 +25,16 @@ pub(crate) struct Workload {
     /// The last sequence of each client, if there is one.
     last_sequence: Option<u32>,
     payloads: Payloads,
-    sleeps: Rotation,
+    sleeps: Sleeps,
+}
+
+/// How long SLEEPs are.
+#[derive(Debug)]
+enum Sleeps {
+    /// Each number of a span equally often, and neighbours differ.
+    InTurn(Rotation),
+    /// At random, as answers that cannot be told apart may have it.
+    Drawn(Sizes),
 }
 
 impl Workload {
@@ -45,7 +55,10 @@ impl Workload {
             mix,
             last_sequence,
             payloads: Payloads::new(plan.seed, plan.payload, plan.limits),
-            sleeps: Rotation::new(plan.seed, plan.sleep_ms),
+            sleeps: match plan.sleep_ms {
+                Sizes::Uniform(span) => Sleeps::InTurn(Rotation::new(plan.seed, span)),
+                sizes => Sleeps::Drawn(sizes),
+            },
         }
     }
 
@@ -61,7 +74,7 @@ impl Workload {
         match self.mix.pick(&mut random) {
             Some(Operation::Echo) => self.append_payload(b"ECHO ", frame, &mut random, line),
             Some(Operation::Hash) => self.append_payload(b"HASH ", frame, &mut random, line),
-            Some(Operation::Sleep) => self.append_sleep(frame, line),
+            Some(Operation::Sleep) => self.append_sleep(frame, &mut random, line),
             None => {
                 let is_last = self.last_sequence == Some(frame.sequence);
                 return hostile::append(&self.payloads, frame, is_last, &mut random, line);
@@ -75,9 +88,13 @@ impl Workload {
         self.payloads.append(frame, random, line);
     }
 
-    fn append_sleep(&self, frame: Frame, line: &mut Vec<u8>) {
+    fn append_sleep(&self, frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
         line.extend_from_slice(b"SLEEP ");
-        append_decimal(line, u64::from(self.sleeps.at(frame)));
+        let ms = match &self.sleeps {
+            Sleeps::InTurn(rotation) => rotation.at(frame),
+            Sleeps::Drawn(sizes) => sizes.pick(random),
+        };
+        append_decimal(line, u64::from(ms));
     }
 }
 
@@ -117,7 +134,7 @@ mod tests {
     #[test]
     fn payloads_keep_their_span_and_carry_their_frame() {
         let mut plan = plan(Mix::Echo);
-        plan.payload = Span { min: 12, max: 15 };
+        plan.payload = Span { min: 12, max: 15 }.into();
         let workload = Workload::of_clients(&plan, Mix::Echo);
         let mut lengths = HashSet::new();
         for sequence in 0..100 {
@@ -153,7 +170,7 @@ mod tests {
     #[test]
     fn payloads_too_short_for_a_tag_still_differ_from_their_neighbours() {
         let mut plan = plan(Mix::Echo);
-        plan.payload = Span { min: 1, max: 1 };
+        plan.payload = Span { min: 1, max: 1 }.into();
         let workload = Workload::of_clients(&plan, Mix::Echo);
         for sequence in 0..200 {
             let (one, next) = (
@@ -168,7 +185,7 @@ mod tests {
     #[test]
     fn a_payload_may_be_empty() {
         let mut plan = plan(Mix::Echo);
-        plan.payload = Span { min: 0, max: 0 };
+        plan.payload = Span { min: 0, max: 0 }.into();
         assert_eq!(
             line(&Workload::of_clients(&plan, Mix::Echo), 0, 5),
             b"ECHO "
@@ -188,11 +205,41 @@ mod tests {
     #[test]
     fn a_span_of_one_sleep_is_that_sleep() {
         let mut plan = plan(Mix::Sleep);
-        plan.sleep_ms = Span { min: 300, max: 300 };
+        plan.sleep_ms = Span { min: 300, max: 300 }.into();
         assert_eq!(
             line(&Workload::of_clients(&plan, Mix::Sleep), 0, 5),
             b"SLEEP 300"
         );
+    }
+
+    #[test]
+    fn sleeps_and_payloads_follow_their_distributions() {
+        let mut plan = plan(Mix::Weighted([1, 1, 0]));
+        plan.sleep_ms = Sizes::parse("bimodal:5,100@20%").expect("it is one");
+        plan.payload = Sizes::parse("bimodal:3,40@20%").expect("it is one");
+        let [one, other] = [(); 2].map(|()| Workload::of_clients(&plan, Mix::Weighted([1, 1, 0])));
+        let mut counts = [0_u32; 4];
+        for sequence in 0..10_000 {
+            let request = line(&one, 2, sequence);
+            assert_eq!(
+                request,
+                line(&other, 2, sequence),
+                "a frame is always the same"
+            );
+            let place = match request.as_slice() {
+                b"SLEEP 5" => 0,
+                b"SLEEP 100" => 1,
+                echo if echo.len() == b"ECHO abc".len() => 2,
+                echo => {
+                    assert_eq!(echo.len(), b"ECHO ".len() + 40);
+                    3
+                }
+            };
+            counts[place] += 1;
+        }
+        for (count, expected) in counts.into_iter().zip([4000, 1000, 4000, 1000]) {
+            assert!(count.abs_diff(expected) < 200, "{counts:?}");
+        }
     }
 
     #[test]
@@ -208,7 +255,7 @@ mod tests {
             let mut plan = plan(Mix::Errors);
             plan.limits.framing = framing;
             plan.limits.max_line_bytes = 16;
-            plan.payload.max = 11;
+            plan.payload = Span { min: 1, max: 11 }.into();
             let workload = Workload::of_clients(&plan, Mix::Errors);
             for client in 0..500 {
                 for sequence in 90..100 {

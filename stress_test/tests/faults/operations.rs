@@ -90,6 +90,37 @@ fn what_gets_no_answer_stays_in_the_latency_of_its_operation() {
 }
 
 #[test]
+fn sizes_may_come_from_a_distribution() {
+    let flags = [
+        "--clients",
+        "2",
+        "--mix",
+        "echo=1,sleep=1",
+        "--payload",
+        "exp:50",
+    ];
+    let flags = [&flags[..], &["--sleep-ms", "bimodal:0,1@12.5%"]].concat();
+    let (report, json) = run_json(&server(Fault::None), &flags);
+    report.assert_passes("200 verified");
+    assert_valid(&json);
+    assert_eq!(json["load"]["payload"], "exp:50");
+    assert_eq!(json["load"]["sleep_ms"], "bimodal:0,1@12.5%");
+    assert!(
+        report.stdout.contains("sleep bimodal:0,1@12.5% ms"),
+        "{report}"
+    );
+    // An exponential one is cut at ten times its mean.
+    for (flag, value, text) in [
+        ("--payload", "exp:6554", "up to 65531"),
+        ("--sleep-ms", "bimodal:5,10001@1%", "up to 10000"),
+        ("--payload", "exp:0", "exp:MEAN"),
+        ("--sleep-ms", "bimodal:5,100", "bimodal:5,100@1%"),
+    ] {
+        run(stress_test(&[flag, value])).assert_complains(2, &[flag, text]);
+    }
+}
+
+#[test]
 fn one_operation_needs_no_table_of_several() {
     let (report, json) = run_json(&server(Fault::None), &["--clients", "1", "--mix", "hash=7"]);
     assert_eq!(report.code, Some(0), "{report}");

@@ -12,8 +12,9 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
-use super::values::{seconds, span, whole};
-use crate::load::plan::{Load, Mix, Plan, Requests, Span};
+use super::values::{seconds, whole};
+use crate::load::plan::{Load, Mix, Plan, Requests};
+use crate::load::sizes::Sizes;
 use crate::load::template::Exchange;
 use crate::random;
 use crate::wire::{Framing, Limits};
@@ -177,16 +178,17 @@ pub(crate) struct LoadArguments {
     #[arg(long, env = "STRESS_TEST_THREADS", value_parser = whole::<1, 1000>)]
     pub(crate) threads: Option<u32>,
 
-    /// Characters in an ECHO or HASH argument: MIN..MAX (both included) or one number, up to
-    /// --max-line less 5
+    /// Characters in an ECHO or HASH argument, up to --max-line less 5: one number, MIN..MAX (both
+    /// included), exp:MEAN (exponential, cut at ten times that), or bimodal:USUAL,RARE@PERCENT%
     #[arg(long, env = "STRESS_TEST_PAYLOAD", default_value = "1..100", value_name = "MIN..MAX",
-        value_parser = span)]
-    pub(crate) payload: Span,
+        value_parser = Sizes::parse)]
+    pub(crate) payload: Sizes,
 
-    /// Milliseconds of a SLEEP: MIN..MAX (both included) or one number, up to --max-sleep
+    /// Milliseconds of a SLEEP, up to --max-sleep, in the same forms: bimodal:5,100@1% is 100 in
+    /// one of a hundred requests, and 5 in the others
     #[arg(long, env = "STRESS_TEST_SLEEP_MS", default_value = "1..10", value_name = "MIN..MAX",
-        value_parser = span)]
-    pub(crate) sleep_ms: Span,
+        value_parser = Sizes::parse)]
+    pub(crate) sleep_ms: Sizes,
 
     /// The server's --max-line, which its error texts name, 16 to 16777216
     #[arg(long, env = "STRESS_TEST_MAX_LINE", default_value = "65536", value_name = "BYTES",
@@ -241,14 +243,14 @@ impl LoadArguments {
         requests: Requests,
     ) -> Result<Plan, String> {
         let longest_payload = self.max_line - OP_BYTES;
-        if self.payload.max > longest_payload {
+        if self.payload.max() > longest_payload {
             return Err(format!(
                 "invalid value '{}' for '--payload <MIN..MAX>': with --max-line {} it may be up \
                  to {longest_payload}",
                 self.payload, self.max_line
             ));
         }
-        if self.sleep_ms.max > self.max_sleep {
+        if self.sleep_ms.max() > self.max_sleep {
             return Err(format!(
                 "invalid value '{}' for '--sleep-ms <MIN..MAX>': with --max-sleep {} it may be up \
                  to {1}",

@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 
-use crate::load::plan::Span;
-
 /// The lowest and the highest rate.
 const RATES: std::ops::RangeInclusive<f64> = 0.1..=10_000_000.0;
 
@@ -62,14 +60,6 @@ pub(crate) fn seconds(
     }
 }
 
-pub(crate) fn span(text: &str) -> Result<Span, String> {
-    let (min, max) = text.split_once("..").unwrap_or((text, text));
-    match (min.parse(), max.parse()) {
-        (Ok(min), Ok(max)) if min <= max => Ok(Span { min, max }),
-        _ => Err("a whole number or MIN..MAX, with MIN not above MAX, is needed".to_owned()),
-    }
-}
-
 /// Requests per second, with k or M, and with /s if that is said.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let text = text.strip_suffix("/s").unwrap_or(text);
@@ -101,15 +91,6 @@ pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_are_a_number_or_two() {
-        assert_eq!(span("5"), Ok(Span { min: 5, max: 5 }));
-        assert_eq!(span("5..9"), Ok(Span { min: 5, max: 9 }));
-        for text in ["", "..", "5..", "..5", "9..5", "-1..5", "5..=9", "a"] {
-            assert!(span(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn times_may_have_a_unit() {

@@ -22,7 +22,7 @@ struct Bench {
 impl Bench {
     fn new(max_inflight: usize, frames: u32) -> Self {
         let mut plan = plan(Mix::Echo);
-        plan.payload = Span { min: 20, max: 40 };
+        plan.payload = Span { min: 20, max: 40 }.into();
         plan.max_inflight = max_inflight;
         plan.load = Load::Frames(frames);
         Self::with(&plan)
@@ -41,7 +41,7 @@ impl Bench {
     /// A client that goes on with another connection.
     fn reconnecting(max_inflight: usize, frames: u32) -> Self {
         let mut plan = plan(Mix::Echo);
-        plan.payload = Span { min: 20, max: 40 };
+        plan.payload = Span { min: 20, max: 40 }.into();
         plan.max_inflight = max_inflight;
         plan.load = Load::Frames(frames);
         plan.reconnect = true;
@@ -353,7 +353,7 @@ fn service_time_counts_from_the_last_byte_written_and_latency_from_the_intention
 
 fn paced(max_inflight: usize) -> Bench {
     let mut plan = plan(Mix::Echo);
-    plan.payload = Span { min: 20, max: 40 };
+    plan.payload = Span { min: 20, max: 40 }.into();
     plan.max_inflight = max_inflight;
     plan.retries = 1;
     plan.load = Load::Rate(OpenLoop {

@@ -25,7 +25,7 @@ impl Bench {
     fn new() -> Self {
         let mut plan = plan(Mix::Echo);
         plan.limits.framing = Framing::Length;
-        plan.payload = Span { min: 20, max: 400 };
+        plan.payload = Span { min: 20, max: 400 }.into();
         let now = Instant::now();
         let sent = Sent::none(plan.most_clients + plan.hogs);
         let mut desk = Desk::new(&plan, sent, Ledger::new(Failures::new(false), now));
