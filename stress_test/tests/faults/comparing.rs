@@ -68,7 +68,8 @@ fn what_is_wrong_in_one_round_fails_all() {
     assert_valid(&json);
     let flags = [&flags[..], &["--fail-if", "rate>0"]].concat();
     let (report, json) = run_json(&server(Fault::None), &flags);
-    assert_eq!(report.code, Some(4), "{report}");
+    // Unless the machine is so busy that the generator is the limit.
+    assert!(matches!(report.code, Some(4 | 5)), "{report}");
     assert!(
         report.stdout.contains("round 2: --fail-if rate>0: it is "),
         "{report}"
