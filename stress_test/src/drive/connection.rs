@@ -7,7 +7,7 @@
 
 mod anew;
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::io::read;
+use rustix::net::{SendFlags, send};
 
 use crate::check::failure::{Kind, speaker};
 use crate::drive::attempts::Attempts;
@@ -181,13 +183,14 @@ impl Connection {
         if event.is_writable() {
             self.writable = true;
         }
+        let mut read = None;
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             // A short read means that nothing is left, unless the end of the stream is: that is
             // not announced a second time.
             let to_the_end = event.is_read_closed() || event.is_error();
-            self.read(to_the_end, desk);
+            read = self.read(to_the_end, desk);
         }
-        self.pump(Instant::now(), desk);
+        self.pump(read.unwrap_or_else(Instant::now), desk);
     }
 
     /// What was not read at once is announced as if it had just come.
@@ -307,7 +310,8 @@ impl Connection {
             return;
         };
         let unsent = &self.outbox[self.outbox_start..];
-        match stream.write(unsent) {
+        // The C library's own calls are slower in a program with threads, which it may have to cancel.
+        match send(&*stream, unsent, SendFlags::NOSIGNAL).map_err(io::Error::from) {
             Ok(count) => {
                 // Less than asked for: the kernel has no more room, and will say when it has.
                 self.writable = count == unsent.len();
@@ -352,8 +356,10 @@ impl Connection {
         }
     }
 
-    fn read(&mut self, to_the_end: bool, desk: &mut Desk) {
+    /// Returns when the last bytes came, if some did.
+    fn read(&mut self, to_the_end: bool, desk: &mut Desk) -> Option<Instant> {
         let mut buffer = mem::take(&mut desk.read_buffer);
+        let mut last = None;
         for reads in 0.. {
             let Some(stream) = &mut self.stream else {
                 break;
@@ -362,10 +368,11 @@ impl Connection {
                 self.has_more = true;
                 break;
             }
-            match stream.read(&mut buffer) {
+            match read(&*stream, &mut buffer[..]).map_err(io::Error::from) {
                 Ok(0) => self.on_closed("connection closed by the server", desk),
                 Ok(count) => {
                     let now = Instant::now();
+                    last = Some(now);
                     if self.phase != Phase::Closing {
                         self.progress = now;
                     }
@@ -381,6 +388,7 @@ impl Connection {
             }
         }
         desk.read_buffer = buffer;
+        last
     }
 
     /// Hands the answers in `bytes`, which have come in one read, to the client.
