@@ -155,7 +155,7 @@ const CHECKS: [Check; 28] = [
             result.fairness.jains_index < Some(0.6)
         }),
     Check::new("a rate that the server can serve", Fault::OneWorker)
-        .with(|plan| many_clients_at(plan, 100.0))
+        .with(|plan| many_clients_at(plan, 40.0))
         .shows("its backlog does not grow", |result| {
             grows(result) == Some(false)
         }),
