@@ -399,8 +399,8 @@ with_setters! {
         /// side's system has acknowledged counts as taken; over a unix socket, what has left the
         /// server's buffer.
         pub min_read_rate: usize,
-        /// Time from a stop that is asked for to its beginning, in which all is served as before;
-        /// see [`STOP_DELAY`].
+        /// Time from a stop that is asked for to its beginning, in which all is served; in its
+        /// second half each connection closes after an answer. See [`STOP_DELAY`].
         pub stop_delay: Duration,
         /// Longest wait for framed requests at the stop; see [`DRAIN_TIMEOUT`].
         pub drain_timeout: Duration,

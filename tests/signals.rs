@@ -202,6 +202,68 @@ fn a_stop_delay_is_served_through_also_for_new_connections() {
     assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
 }
 
+/// Asks one request at a time over one connection, until the server closes that. Says how many
+/// were answered; none if the last one was not.
+fn ask_until_closed(mut client: Client) -> Option<u64> {
+    let mut answered = 0;
+    while !client.has_ended() {
+        client.send("ECHO a\n");
+        let _answer = client.line_or_end()?;
+        answered += 1;
+    }
+    Some(answered)
+}
+
+#[test]
+fn who_asks_one_request_at_a_time_has_none_on_its_way_when_a_stop_delay_ends_its_connection() {
+    // The second half, in which all of them have to ask once more, is long for a busy machine.
+    let mut server = Server::start(&["--stop-delay", "4"]);
+    let mut idle = server.connect();
+    let clients = (0..32).map(|_| server.connect());
+    let clients: Vec<_> = clients
+        .map(|client| std::thread::spawn(|| ask_until_closed(client)))
+        .collect();
+    server.signal("TERM");
+    for client in clients {
+        let answered = client.join().expect("an orderly end");
+        assert!(answered.is_some(), "a request was lost");
+    }
+    // Those who come still are served, once each.
+    for _ in 0..3 {
+        server.assert_serves();
+    }
+    idle.send("ECHO at last\n");
+    idle.expect("OK at last");
+    assert!(idle.has_ended(), "with its last answer");
+    drop(idle);
+    server.signal("TERM");
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn a_stop_delay_closes_no_connection_inside_a_request() {
+    let mut server = Server::start(&["--stop-delay", "4"]);
+    let mut client = server.connect();
+    client.send("ECHO a\nECHO");
+    client.expect("OK a");
+    server.signal("TERM");
+    wait_until("connections are closed after an answer", DEADLINE, || {
+        let mut other = server.connect();
+        other.send("ECHO other\n");
+        other.expect("OK other");
+        other.has_ended()
+    });
+    client.send(" b\nECHO");
+    client.expect("OK b");
+    assert!(!client.has_ended(), "it has begun another request");
+    client.send(" c\n");
+    client.expect("OK c");
+    assert!(client.has_ended());
+    drop(client);
+    server.signal("TERM");
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
+}
+
 #[test]
 fn a_second_signal_during_the_stop_delay_ends_the_server_at_once() {
     for (request, code) in [("ECHO a\n", 0), ("SLEEP 9000\n", 1)] {

@@ -463,7 +463,14 @@ impl<C: Codec> Engine<C> {
     pub fn stop(&mut self, now: Instant) {
         self.is_stopping = true;
         for id in self.ids() {
-            self.connections[id.slot()].stop(&self.rules, now);
+            self.stop_one(id, now);
+        }
+    }
+
+    /// From now on nothing more of this connection is read or framed.
+    pub fn stop_one(&mut self, id: ConnectionId, now: Instant) {
+        if let Some(connection) = find(&mut self.connections, id) {
+            connection.stop(&self.rules, now);
             self.settle(id, Framed::default());
         }
     }
@@ -502,6 +509,20 @@ impl<C: Codec> Engine<C> {
             Some(connection) if connection.id == id => connection.outbox.unsent(),
             _ => &[],
         }
+    }
+
+    /// Whether the sending side is to be shut, or the socket closed, as soon as all that is unsent
+    /// has been taken.
+    pub fn is_unsent_last(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.slot());
+        connection.is_some_and(|it| it.id == id && it.is_answered())
+    }
+
+    /// Whether a client has all its answers, and has begun no other request, once what is unsent
+    /// has been taken.
+    pub fn is_quiet(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id.slot());
+        connection.is_some_and(|it| it.id == id && it.is_quiet())
     }
 
     /// What is to be done with a connection whose unsent bytes have been offered to its socket.

@@ -44,6 +44,11 @@ const INTERESTS: Interest = Interest::READABLE.add(Interest::WRITABLE);
 const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: SendFlags = SendFlags::empty();
+/// The end of the stream follows at once, and leaves in the same segment.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LAST_SEND_FLAGS: SendFlags = SEND_FLAGS.union(SendFlags::MORE);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const LAST_SEND_FLAGS: SendFlags = SEND_FLAGS;
 
 // A token holds a whole connection id.
 const _: () = assert!(usize::BITS >= 64, "64-bit targets only");
@@ -176,8 +181,12 @@ impl Net for MioNet {
         Ok(count)
     }
 
-    fn send(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
-        Ok(send(stream, bytes, SEND_FLAGS)?)
+    fn send(&mut self, stream: &mut Stream, bytes: &[u8], is_last: bool) -> io::Result<usize> {
+        let flags = match is_last {
+            true => LAST_SEND_FLAGS,
+            false => SEND_FLAGS,
+        };
+        Ok(send(stream, bytes, flags)?)
     }
 
     fn shut(&mut self, stream: &mut Stream) -> io::Result<()> {
@@ -218,6 +227,7 @@ impl Net for MioNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
@@ -244,5 +254,31 @@ mod tests {
         };
         assert_eq!(poll(false), [Event::Connect(0)]);
         assert_eq!(poll(true), []);
+    }
+
+    #[test]
+    fn the_last_bytes_leave_with_the_end_of_the_stream() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut net = MioNet::new(&Config::default()).expect("descriptors");
+        let mut wait_for_the_end = || {
+            let mut client = TcpStream::connect(address).expect("the test listens");
+            let (accepted, _) = listener.accept().expect("it has come");
+            let mut stream = Stream::Tcp(mio::net::TcpStream::from_std(accepted));
+            stream.set_options().expect("it is open");
+            let sent = net.send(&mut stream, b"last", true);
+            assert_eq!(sent.expect("there is room"), 4);
+            client.set_nonblocking(true).expect("it is open");
+            let is_early = client.read(&mut [0; 8]).is_ok();
+            net.shut(&mut stream).expect("it is open");
+            client.set_nonblocking(false).expect("it is open");
+            let mut text = String::new();
+            client.read_to_string(&mut text).expect("an orderly end");
+            assert!(is_early || text == "last", "{text:?}");
+            !is_early
+        };
+        // The system waits for a fifth of a second, in which a busy machine may not come back.
+        let waits = (0..20).filter(|_| wait_for_the_end()).count();
+        assert!(waits > 0 || cfg!(not(any(target_os = "linux", target_os = "android"))));
     }
 }

@@ -62,11 +62,14 @@ pub trait Net {
     /// As recv(2), "would block" among them.
     fn receive(&mut self, stream: &mut Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Hands bytes to the socket; says how many it took.
+    /// Hands bytes to the socket; says how many it took. `is_last` says that nothing comes behind
+    /// them: as soon as all are taken the sending side is shut, or the socket closed. Then they
+    /// may wait for that, so that the client sees them and the end of the stream at one time.
     ///
     /// # Errors
     /// As send(2), "would block" among them.
-    fn send(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+    fn send(&mut self, stream: &mut Self::Stream, bytes: &[u8], is_last: bool)
+    -> io::Result<usize>;
 
     /// Shuts the sending side.
     ///

@@ -48,6 +48,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     /// Writes, reads and closes as the engine says, until there is nothing to do or the connection
     /// has had its share of the tick.
     fn try_serve(&mut self, id: ConnectionId, now: Instant) -> io::Result<usize> {
+        let is_parting = self.stage.is_parting(now);
         let (net, engine) = (&mut self.net, &mut self.engine);
         let Some(socket) = self.sockets.get(id) else {
             return Ok(0);
@@ -55,7 +56,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         socket.check(net)?;
         let mut read = 0;
         for _ in 0..READS_PER_TICK {
-            flush(net, socket, engine, id, now)?;
+            flush(net, socket, engine, id, is_parting, now)?;
             match engine.next_action(id, socket.is_readable()) {
                 Action::Wait => return Ok(read),
                 Action::Read => match socket.read(net, &mut self.buffer)? {
@@ -188,14 +189,23 @@ fn flush<N: Net>(
     socket: &mut Socket<N::Stream>,
     engine: &mut Engine<impl Codec>,
     id: ConnectionId,
+    is_parting: bool,
     now: Instant,
 ) -> io::Result<()> {
     loop {
+        if is_parting
+            && socket.is_writable()
+            && engine.is_quiet(id)
+            && net.unread(socket.stream()) == 0
+        {
+            // It parts: its client waits for this answer, and so has no request on its way.
+            engine.stop_one(id, now);
+        }
         let unsent = engine.unsent(id);
         if unsent.is_empty() {
             return Ok(());
         }
-        match socket.write(net, unsent)? {
+        match socket.write(net, unsent, engine.is_unsent_last(id))? {
             0 => return Ok(()),
             count => engine.sent(id, count, now),
         }

@@ -14,10 +14,14 @@
 //! | `Draining` | a second signal | `Ended`, forced if something is unfinished |
 //!
 //! A lame duck serves as before, new connections included: it only says that it is about to stop,
-//! to whoever asks a [`Monitor`](super::Monitor). On its way to `Draining` the server accepts and
-//! reads once what has arrived by then, and frames it as far as the bounds allow; then the
-//! listeners close, and no input is framed any more. Each connection is shut after its last
-//! answer, and closed when its client has closed or lingered for too long.
+//! to whoever asks a [`Monitor`](super::Monitor). In the second half of the delay connections
+//! *part*: each one stops with an answer behind which nothing is pending. The end of its stream
+//! leaves with that answer. So a client that asks one request at a time has none on its way then.
+//!
+//! On its way to `Draining` the server accepts and reads once what has arrived by then, and frames
+//! it as far as the bounds allow; then the listeners close, and no input is framed any more. Each
+//! connection is shut after its last answer, and closed when its client has closed or lingered for
+//! too long.
 
 use super::{Reactor, ServerState, SocketKernel};
 use crate::codec::Codec;
@@ -92,6 +96,8 @@ pub(super) enum Stage {
     Running,
     /// It serves as before, and stops at that time.
     LameDuck {
+        /// When connections begin to part.
+        parting_from: Instant,
         until: Instant,
         why: &'static str,
     },
@@ -113,6 +119,19 @@ impl Stage {
             Stage::LameDuck { until: due, .. } | Stage::Draining { by: due, .. } => Some(due),
             Stage::Running | Stage::Ended(_) => None,
         }
+    }
+
+    /// Whether connections part.
+    pub(super) fn is_parting(self, now: Instant) -> bool {
+        let Stage::LameDuck {
+            parting_from,
+            until,
+            ..
+        } = self
+        else {
+            return false;
+        };
+        (parting_from..until).contains(&now)
     }
 
     pub(super) fn state(self) -> ServerState {
@@ -158,12 +177,16 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             let delay_s = self.stop_delay.as_secs();
             info!(why, delay_s, "about to stop; all is served meanwhile");
         }
-        self.stage = Stage::LameDuck { until, why };
+        self.stage = Stage::LameDuck {
+            parting_from: now + self.stop_delay / 2,
+            until,
+            why,
+        };
         self.stop_if_due(now);
     }
 
     fn stop_if_due(&mut self, now: Instant) {
-        if let Stage::LameDuck { until, why } = self.stage
+        if let Stage::LameDuck { until, why, .. } = self.stage
             && until <= now
         {
             self.stop(why, now);

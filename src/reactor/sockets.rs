@@ -133,14 +133,20 @@ impl<S> Socket<S> {
         }
     }
 
-    /// Writes what the socket takes of `bytes`; nothing while it is known to be full.
+    pub(super) fn is_writable(&self) -> bool {
+        self.is_writable
+    }
+
+    /// Writes what the socket takes of `bytes`; nothing while it is known to be full. `is_last` as
+    /// for [`Net::send`].
     pub(super) fn write(
         &mut self,
         net: &mut impl Net<Stream = S>,
         bytes: &[u8],
+        is_last: bool,
     ) -> io::Result<usize> {
         while self.is_writable {
-            match net.send(&mut self.stream, bytes) {
+            match net.send(&mut self.stream, bytes, is_last) {
                 Ok(count) => return Ok(count),
                 Err(cause) => match cause.kind() {
                     ErrorKind::WouldBlock => self.is_writable = false,

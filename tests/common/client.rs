@@ -143,6 +143,18 @@ impl Client {
         }
     }
 
+    /// Whether the stream has ended in an orderly way right here, as far as is known now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        match peeked {
+            Ok(count) => count == 0 && self.next == self.unread.len(),
+            Err(error) if is_timeout(&error) => false,
+            Err(error) => panic!("{error}, after {:?}", self.shown()),
+        }
+    }
+
     fn next_event(&mut self, timeout: Duration) -> Event {
         let deadline = Instant::now() + timeout;
         let mut searched = self.next;

@@ -70,11 +70,12 @@ impl Net for SimNet {
         world.receive(*stream, buffer)
     }
 
-    fn send(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+    fn send(&mut self, stream: &mut Stream, bytes: &[u8], is_last: bool) -> io::Result<usize> {
         let mut world = self.world();
+        world.may_part(*stream, is_last);
         world.meanwhile();
         world.may_be_interrupted()?;
-        world.send(*stream, bytes)
+        world.send(*stream, bytes, is_last)
     }
 
     fn shut(&mut self, stream: &mut Stream) -> io::Result<()> {
@@ -196,6 +197,29 @@ impl World {
             None => self.settings.config.stop_delay.is_zero(),
         };
         self.stop_asked && is_due && !self.stopping
+    }
+
+    /// The second half of the stop delay.
+    fn is_parting(&self) -> bool {
+        let half = self.settings.config.stop_delay / 2;
+        let is_within = |at| (at - half..at).contains(&self.tick_at());
+        self.stop_at.is_some_and(is_within)
+    }
+
+    /// Promise 9: a client that waits for its last answer sees the end of the stream with it.
+    fn may_part(&mut self, stream: Stream, is_last: bool) {
+        let (now, is_parting) = (self.tick_at(), self.is_parting());
+        let peer = self.peer(stream);
+        let unread = peer.socket.unread();
+        let (id, oracle) = peer.accepted();
+        if is_parting && unread == 0 && oracle.is_quiet() {
+            oracle.stop(now);
+            oracle.counts.parted += 1;
+        }
+        assert!(
+            oracle.is_over() || is_last == oracle.is_unsent_last(),
+            "{id:?}: whether the end follows what is unsent"
+        );
     }
 
     /// When the tick began, as the engine is told.
@@ -353,7 +377,7 @@ impl World {
         most > 0 && self.oracles().filter(is_of_it).count() >= most
     }
 
-    fn send(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize> {
+    fn send(&mut self, stream: Stream, bytes: &[u8], is_last: bool) -> io::Result<usize> {
         let (now, is_whole, part) = (
             self.tick_at(),
             self.random.percent(70),
@@ -373,6 +397,7 @@ impl World {
         };
         let count = if is_whole { room } else { room.min(1 + part) };
         peer.socket.write(&bytes[..count]);
+        peer.socket.is_end_due = is_last && count == bytes.len();
         oracle.sent(count, now);
         let id = *id;
         self.note(|| format!("{id:?}: sent {count}"));
@@ -516,6 +541,11 @@ impl World {
             self.peer(stream).accepted().1.looked(unacknowledged, now);
         }
         for peer in &mut self.peers {
+            let client = peer.client.number();
+            assert!(
+                !peer.socket.is_end_due,
+                "promise 9: the end of client {client}'s stream does not follow its last answer"
+            );
             let unread = peer.socket.unread();
             if let Some((id, oracle)) = &mut peer.accepted {
                 assert!(

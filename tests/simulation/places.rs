@@ -22,6 +22,26 @@ impl Oracle {
         self.places.is_empty() && self.unsent().is_empty()
     }
 
+    /// Its client has all its answers once what is unsent has gone, and has begun no request.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.phase == Phase::Serving
+            && self.places.is_empty()
+            && self.unframed.is_empty()
+            && !self.unsent().is_empty()
+            && !self.cutter.is_begun()
+    }
+
+    /// It is to be closed at once, whatever is unsent.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Nothing follows what is unsent but the end of the stream.
+    pub(crate) fn is_unsent_last(&self) -> bool {
+        let input_over = self.end_read || self.phase != Phase::Serving;
+        input_over && self.places.is_empty() && self.unframed.is_empty()
+    }
+
     pub(super) fn request_bytes(&self) -> usize {
         self.places
             .iter()

@@ -204,6 +204,8 @@ counts! {
     /// Connections that were accepted, and bytes that were read, meanwhile.
     accepted_by_lame_duck,
     read_by_lame_duck,
+    /// Connections that closed with an answer because the server was about to stop.
+    parted,
     /// Connections that were closed in order, with everything written.
     closed_whole,
     /// Steps at which the bound on unsent output kept a connection from being read.

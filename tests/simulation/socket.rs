@@ -29,6 +29,8 @@ pub(crate) struct Socket {
     edges: Readiness,
     /// The client's system does not acknowledge the end of what the server sends.
     pub(crate) is_end_ignored: bool,
+    /// What was written waits for the end of the stream, to leave with it.
+    pub(crate) is_end_due: bool,
     /// Short reads mislead from the beginning, and nobody tells what the client has taken.
     pub(crate) is_unix: bool,
     /// Urgent data has come: short reads mislead.
@@ -64,6 +66,7 @@ impl Socket {
             blocked: false,
             edges: Readiness::default(),
             is_end_ignored: false,
+            is_end_due: false,
             is_unix: false,
             is_urgent: false,
             readable: false,
@@ -224,6 +227,7 @@ impl Socket {
         }
         assert!(!self.server_shut, "shut down twice");
         self.server_shut = true;
+        self.is_end_due = false;
         if self.is_firehose {
             self.edges.readable = true;
         }

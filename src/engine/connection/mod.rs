@@ -207,15 +207,30 @@ impl Connection {
         self.phase.is_open() && !self.input.is_finished()
     }
 
+    /// Whether its client has all its answers, and has begun no other request, once what is unsent
+    /// has gone.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.phase == Phase::Serving
+            && self.order.is_empty()
+            && !self.outbox.is_empty()
+            && !self.input.is_begun()
+    }
+
     /// Whether its client has shut its sending side, and all that it sent has been read.
     pub(super) fn is_input_finished(&self) -> bool {
         self.input.is_finished()
     }
 
+    /// Whether nothing is left to answer, and nothing more can come: behind what is unsent there
+    /// is only the end of the stream.
+    pub(super) fn is_answered(&self) -> bool {
+        let is_input_over = self.input.is_finished() || !self.phase.is_open();
+        is_input_over && self.order.is_empty() && !self.input.has_more()
+    }
+
     /// Whether nothing is left to answer or to write, and nothing more can come.
     pub(super) fn is_finished(&self) -> bool {
-        let is_input_over = self.input.is_finished() || !self.phase.is_open();
-        is_input_over && self.has_nothing_pending() && !self.input.has_more()
+        self.outbox.is_empty() && self.is_answered()
     }
 
     /// Whether what was read last has no place in the order yet.
