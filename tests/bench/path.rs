@@ -53,6 +53,7 @@ impl Path {
             }
         }
         let unsent = self.engine.unsent(self.id).len();
+        assert!(!self.engine.is_unsent_last(self.id));
         self.engine.sent(self.id, unsent, now);
         while self.engine.next_ready().is_some() {}
         requests
