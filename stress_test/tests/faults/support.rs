@@ -53,10 +53,15 @@ impl Report {
         );
     }
 
+    /// Every answer was right. Whether the generator kept up is the machine's business.
     #[track_caller]
     pub(crate) fn assert_passes(&self, text: &str) {
         let verdict = self.verdict();
-        let is_pass = self.code == Some(0) && verdict.starts_with("PASS: ");
+        let is_pass = match self.code {
+            Some(0) => verdict.starts_with("PASS: "),
+            Some(5) => verdict.starts_with("GENERATOR-LIMITED: "),
+            _ => false,
+        };
         assert!(is_pass && verdict.contains(text), "no {text:?} in:\n{self}");
     }
 

@@ -72,7 +72,7 @@ fn requests(flags: &[&str]) -> Vec<Vec<u8>> {
         }
     });
     let report = run(stress_test(&[&["--port", &port], flags].concat()));
-    assert_eq!(report.code, Some(0), "{report}");
+    report.assert_passes("0 failures");
     let mut requests = requests.lock().expect("nobody panics").clone();
     requests.sort_unstable();
     requests
