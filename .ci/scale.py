@@ -2,10 +2,10 @@
 
     python3 .ci/scale.py FOLDER_OF_THE_PROGRAMS ROUNDS
 
-Two kinds of clients send all the time. Those of the first kind keep a connection for half a second,
-which is shorter than the time that a server serves on after the signal, and close it themselves: they
-lose nothing, and are never refused. Those of the second kind keep theirs until the server closes it. A
-request can cross that on its way; it is not run, and is counted. At the end one server is killed.
+Two kinds of clients send all the time, one request after the other. Those of the first kind keep a
+connection for half a second and close it themselves. Those of the second kind keep theirs until the
+server closes it, which it does with an answer. Neither loses a request or is refused. At the end one
+server is killed.
 """
 
 import json
@@ -22,7 +22,7 @@ import time
 
 BIN, ROUNDS = sys.argv[1], int(sys.argv[2])
 SERVERS = 3
-# Longer than HAProxy takes to notice (twice 200 ms), and than a short connection lasts after that.
+# Half of it is longer than HAProxy takes to notice (twice 200 ms).
 STOP_DELAY_S = 3
 SHORT_S = 0.5
 CLIENTS = 25
@@ -233,10 +233,13 @@ def main():
         wrong = short.others + kept.others + killed.others
         if wrong:
             fail(wrong[0] + farm.said())
-        if short.lost or short.connects_refused or short.anew:
+        if short.lost or short.connects_refused:
             fail("clients that end their connections within the stop delay lost something")
-        if kept.lost > kept.anew or killed.lost > CLIENTS:
-            fail("more was lost than one request of each connection that was closed")
+        # HAProxy may pass on the end a little later than the answer.
+        if kept.lost * 100 > kept.anew:
+            fail("clients whose connections the server ended lost something")
+        if killed.lost > CLIENTS:
+            fail("more was lost than one request of each connection of the killed server")
         if short.answered < short.sent - short.refused:
             fail("not every request was answered")
 
