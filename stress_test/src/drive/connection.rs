@@ -310,7 +310,8 @@ impl Connection {
             return;
         };
         let unsent = &self.outbox[self.outbox_start..];
-        // The C library's own calls are slower in a program with threads, which it may have to cancel.
+        // The C library's own calls are slower in a program with threads, which it may have to
+        // cancel.
         match send(&*stream, unsent, SendFlags::NOSIGNAL).map_err(io::Error::from) {
             Ok(count) => {
                 // Less than asked for: the kernel has no more room, and will say when it has.
