@@ -519,10 +519,10 @@ impl<C: Codec> Engine<C> {
     }
 
     /// Whether a client has all its answers, and has begun no other request, once what is unsent
-    /// has been taken.
-    pub fn is_quiet(&self, id: ConnectionId) -> bool {
+    /// has been taken. Never that of a connection that was opened later.
+    pub fn is_quiet(&self, id: ConnectionId, opened_until: Instant) -> bool {
         let connection = self.connections.get(id.slot());
-        connection.is_some_and(|it| it.id == id && it.is_quiet())
+        connection.is_some_and(|it| it.id == id && it.is_quiet() && it.opened_at() <= opened_until)
     }
 
     /// What is to be done with a connection whose unsent bytes have been offered to its socket.

@@ -48,7 +48,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
     /// Writes, reads and closes as the engine says, until there is nothing to do or the connection
     /// has had its share of the tick.
     fn try_serve(&mut self, id: ConnectionId, now: Instant) -> io::Result<usize> {
-        let is_parting = self.stage.is_parting(now);
+        let parts = self.stage.parts_opened_until(now);
         let (net, engine) = (&mut self.net, &mut self.engine);
         let Some(socket) = self.sockets.get(id) else {
             return Ok(0);
@@ -56,7 +56,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         socket.check(net)?;
         let mut read = 0;
         for _ in 0..READS_PER_TICK {
-            flush(net, socket, engine, id, is_parting, now)?;
+            flush(net, socket, engine, id, parts, now)?;
             match engine.next_action(id, socket.is_readable()) {
                 Action::Wait => return Ok(read),
                 Action::Read => match socket.read(net, &mut self.buffer)? {
@@ -189,13 +189,13 @@ fn flush<N: Net>(
     socket: &mut Socket<N::Stream>,
     engine: &mut Engine<impl Codec>,
     id: ConnectionId,
-    is_parting: bool,
+    parts_opened_until: Option<Instant>,
     now: Instant,
 ) -> io::Result<()> {
     loop {
-        if is_parting
+        if let Some(opened) = parts_opened_until
             && socket.is_writable()
-            && engine.is_quiet(id)
+            && engine.is_quiet(id, opened)
             && net.unread(socket.stream()) == 0
         {
             // It parts: its client waits for this answer, and so has no request on its way.

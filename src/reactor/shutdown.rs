@@ -17,6 +17,8 @@
 //! to whoever asks a [`Monitor`](super::Monitor). In the second half of the delay connections
 //! *part*: each one stops with an answer behind which nothing is pending. The end of its stream
 //! leaves with that answer. So a client that asks one request at a time has none on its way then.
+//! One that opens meanwhile does so in the second half of what was left then: a client that comes
+//! straight back does not connect for each request.
 //!
 //! On its way to `Draining` the server accepts and reads once what has arrived by then, and frames
 //! it as far as the bounds allow; then the listeners close, and no input is framed any more. Each
@@ -96,8 +98,7 @@ pub(super) enum Stage {
     Running,
     /// It serves as before, and stops at that time.
     LameDuck {
-        /// When connections begin to part.
-        parting_from: Instant,
+        since: Instant,
         until: Instant,
         why: &'static str,
     },
@@ -121,17 +122,14 @@ impl Stage {
         }
     }
 
-    /// Whether connections part.
-    pub(super) fn is_parting(self, now: Instant) -> bool {
-        let Stage::LameDuck {
-            parting_from,
-            until,
-            ..
-        } = self
-        else {
-            return false;
+    /// At that time, connections part that opened until then; none if that is not so.
+    pub(super) fn parts_opened_until(self, now: Instant) -> Option<Instant> {
+        let Stage::LameDuck { since, until, .. } = self else {
+            return None;
         };
-        (parting_from..until).contains(&now)
+        // As long ago as the end is away.
+        let opened = now.checked_sub(until.checked_duration_since(now)?)?;
+        (since <= opened && now < until).then_some(opened)
     }
 
     pub(super) fn state(self) -> ServerState {
@@ -178,7 +176,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             info!(why, delay_s, "about to stop; all is served meanwhile");
         }
         self.stage = Stage::LameDuck {
-            parting_from: now + self.stop_delay / 2,
+            since: now,
             until,
             why,
         };

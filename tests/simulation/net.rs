@@ -199,16 +199,20 @@ impl World {
         self.stop_asked && is_due && !self.stopping
     }
 
-    /// The second half of the stop delay.
-    fn is_parting(&self) -> bool {
-        let half = self.settings.config.stop_delay / 2;
-        let is_within = |at| (at - half..at).contains(&self.tick_at());
-        self.stop_at.is_some_and(is_within)
+    /// The second half of the stop delay, or of what was left of it when the connection opened.
+    fn is_parting(&self, opened_at: Instant) -> bool {
+        let (now, delay) = (self.tick_at(), self.settings.config.stop_delay);
+        self.stop_at.is_some_and(|at| {
+            let since = opened_at.max(at - delay);
+            now < at && since <= now && now - since >= at - now
+        })
     }
 
     /// Promise 9: a client that waits for its last answer sees the end of the stream with it.
     fn may_part(&mut self, stream: Stream, is_last: bool) {
-        let (now, is_parting) = (self.tick_at(), self.is_parting());
+        let now = self.tick_at();
+        let opened_at = self.peer(stream).accepted().1.opened_at;
+        let is_parting = self.is_parting(opened_at);
         let peer = self.peer(stream);
         let unread = peer.socket.unread();
         let (id, oracle) = peer.accepted();

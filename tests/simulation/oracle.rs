@@ -99,6 +99,7 @@ pub(crate) struct Oracle {
     request_timeout: Duration,
     min_read_rate: u64,
     phase: Phase,
+    pub(crate) opened_at: Instant,
     /// It came when the connection limit was reached.
     pub(crate) is_refused: bool,
     /// Who it is told to be, once somebody is told of it.
@@ -178,6 +179,7 @@ impl Oracle {
             request_timeout: config.request_timeout,
             min_read_rate: config.min_read_rate as u64,
             phase: Phase::Serving,
+            opened_at: now,
             is_refused: false,
             peer: Some(Peer::Unix),
             header: None,

@@ -276,6 +276,10 @@ impl Connection {
         self.bytes_in
     }
 
+    pub(super) fn opened_at(&self) -> Instant {
+        self.opened_at
+    }
+
     pub(super) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.opened_at)
     }
