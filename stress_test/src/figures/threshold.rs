@@ -29,6 +29,8 @@ pub(crate) struct Threshold {
 /// Which times of a run.
 #[derive(Debug, Clone, Copy)]
 enum Times {
+    Latency,
+    /// Others of all requests.
     Of(fn(&RunResult) -> &Distribution),
     /// The latency of one operation.
     OfOperation(Operation),
@@ -125,6 +127,11 @@ impl Threshold {
         }
     }
 
+    /// What the latency of all requests is compared with, in microseconds, if it is about that.
+    pub(crate) fn latency_us(&self) -> Option<f64> {
+        matches!(self.figure, Figure::Time(Times::Latency, _)).then_some(self.value)
+    }
+
     /// The operation that it is about, if it is about one.
     pub(crate) fn operation(&self) -> Option<Operation> {
         match self.figure {
@@ -169,8 +176,8 @@ impl Figure {
             ("service", _) => (Times::Of(|run| &run.service), point),
             ("lag", _) => (Times::Of(|run| &run.send_lag), point),
             ("connect", _) => (Times::Of(|run| &run.connections.connect_time), point),
-            ("latency", _) => (Times::Of(|run| &run.latency), point),
-            _ => (Times::Of(|run| &run.latency), text),
+            ("latency", _) => (Times::Latency, point),
+            _ => (Times::Latency, text),
         };
         let point = match point {
             "min" => Point::Min,
@@ -239,6 +246,7 @@ impl Figure {
 impl Times {
     fn of(self, result: &RunResult) -> Option<&Distribution> {
         match self {
+            Self::Latency => Some(&result.latency),
             Self::Of(times) => Some(times(result)),
             // Where there was no choice, it is the latency of all.
             Self::OfOperation(operation) if result.load.mix == operation.name() => {
@@ -289,6 +297,20 @@ mod tests {
         refusals.record_often(Duration::from_millis(1), 3);
         let threshold = Threshold::parse(text).expect(text);
         threshold.judge(&result(&outcome)).is_met
+    }
+
+    #[test]
+    fn a_condition_on_the_latency_of_all_has_a_line() {
+        for (text, line) in [
+            ("p99<50ms", Some(50_000.0)),
+            ("latency.max < 2s", Some(2_000_000.0)),
+            ("service.p99<50ms", None),
+            ("echo.p99<50ms", None),
+            ("busy<1%", None),
+        ] {
+            let threshold = Threshold::parse(text).expect(text);
+            assert_eq!(threshold.latency_us(), line, "{text}");
+        }
     }
 
     #[test]

@@ -28,13 +28,16 @@ stroke-dasharray:6 4}.mark{stroke:var(--ink);stroke-dasharray:2 3}\n\
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}\
 .c4{stroke:var(--c4)}.c5{stroke:var(--c5)}\n\
 .line.c1{stroke-dasharray:9 3}.line.c2{stroke-dasharray:3 3}.line.c4{stroke-dasharray:9 3 2 3}.line.spread{stroke-dasharray:none}\n\
-circle{fill:var(--paper);stroke-width:2}\n\
+.plain{stroke:var(--soft);stroke-width:2}circle{stroke-width:2}\
+.tip{fill:transparent;stroke:none}.tip:hover{fill:var(--edge)}\n\
+.dot.c0{fill:var(--c0)}.dot.c1{fill:var(--c1)}.dot.c2{fill:var(--c2)}.dot.c3{fill:var(--c3)}\
+.dot.c4{fill:var(--c4)}.dot.c5{fill:var(--c5)}.dot.hollow,circle.plain{fill:var(--paper)}\n\
 details{margin:.2rem 0 1.2rem}summary{cursor:pointer;color:var(--soft);font-size:13px}\n\
 .scroll{overflow:auto;max-height:26rem;border:1px solid var(--grid);border-radius:4px;margin-top:.3rem}\n\
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}\n\
 th,td{padding:.2rem .5rem;text-align:right;white-space:nowrap}\
 th{position:sticky;top:0;background:var(--band);font-weight:600}\
-td:first-child,th:first-child{text-align:left}tr:nth-child(even) td{background:var(--band)}\n\
+td:first-child,th:first-child,td.prose{text-align:left}td.prose{white-space:normal;min-width:16rem}tr:nth-child(even) td{background:var(--band)}\n\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:.6rem 0}\
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n\
 .verdict{display:inline-block;padding:.1rem .6rem;border-radius:4px;border:1px solid currentColor;\
@@ -44,6 +47,8 @@ dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}";
 
 /// More rows than this are folded away until they are asked for.
 const OPEN_ROWS: usize = 40;
+/// A cell with more characters is no figure.
+const LONGEST_FIGURE: usize = 40;
 
 /// The page `title` with `body`.
 pub(crate) fn page(title: &str, body: &str) -> String {
@@ -73,10 +78,17 @@ pub(crate) fn table(
     html += "</tr></thead>\n<tbody>\n";
     for row in rows {
         html += "<tr>";
-        html.extend(row.iter().map(|cell| format!("<td>{}</td>", escape(cell))));
+        html.extend(row.iter().map(|cell| data(cell)));
         html += "</tr>\n";
     }
     html + "</tbody>\n</table></div></details>\n"
+}
+
+/// A cell of a table. What is too long for a column of figures is set as prose.
+fn data(cell: &str) -> String {
+    let is_prose = cell.chars().count() > LONGEST_FIGURE;
+    let class = if is_prose { " class=\"prose\"" } else { "" };
+    format!("<td{class}>{}</td>", escape(cell))
 }
 
 /// Names and what they stand for.
@@ -139,6 +151,9 @@ mod tests {
         let row = vec!["<x>".to_owned()];
         let short = table("figures", "a", [row.clone()]);
         assert!(short.contains("&lt;x&gt;") && short.contains("<details open>"));
+        assert!(!short.contains("prose"));
+        let remark = table("figures", "a", [vec!["a long remark ".repeat(5)]]);
+        assert!(remark.contains("<td class=\"prose\">a long"), "{remark}");
         let long = table("figures", "a", vec![row; 41]);
         assert!(long.contains("<details><summary>"));
     }

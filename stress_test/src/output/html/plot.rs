@@ -8,7 +8,7 @@
 use std::fmt::Write;
 
 use super::page::escape;
-use super::scale::Scale;
+use super::scale::{Scale, short};
 
 /// One plot.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub(crate) struct Plot {
     series: Vec<Series>,
     /// Vertical lines: where, and what they are.
     marks: Vec<(f64, String)>,
+    /// Horizontal lines: how high, and what they are.
+    levels: Vec<(f64, String)>,
+    /// What a hollow point means.
+    hollow: &'static str,
 }
 
 /// One axis.
@@ -31,6 +35,8 @@ pub(crate) struct Axis {
     is_log: bool,
     /// Where the labels stand, if not at round numbers.
     ticks: Option<Vec<(f64, String)>>,
+    /// A place on it in words, for the tip of a point.
+    show: fn(f64) -> String,
 }
 
 /// One line of a plot.
@@ -63,12 +69,22 @@ pub(crate) struct Point {
     pub(crate) y: f64,
     /// The smallest and the largest of what `y` is the median of.
     pub(crate) spread: Option<(f64, f64)>,
+    /// Its dot is not filled: it is not quite what the others are.
+    pub(crate) is_hollow: bool,
+    /// It is at least that high. An arrow above it says so.
+    pub(crate) is_lower_bound: bool,
 }
 
 impl Point {
-    /// A point without spread.
+    /// A point without spread, filled and known.
     pub(crate) fn new(x: f64, y: f64) -> Self {
-        Self { x, y, spread: None }
+        Self {
+            x,
+            y,
+            spread: None,
+            is_hollow: false,
+            is_lower_bound: false,
+        }
     }
 }
 
@@ -104,6 +120,7 @@ impl Axis {
             label: label.to_owned(),
             is_log: false,
             ticks: None,
+            show: short,
         }
     }
 
@@ -113,6 +130,17 @@ impl Axis {
             is_log: true,
             ..Self::linear(label)
         }
+    }
+
+    /// The same with `show` for the places in tips.
+    pub(crate) fn shown_by(self, show: fn(f64) -> String) -> Self {
+        Self { show, ..self }
+    }
+
+    /// What stands beside it. Equal steps that are not equal amounts are named as such.
+    fn caption(&self) -> String {
+        let kind = if self.is_log { " (log scale)" } else { "" };
+        format!("{}{kind}", self.label)
     }
 
     /// In powers, with labels of its own.
@@ -150,6 +178,8 @@ const TOP: f64 = 26.0;
 const BOTTOM: f64 = 42.0;
 /// What a character of a label takes, generously.
 const CHARACTER: f64 = 6.8;
+/// A line without dots has tips at about so many places, so that the page stays small.
+const TIPS: usize = 100;
 
 impl Plot {
     /// A plot of `series`, without marks.
@@ -165,12 +195,26 @@ impl Plot {
             y,
             series: series.into_iter().collect(),
             marks: Vec::new(),
+            levels: Vec::new(),
+            hollow: "",
         }
     }
 
     /// The same with a vertical line, if there is one: where, and what it is.
     pub(crate) fn with_mark(mut self, mark: Option<(f64, String)>) -> Self {
         self.marks.extend(mark);
+        self
+    }
+
+    /// The same with horizontal lines: how high, and what they are.
+    pub(crate) fn with_levels(mut self, levels: impl IntoIterator<Item = (f64, String)>) -> Self {
+        self.levels.extend(levels);
+        self
+    }
+
+    /// The same with what its hollow points mean.
+    pub(crate) fn with_hollow(mut self, meaning: &'static str) -> Self {
+        self.hollow = meaning;
         self
     }
 
@@ -200,7 +244,27 @@ impl Plot {
                  d=\"M1 5H25\"/></svg>{name}</li>"
             );
         }
+        html += &self.legend_of_points();
         html + "</ul>\n"
+    }
+
+    /// What the points mean that are not like the others.
+    fn legend_of_points(&self) -> String {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let mut html = String::new();
+        if points().any(|point| point.is_hollow) {
+            let _infallible = write!(
+                html,
+                "<li><svg width=\"10\" height=\"10\" aria-hidden=\"true\"><circle \
+                 class=\"plain hollow\" cx=\"5\" cy=\"5\" r=\"3.5\"/></svg>{}</li>",
+                escape(self.hollow)
+            );
+        }
+        if points().any(|point| point.is_lower_bound) {
+            html += "<li><svg width=\"10\" height=\"14\" aria-hidden=\"true\"><path class=\"plain\" \
+                     d=\"M5 13V2M2 5L5 2L8 5\"/></svg>at least: some got no answer</li>";
+        }
+        html
     }
 
     /// The colour of each series; what is ideal takes none.
@@ -224,6 +288,27 @@ impl Plot {
             escape(&self.title)
         );
         self.draw_axes(&mut svg, size, &x, &y);
+        self.draw_marks(&mut svg, size, &x, &y);
+        for (class, series) in self.classes().zip(&self.series) {
+            self.draw_series(&mut svg, &class, series, &x, &y);
+        }
+        svg + "</svg>\n"
+    }
+
+    fn draw_marks(&self, svg: &mut String, size: &Size, x: &Scale, y: &Scale) {
+        let (width, height) = (size.width, size.height);
+        for (level, text) in &self.levels {
+            let at = y.place(*level);
+            let _infallible = writeln!(
+                svg,
+                "<path class=\"mark\" d=\"M{LEFT} {at:.1}H{:.1}\"/><text class=\"halo\" \
+                 x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                width - RIGHT,
+                LEFT + 5.0,
+                at - 5.0,
+                escape(text)
+            );
+        }
         for (place, text) in &self.marks {
             let at = x.place(*place);
             // Beside the line, on the side that has room.
@@ -242,10 +327,6 @@ impl Plot {
                 escape(text)
             );
         }
-        for (class, series) in self.classes().zip(&self.series) {
-            draw_series(&mut svg, &class, series, &x, &y);
-        }
-        svg + "</svg>\n"
     }
 
     fn scales(&self, size: &Size) -> (Scale, Scale) {
@@ -257,6 +338,7 @@ impl Plot {
             let (low, high) = point.spread.unwrap_or((point.y, point.y));
             [low, point.y, high]
         });
+        let ys = ys.chain(self.levels.iter().map(|level| level.0));
         let right = size.width - RIGHT;
         let bottom = size.height - BOTTOM;
         let x = Scale::new(self.x.is_log, xs, (LEFT, right));
@@ -309,15 +391,58 @@ impl Plot {
             "<path class=\"axis\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>\
              <text class=\"label\" x=\"4\" y=\"14\">{}</text>\
              <text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            escape(&self.y.label),
+            escape(&self.y.caption()),
             f64::midpoint(LEFT, right),
             size.height - 6.0,
-            escape(&self.x.label)
+            escape(&self.x.caption())
         );
+    }
+
+    fn draw_series(&self, svg: &mut String, class: &str, series: &Series, x: &Scale, y: &Scale) {
+        let line = path(series, x, y);
+        let _infallible = writeln!(svg, "<path class=\"{class}\" d=\"{line}\"/>");
+        let is_dotted = series.look == Look::Dots;
+        let nth = if is_dotted {
+            1
+        } else {
+            series.points.len().div_ceil(TIPS).max(1)
+        };
+        let known = |point: &&Point| point.y.is_finite();
+        for point in series.points.iter().step_by(nth).filter(known) {
+            let (at, height) = (x.place(point.x), y.place(point.y));
+            draw_extent(svg, class, point, at, y);
+            let (class, radius) = match (is_dotted, point.is_hollow) {
+                (true, false) => (class.replace("line", "dot"), 3.5),
+                (true, true) => (class.replace("line", "dot hollow"), 3.5),
+                (false, _) => ("tip".to_owned(), 5.0),
+            };
+            let _infallible = writeln!(
+                svg,
+                "<circle class=\"{class}\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"{radius}\">\
+                 <title>{}</title></circle>",
+                escape(&self.tip(series, point))
+            );
+        }
+    }
+
+    /// What a point says if one points at it.
+    fn tip(&self, series: &Series, point: &Point) -> String {
+        let (name, unit, label) = (&series.name, &self.y.label, &self.x.label);
+        let at_least = if point.is_lower_bound { ">= " } else { "" };
+        let (y, x) = (short(point.y), (self.x.show)(point.x));
+        let mut tip = format!("{name}: {at_least}{y} {unit}\n{label}: {x}");
+        if let Some((low, high)) = point.spread {
+            tip += &format!("\n{} to {} {unit}", short(low), short(high));
+        }
+        if point.is_hollow {
+            tip += &format!("\n{}", self.hollow);
+        }
+        tip
     }
 }
 
-fn draw_series(svg: &mut String, class: &str, series: &Series, x: &Scale, y: &Scale) {
+/// The line through the points that are known.
+fn path(series: &Series, x: &Scale, y: &Scale) -> String {
     let mut line = String::new();
     let mut is_begun = false;
     for point in &series.points {
@@ -329,26 +454,29 @@ fn draw_series(svg: &mut String, class: &str, series: &Series, x: &Scale, y: &Sc
         }
         is_begun = point.y.is_finite();
     }
-    let _infallible = writeln!(svg, "<path class=\"{class}\" d=\"{line}\"/>");
-    let known = |point: &&Point| point.y.is_finite();
-    for point in series.points.iter().filter(known) {
-        let (at, height) = (x.place(point.x), y.place(point.y));
-        if let Some((low, high)) = point.spread {
-            let (low, high) = (y.place(low), y.place(high));
-            let (left, right) = (at - 4.0, at + 4.0);
-            let _infallible = writeln!(
-                svg,
-                "<path class=\"{class} spread\" d=\"M{at:.1} {low:.1}V{high:.1}M{left:.1} {low:.1}H{right:.1}\
-                 M{left:.1} {high:.1}H{right:.1}\"/>"
-            );
-        }
-        if series.look == Look::Dots {
-            let _infallible = writeln!(
-                svg,
-                "<circle class=\"{}\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"3.5\"/>",
-                class.replace("line", "dot")
-            );
-        }
+    line
+}
+
+/// How far `point` may be from where it is drawn: its spread, and an arrow up if it is a lower
+/// bound.
+fn draw_extent(svg: &mut String, class: &str, point: &Point, at: f64, y: &Scale) {
+    let (left, right) = (at - 4.0, at + 4.0);
+    if let Some((low, high)) = point.spread {
+        let (low, high) = (y.place(low), y.place(high));
+        let _infallible = writeln!(
+            svg,
+            "<path class=\"{class} spread\" d=\"M{at:.1} {low:.1}V{high:.1}M{left:.1} {low:.1}H{right:.1}\
+             M{left:.1} {high:.1}H{right:.1}\"/>"
+        );
+    }
+    if point.is_lower_bound {
+        let from = y.place(point.y);
+        let (top, wings) = (from - 16.0, from - 11.0);
+        let _infallible = writeln!(
+            svg,
+            "<path class=\"{class} spread\" d=\"M{at:.1} {from:.1}V{top:.1}M{left:.1} {wings:.1}\
+             L{at:.1} {top:.1}L{right:.1} {wings:.1}\"/>"
+        );
     }
 }
 
@@ -397,5 +525,69 @@ mod tests {
             let at: f64 = number.split('"').next().unwrap_or("").parse().expect("cx");
             assert!((LEFT..=NARROW.width - RIGHT).contains(&at), "{at}");
         }
+    }
+
+    #[test]
+    fn an_axis_in_powers_is_named_as_such_and_an_equal_one_is_not() {
+        let html = plot().render();
+        assert!(html.contains(">workers (log scale)<"), "{html}");
+        assert!(html.contains(">answers/s<"), "{html}");
+    }
+
+    #[test]
+    fn a_point_says_what_it_is() {
+        let html = plot().render();
+        let tip =
+            "<title>measured &amp; more: 99 answers/s\nworkers: 1\n98 to 99.5 answers/s</title>";
+        assert!(html.contains(tip), "{html}");
+        let long = (0..1000).map(|n| Point::new(f64::from(n), 1.0));
+        let line = Series::new("line", Look::Line, long);
+        let (x, y) = (
+            Axis::linear("s").shown_by(|x| format!("<{x}>")),
+            Axis::linear("ms"),
+        );
+        let html = Plot::new("", x, y, [line]).svg(&WIDE);
+        assert_eq!(html.matches("<title>").count(), TIPS);
+        assert!(html.contains("line: 1 ms\ns: &lt;10&gt;<"), "{html}");
+    }
+
+    #[test]
+    fn hollow_points_and_lower_bounds_are_explained_where_there_are_any() {
+        let plot = |point| {
+            let series = Series::new("p99", Look::Dots, [Point::new(1.0, 5.0), point]);
+            let (x, y) = (Axis::log("requests/s"), Axis::log("ms"));
+            let plot = Plot::new("", x, y, [series]).with_hollow("too <weak>");
+            plot.with_levels([(50.0, "p99<50ms".to_owned())]).render()
+        };
+        let html = plot(Point::new(2.0, 9.0));
+        for text in ["hollow", "at least", "&gt;= "] {
+            assert!(!html.contains(text), "{text} in {html}");
+        }
+        assert!(html.contains(">p99&lt;50ms<"), "{html}");
+        let html = plot(Point {
+            is_hollow: true,
+            is_lower_bound: true,
+            ..Point::new(2.0, 9.0)
+        });
+        for text in [
+            "<circle class=\"dot hollow c0\"",
+            "</svg>too &lt;weak&gt;</li>",
+            "p99: &gt;= 9 ms\nrequests/s: 2\ntoo &lt;weak&gt;</title>",
+            "</svg>at least: some got no answer</li>",
+        ] {
+            assert!(html.contains(text), "no {text} in {html}");
+        }
+    }
+
+    #[test]
+    fn a_level_above_all_points_lies_inside() {
+        let series = Series::new(
+            "p99",
+            Look::Dots,
+            [Point::new(1.0, 5.0), Point::new(2.0, 6.0)],
+        );
+        let plot = Plot::new("", Axis::log("x"), Axis::log("ms"), [series]);
+        let (_, y) = plot.with_levels([(50.0, "level".to_owned())]).scales(&WIDE);
+        assert!(y.place(50.0) > TOP, "{y:?}");
     }
 }

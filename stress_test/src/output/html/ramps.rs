@@ -2,13 +2,14 @@
 //!
 //! Knows which figures of a ramp make which plot.
 //!
-//! Rule: the highest rate that held is marked in every plot.
+//! Rule: the highest rate that held is marked in every plot, and what had to hold where it can be.
 
 use super::page::{heading, list, table, verdict};
 use super::plot::{Axis, Look, Plot, Point, Series};
-use super::runs::{load, ms};
+use super::runs::{LIMITED, load, ms};
 use super::scale::short;
 use crate::figures::ramp::{RampResult, RampStep};
+use crate::figures::threshold::Threshold;
 
 /// The percentiles that are drawn.
 const SHOWN: [(f64, &str); 4] = [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9")];
@@ -38,26 +39,43 @@ fn plot(ramp: &RampResult, title: &str, unit: &str, series: Vec<Series>) -> Plot
     let highest = ramp.highest_rate_per_s;
     let mark = highest.map(|rate| (rate, format!("{}/s holds", short(rate))));
     let (x, y) = (Axis::log("offered requests/s"), Axis::log(unit));
-    Plot::new(title, x, y, series).with_mark(mark)
+    let plot = Plot::new(title, x, y, series).with_mark(mark);
+    plot.with_hollow(LIMITED)
+}
+
+/// A point of `step`.
+fn point(step: &RampStep, y: f64) -> Point {
+    Point {
+        is_hollow: step.limited.is_some(),
+        ..Point::new(step.rate_per_s, y)
+    }
 }
 
 fn latency(ramp: &RampResult) -> Plot {
     let series = SHOWN.into_iter().map(|(percent, name)| {
         let points = ramp.steps.iter().filter_map(|step| {
-            let ms = step.latency.us(percent)? / 1000.0;
-            Some(Point::new(step.rate_per_s, ms))
+            let percentile = step.latency.percentile(percent)?;
+            let ms = percentile.us? / 1000.0;
+            Some(Point {
+                is_lower_bound: percentile.is_lower_bound,
+                ..point(step, ms)
+            })
         });
         Series::new(name, Look::Dots, points)
     });
     // A percentile that no step had the sample for is not shown.
     let series = series.filter(|series| !series.is_empty()).collect();
-    plot(ramp, "Latency against offered load", "ms", series)
+    let levels = ramp.slo.iter().filter_map(|text| {
+        let us = Threshold::parse(text).ok()?.latency_us()?;
+        Some((us / 1000.0, text.clone()))
+    });
+    plot(ramp, "Latency against offered load", "ms", series).with_levels(levels)
 }
 
 fn throughput(ramp: &RampResult) -> Plot {
     let series = |name, look, figure: fn(&RampStep) -> f64| {
         let steps = ramp.steps.iter();
-        let points = steps.map(|step| Point::new(step.rate_per_s, figure(step)));
+        let points = steps.map(|step| point(step, figure(step)));
         Series::new(name, look, points)
     };
     let series = vec![
@@ -97,4 +115,60 @@ fn throughput_table(steps: &[RampStep]) -> String {
         ]
     });
     table("Figures", head, rows)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::figures::results::tests::{outcome, result};
+    use crate::figures::results::{SCHEMA, Verdict};
+
+    /// 1000 requests/s hold; at 2000 the generator was the limit, and some got no answer.
+    pub(crate) fn ramp() -> RampResult {
+        let run = result(&outcome());
+        let step = |rate_per_s, limited: Option<&str>| {
+            let mut latency = run.latency.clone();
+            for percentile in &mut latency.percentiles {
+                percentile.is_lower_bound = limited.is_some();
+            }
+            RampStep {
+                rate_per_s,
+                throughput_per_s: rate_per_s,
+                holds: limited.is_none(),
+                broken: Vec::new(),
+                latency,
+                service: run.service.clone(),
+                backlog: None,
+                busy_percent: 0.0,
+                unsent: 0,
+                limited: limited.map(str::to_owned),
+            }
+        };
+        RampResult {
+            schema: SCHEMA.to_owned(),
+            kind: "ramp".to_owned(),
+            verdict: Verdict::Pass,
+            exit_code: 0,
+            target: "here".to_owned(),
+            provenance: None,
+            slo: vec!["p99<50ms".to_owned(), "busy<1%".to_owned()],
+            highest_rate_per_s: Some(1000.0),
+            lowest_broken_per_s: Some(2000.0),
+            load: run.load.clone(),
+            steps: vec![step(1000.0, None), step(2000.0, Some("too slow"))],
+        }
+    }
+
+    #[test]
+    fn what_had_to_hold_is_a_line_and_a_step_at_the_generators_limit_is_hollow() {
+        let latency = latency(&ramp()).render();
+        assert!(latency.contains(">p99&lt;50ms<"), "{latency}");
+        assert!(!latency.contains("busy"), "{latency}");
+        assert!(latency.contains("p99: 29.7 ms\noffered requests/s: 1000<"));
+        let limited = "p99: &gt;= 29.7 ms\noffered requests/s: 2000\nhollow:";
+        assert!(latency.contains(limited), "{latency}");
+        let throughput = throughput(&ramp()).render();
+        assert!(throughput.contains("<circle class=\"dot c0\""));
+        assert!(throughput.contains("<circle class=\"dot hollow c0\""));
+    }
 }

@@ -11,6 +11,9 @@ use crate::figures::distribution::Distribution;
 use crate::figures::load::LoadFigures;
 use crate::figures::results::{RunResult, SliceFigures, TimelineFigures};
 
+/// What a hollow point means.
+pub(crate) const LIMITED: &str = "hollow: this program was the limit, the server may be faster";
+
 /// The part of the page that shows `run`.
 pub(crate) fn section(name: &str, run: &RunResult) -> String {
     let mut html = heading(&format!("Run: {name}"));
@@ -95,11 +98,18 @@ fn percentiles(run: &RunResult) -> String {
     ];
     let ticks = ticks.into_iter().filter(|&(place, _)| place <= last);
     let x = Axis::with_ticks("percentile", ticks.map(|(at, text)| (at, text.to_owned())));
+    let x = x.shown_by(|place| format!("{} %", (1e5 * (1.0 - 1.0 / place)).round() / 1e3));
     let title = "Percentiles of latency and service time";
     let operations = run.operations.iter();
     let operations = operations.map(|(operation, latency)| series(operation.name(), latency));
     let all = [latency, service].into_iter().chain(operations);
-    let plot = Plot::new(title, x, Axis::log("ms"), all);
+    let mut percentiles = run.latency.percentiles.iter();
+    let bound = percentiles.find(|percentile| percentile.is_lower_bound);
+    let bound = bound.map(|bound| {
+        let place = 100.0 / (100.0 - bound.percent);
+        (place, "at least that, from here".to_owned())
+    });
+    let plot = Plot::new(title, x, Axis::log("ms"), all).with_mark(bound);
     let mut html = if plot.is_empty() {
         paragraph("The sample is too small for a plot of percentiles.")
     } else {
@@ -151,7 +161,13 @@ fn timeline(run: &RunResult) -> String {
             points.map(|(place, slice)| Point::new((place as f64 + 0.5) * seconds, figure(slice)));
         Series::new(name, Look::Line, points)
     };
-    let mut rates = vec![series("answers", &|slice| slice.answers as f64 / seconds)];
+    let mut rates = Vec::new();
+    if let Some(rate) = run.load.rate_per_s {
+        let end = run.load.duration_s.unwrap_or(whole as f64 * seconds);
+        let points = [0.0, end].map(|second| Point::new(second, rate));
+        rates.push(Series::new("offered", Look::Ideal, points));
+    }
+    rates.push(series("answers", &|slice| slice.answers as f64 / seconds));
     if run.busy.answers > 0 {
         rates.push(series("ERR server busy", &|slice| {
             slice.busy as f64 / seconds
@@ -244,4 +260,33 @@ fn fairness(run: &RunResult) -> String {
         shares.map(|(name, share)| vec![name.to_owned(), at(rates, share), at(&in_ms, share)]);
     let summary = format!("Figures of {} clients", fairness.clients);
     html + &table(&summary, &format!("| answers/s | {name} ms"), rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::results::tests::{outcome, result};
+
+    #[test]
+    fn an_open_loop_shows_what_was_offered_beside_what_was_answered() {
+        let mut run = result(&outcome());
+        assert!(!timeline(&run).contains("offered"));
+        run.load.rate_per_s = Some(1500.0);
+        run.load.duration_s = Some(3.0);
+        let html = timeline(&run);
+        let tip = "<title>offered: 1500 per second\nseconds since the start: 3<";
+        assert!(html.contains(tip), "{html}");
+    }
+
+    #[test]
+    fn a_curve_says_from_where_on_it_is_a_lower_bound() {
+        let mut run = result(&outcome());
+        assert!(!percentiles(&run).contains("at least that"));
+        for percentile in &mut run.latency.percentiles {
+            percentile.is_lower_bound = percentile.percent >= 90.0;
+        }
+        let html = percentiles(&run);
+        assert!(html.contains(">at least that, from here<"), "{html}");
+        assert!(html.contains("percentile: 0 %<"), "{html}");
+    }
 }

@@ -6,7 +6,7 @@
 
 use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Axis, Look, Plot, Point, Series};
-use super::runs::ms;
+use super::runs::{LIMITED, ms};
 use super::scale::short;
 use crate::figures::sweep::{CellFigures, Spread, SweepResult};
 
@@ -86,7 +86,7 @@ fn plot(title: String, cells: &[&CellFigures], y: Axis, series: Vec<Series>) -> 
     workers.dedup();
     let ticks = workers.into_iter();
     let ticks = ticks.map(|count| (f64::from(count), count.to_string()));
-    Plot::new(title, Axis::with_ticks("workers", ticks), y, series)
+    Plot::new(title, Axis::with_ticks("workers", ticks), y, series).with_hollow(LIMITED)
 }
 
 fn series(
@@ -97,9 +97,9 @@ fn series(
     let points = group.iter().filter_map(|cell| {
         let Spread { median, min, max } = figure(cell)?;
         Some(Point {
-            x: f64::from(cell.workers),
-            y: median,
             spread: Some((min, max)),
+            is_hollow: cell.limited.is_some(),
+            ..Point::new(f64::from(cell.workers), median)
         })
     });
     Series::new(name, Look::Dots, points)
