@@ -68,6 +68,8 @@ pub(crate) enum AnswerEnd {
     Length,
     /// After as many bytes as the one that is due has.
     AsDue,
+    /// Where its head says, over HTTP.
+    Head,
 }
 
 /// How a request ends on the wire.

@@ -8,11 +8,13 @@ use std::mem;
 use std::ops::Range;
 
 use crate::check::failure::Sender;
+use crate::check::http_answer;
 use crate::check::oracle;
 use crate::check::sent::Sent;
 use crate::load::frame::{Frame, tagged_frame};
+use crate::load::http::HttpExchange;
 use crate::load::plan::{Plan, Requests};
-use crate::load::template::Exchange;
+use crate::load::template::{Exchange, Template};
 use crate::load::workload::Workload;
 use crate::wire::{AnswerEnd, Limits, LineEnding};
 
@@ -25,6 +27,10 @@ const DISTINCTIVE_BYTES: usize = 12;
 
 /// Whatever the longest request is, errors have no more bytes than this.
 const LONGEST_ERROR_BYTES: usize = 128;
+
+/// Stands for the body over HTTP until the first one has come. No status 200 is compared with it,
+/// as that one is the first.
+const UNKNOWN_BODY: &[u8] = b"and any body";
 
 /// Every request and every right answer of a run.
 #[derive(Debug)]
@@ -45,6 +51,8 @@ enum Source {
     Protocol(Box<Protocol>),
     /// Both are spelled out, for every client alike.
     Template(Exchange),
+    /// The same, and an answer is its status, a space and its body.
+    Http(HttpExchange),
 }
 
 #[derive(Debug)]
@@ -93,6 +101,7 @@ impl Expectations {
                 request: Vec::new(),
             })),
             Requests::Template(exchange) => Source::Template(exchange.clone()),
+            Requests::Http(exchange) => Source::Http(exchange.clone()),
         };
         Self {
             source,
@@ -121,7 +130,7 @@ impl Expectations {
                 let workload = protocol.workload(client);
                 workload.last_frame_may_end_the_stream()
             }
-            Source::Template(_) => false,
+            Source::Template(_) | Source::Http(_) => false,
         }
     }
 
@@ -141,6 +150,10 @@ impl Expectations {
                 exchange.send().append(frame, outbox);
                 false
             }
+            Source::Http(exchange) => {
+                exchange.append_request(frame, outbox);
+                false
+            }
         }
     }
 
@@ -149,6 +162,7 @@ impl Expectations {
         match &self.source {
             Source::Protocol(protocol) => protocol.limits.framing.answer_end(),
             Source::Template(exchange) => exchange.answer_end(),
+            Source::Http(_) => AnswerEnd::Head,
         }
     }
 
@@ -158,6 +172,7 @@ impl Expectations {
             // An OK is no longer than its request; an error may be, where lines are short.
             Source::Protocol(protocol) => protocol.limits.max_line_bytes + LONGEST_ERROR_BYTES,
             Source::Template(exchange) => exchange.expect().longest_bytes(),
+            Source::Http(_) => http_answer::MOST_BODY_BYTES,
         }
     }
 
@@ -167,8 +182,32 @@ impl Expectations {
         match &mut self.source {
             Source::Protocol(protocol) => protocol.append_answer(frame, &mut self.answer),
             Source::Template(exchange) => exchange.expect().append(frame, &mut self.answer),
+            Source::Http(exchange) => {
+                self.answer.extend_from_slice(http_answer::OK);
+                if !exchange.append_body(frame, &mut self.answer) {
+                    self.answer.extend_from_slice(UNKNOWN_BODY);
+                }
+            }
         }
         &self.answer
+    }
+
+    /// An answer has come over HTTP. The first right one says what body all others have, where
+    /// nobody else does.
+    pub(crate) fn learn(&self, answer: &[u8]) {
+        if let Source::Http(exchange) = &self.source
+            && let Some(body) = answer.strip_prefix(http_answer::OK)
+        {
+            exchange.learn(body);
+        }
+    }
+
+    /// Whether `line` says that the server is too busy for the request.
+    pub(crate) fn is_busy(&self, line: &[u8]) -> bool {
+        match &self.source {
+            Source::Protocol(_) | Source::Template(_) => line == oracle::BUSY,
+            Source::Http(_) => line.starts_with(http_answer::BUSY),
+        }
     }
 
     /// Whether `line` is the right answer to `frame`.
@@ -192,6 +231,7 @@ impl Expectations {
         match &self.source {
             Source::Protocol(_) => line.len() >= DISTINCTIVE_BYTES && line.starts_with(b"OK "),
             Source::Template(exchange) => exchange.expect().varies(),
+            Source::Http(exchange) => exchange.body().is_some_and(Template::varies),
         }
     }
 

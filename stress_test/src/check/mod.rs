@@ -7,5 +7,6 @@
 pub(crate) mod expectations;
 pub(crate) mod failure;
 pub(crate) mod faulty_server;
+pub(crate) mod http_answer;
 pub(crate) mod oracle;
 pub(crate) mod sent;

@@ -51,6 +51,11 @@ the length of an argument stands before it:
 
     stress_test --port 6379 --send '*2\\r\\n$4\\r\\nECHO\\r\\n$8\\r\\n{n:8}\\r\\n' --expect '$8\\r\\n{n:8}\\r\\n'
 
+--http loads an HTTP server. Verified are the status, 200, and the body, by default against that
+of the first answer. Not verified are other headers (such as Date), and the order of equal answers:
+
+    stress_test --port 8080 --http /index.html
+
 stdout is the report, its last line the verdict; everything else goes to stderr.
 
 Exit codes:
@@ -64,8 +69,8 @@ Exit codes:
        second; otherwise it is a line in the report)
   130  interrupted by Ctrl-C, nothing had failed until then";
 
-/// Loads a server of the reactor-pool protocol (with --send any other) with many clients, verifies
-/// every answer, and measures latency, throughput and fairness.
+/// Loads a server of the reactor-pool protocol (with --http or --send any other) with many
+/// clients, verifies every answer, and measures latency, throughput and fairness.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true,
     args_conflicts_with_subcommands = true)]
@@ -144,9 +149,9 @@ pub(crate) struct RunArguments {
     #[command(flatten)]
     requests: RequestArguments,
 
-    /// How often a request answered ERR server busy is sent again, 0 to 100, after 10 ms doubling
-    /// to 1 s, with jitter; refused once more, it is a failure. 0 counts refusals instead: they
-    /// are reported and no failures [default: 5, with --rate 0]
+    /// How often a request answered ERR server busy (or 503 over HTTP) is sent again, 0 to 100,
+    /// after 10 ms doubling to 1 s, with jitter; refused once more, it is a failure. 0 counts
+    /// refusals instead: they are reported and no failures [default: 5, with --rate 0]
     #[arg(long, env = "STRESS_TEST_RETRIES", value_parser = whole::<0, 100>)]
     retries: Option<u32>,
 
@@ -166,7 +171,7 @@ pub(crate) struct RunArguments {
         env = "STRESS_TEST_HOG_MIX",
         value_name = "MIX",
         value_parser = Mix::parse,
-        conflicts_with = "send"
+        conflicts_with_all = ["send", "http"]
     )]
     hog_mix: Option<Mix>,
 
@@ -219,7 +224,7 @@ impl RunArguments {
             Load::Rate(_) => 0,
             Load::Frames(_) | Load::Duration(_) => CLOSED_LOOP_RETRIES,
         };
-        let requests = self.requests.requests(self.hog_mix)?;
+        let requests = self.requests.requests(self.hog_mix, &self.target)?;
         check_operations("--fail-if", &self.fail_if, &requests)?;
         let plan = self.load.plan(self.clients, load, requests)?;
         let plan = self.growth.apply(plan)?;
@@ -285,7 +290,7 @@ mod tests {
     fn hogs_ask_for_the_same_unless_told_otherwise() {
         let mixes = |flags: &[&str]| match parse(flags).expect("flags").requests {
             Requests::Mixes { clients, hogs } => (clients, hogs),
-            Requests::Template(exchange) => panic!("{exchange:?}"),
+            other => panic!("{other:?}"),
         };
         assert_eq!(mixes(&["--mix", "hash"]), (Mix::Hash, Mix::Hash));
         assert_eq!(mixes(&["--hog-mix", "sleep"]), (Mix::Echo, Mix::Sleep));

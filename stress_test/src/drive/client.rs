@@ -17,7 +17,7 @@ use fastrand::Rng;
 
 use crate::check::expectations::Expectations;
 use crate::check::failure::{Kind, Sender, difference, quoted, speaker};
-use crate::check::oracle::{BUSY, IDLE_TIMEOUT, TOO_MANY_CONNECTIONS};
+use crate::check::oracle::{IDLE_TIMEOUT, TOO_MANY_CONNECTIONS};
 use crate::drive::backoff::backoff;
 use crate::drive::batch::Batch;
 use crate::drive::desk::Desk;
@@ -246,9 +246,9 @@ impl Client {
                 self.verify(line, now, &mut desk.ledger);
                 return Next::Continue;
             }
-            if line == BUSY && !front.ends_stream {
+            if desk.expectations.is_busy(line) && !front.ends_stream {
                 let front = self.pop_front(now, &mut desk.ledger);
-                self.on_busy(&front, now, &mut desk.ledger);
+                self.on_busy(&front, line, now, &mut desk.ledger);
                 return Next::Continue;
             }
         }
@@ -272,7 +272,7 @@ impl Client {
         self.silent_timeouts = 0;
     }
 
-    fn on_busy(&mut self, front: &InFlight, now: Instant, ledger: &mut Ledger) {
+    fn on_busy(&mut self, front: &InFlight, line: &[u8], now: Instant, ledger: &mut Ledger) {
         ledger.busy(self.sender, front.times(), now);
         let what = front.what;
         if what.earlier_tries < self.demand.retries {
@@ -290,7 +290,7 @@ impl Client {
         ledger.refused(self.sender, tried_again, what.intended, now);
         if tried_again {
             let tries = what.earlier_tries + 1;
-            let text = format!("all {tries} tries were answered {}", quoted(BUSY));
+            let text = format!("all {tries} tries were answered {}", quoted(line));
             self.fail(ledger, Kind::Busy, what.sequence, &text);
         }
     }

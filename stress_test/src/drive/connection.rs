@@ -6,6 +6,7 @@
 //! or take, and remembers what it was not able to finish.
 
 mod anew;
+mod http;
 
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -398,6 +399,7 @@ impl Connection {
             AnswerEnd::LineEnd => self.take_lines(bytes, now, desk),
             AnswerEnd::Length => self.take_framed(bytes, now, desk),
             AnswerEnd::AsDue => self.take_answers(bytes, now, desk),
+            AnswerEnd::Head => self.take_http(bytes, now, desk),
         }
         self.client.book(&mut desk.ledger);
     }

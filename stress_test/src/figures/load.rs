@@ -11,6 +11,8 @@ use crate::wire::Framing;
 
 /// What a load is named that is no mix.
 const TEMPLATE: &str = "template";
+const HTTP: &str = "http";
+
 /// What was asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LoadFigures {
@@ -70,9 +72,19 @@ impl LoadFigures {
             Load::Rate(open) => Some(open),
             Load::Frames(_) | Load::Duration(_) => None,
         };
-        let (mix, exchange) = match &plan.requests {
-            Requests::Mixes { clients, .. } => (clients.to_string(), None),
-            Requests::Template(exchange) => (TEMPLATE.to_owned(), Some(exchange)),
+        let (mut send, mut expect) = (None, None);
+        let mix = match &plan.requests {
+            Requests::Mixes { clients, .. } => clients.to_string(),
+            Requests::Template(exchange) => {
+                send = Some(exchange.send().to_string());
+                expect = Some(exchange.expect().to_string());
+                TEMPLATE.to_owned()
+            }
+            Requests::Http(exchange) => {
+                send = Some(format!("GET {}", exchange.path()));
+                expect = exchange.body().map(ToString::to_string);
+                HTTP.to_owned()
+            }
         };
         Self {
             r#loop: if open.is_some() { "open" } else { "closed" }.to_owned(),
@@ -85,11 +97,11 @@ impl LoadFigures {
             warmup_s: plan.warmup.as_secs_f64(),
             max_inflight: plan.max_inflight,
             mix,
-            framing: exchange.is_none().then_some(plan.limits.framing),
+            framing: send.is_none().then_some(plan.limits.framing),
             payload: plan.payload.to_string(),
             sleep_ms: plan.sleep_ms.to_string(),
-            send: exchange.map(|exchange| exchange.send().to_string()),
-            expect: exchange.map(|exchange| exchange.expect().to_string()),
+            send,
+            expect,
             retries: plan.retries,
             timeout_s: plan.timeout.as_secs_f64(),
             reconnect: plan.reconnect,
@@ -118,8 +130,13 @@ impl LoadFigures {
 
     /// What was asked for, and how much of it.
     pub(crate) fn in_words(&self) -> String {
-        if let (Some(send), Some(expect)) = (&self.send, &self.expect) {
-            return format!("send '{send}' expect '{expect}'");
+        match (&self.send, &self.expect) {
+            (Some(get), None) => return format!("{get}, expect status 200 and the first body"),
+            (Some(get), Some(body)) if self.mix == HTTP => {
+                return format!("{get}, expect status 200 and '{body}'");
+            }
+            (Some(send), Some(expect)) => return format!("send '{send}' expect '{expect}'"),
+            (None, _) => {}
         }
         let mut text = format!("mix {}, payload {} bytes", self.mix, self.payload);
         if !matches!(self.mix.as_str(), "echo" | "hash") {

@@ -6,6 +6,7 @@
 
 pub(crate) mod frame;
 pub(crate) mod hostile;
+pub(crate) mod http;
 pub(crate) mod mix;
 pub(crate) mod part;
 pub(crate) mod payload;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::load::http::HttpExchange;
 use crate::load::mix::Choice;
 pub(crate) use crate::load::mix::Mix;
 use crate::load::sizes::Sizes;
@@ -29,6 +30,8 @@ pub(crate) enum Requests {
     },
     /// What `--send` and `--expect` spell out, of ordinary clients and hogs alike.
     Template(Exchange),
+    /// What `--http` asks for, of all alike.
+    Http(HttpExchange),
 }
 
 impl Requests {
@@ -37,7 +40,7 @@ impl Requests {
         match self {
             Self::Mixes { hogs, .. } if of_hogs => Choice::of(*hogs, seed),
             Self::Mixes { clients, .. } => Choice::of(*clients, seed),
-            Self::Template(_) => Choice::NONE,
+            Self::Template(_) | Self::Http(_) => Choice::NONE,
         }
     }
 

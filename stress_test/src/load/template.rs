@@ -1,4 +1,4 @@
-//! Requests and answers as a person spells them: `--send` and `--expect`.
+//! Requests and answers as a person spells them: `--send` and `--expect`, `--http` and its body.
 //!
 //! Knows escapes and placeholders; no protocol, no command line and no socket.
 //!
@@ -33,11 +33,8 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// The exchange that two templates describe. An error says what is wrong and what is allowed.
     pub(crate) fn parse(send: &str, expect: &str) -> Result<Self, String> {
-        let of = |flag: &str, text| {
-            let wrong = |what| format!("invalid value for '--{flag} <TEMPLATE>': {what}");
-            Template::parse(text).map_err(wrong)
-        };
-        let (send, mut expect) = (of("send", send)?, of("expect", expect)?);
+        let send = Template::of_flag("send <TEMPLATE>", send)?;
+        let mut expect = Template::of_flag("expect <TEMPLATE>", expect)?;
         let answer_end = if expect.cut_line_end() {
             AnswerEnd::LineEnd
         } else {
@@ -88,6 +85,11 @@ enum Of {
 }
 
 impl Template {
+    /// The template that was given with `flag`, which an error names.
+    pub(crate) fn of_flag(flag: &str, text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|what| format!("invalid value for '--{flag}': {what}"))
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut bytes = Vec::new();
@@ -127,13 +129,18 @@ impl Template {
         })
     }
 
-    /// Takes the LF off its end if there is one, and no other one anywhere.
-    fn cut_line_end(&mut self) -> bool {
+    /// Its bytes but the numbers.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = u8> {
         let texts = self.pieces.iter().map(|piece| match piece {
             Piece::Bytes(bytes) => bytes.as_slice(),
             Piece::Number { .. } => b"",
         });
-        let line_ends = texts.flatten().filter(|&&byte| byte == b'\n').count();
+        texts.flatten().copied()
+    }
+
+    /// Takes the LF off its end if there is one, and no other one anywhere.
+    fn cut_line_end(&mut self) -> bool {
+        let line_ends = self.bytes().filter(|&byte| byte == b'\n').count();
         if let Some(Piece::Bytes(bytes)) = self.pieces.last_mut()
             && line_ends == 1
             && bytes.ends_with(b"\n")

@@ -10,6 +10,7 @@ mod command;
 mod comparing;
 mod environment;
 mod framing;
+mod http;
 mod measuring;
 mod operations;
 mod reconnect;

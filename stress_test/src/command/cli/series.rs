@@ -188,7 +188,7 @@ impl RampArguments {
             arrivals: self.arrivals,
             duration: self.duration,
         };
-        let requests = self.requests.requests(None)?;
+        let requests = self.requests.requests(None, &self.target)?;
         check_operations("--slo", &self.slo, &requests)?;
         let plan = self.series.plan(self.clients, Load::Rate(open), requests)?;
         self.growth.apply(plan)
@@ -220,7 +220,7 @@ pub(crate) fn check_operations(
 ) -> Result<(), String> {
     let has = |operation| match requests {
         Requests::Mixes { clients, .. } => clients.has(operation),
-        Requests::Template(_) => false,
+        Requests::Template(_) | Requests::Http(_) => false,
     };
     let is_empty = |condition: &&Threshold| condition.operation().is_some_and(|of| !has(of));
     match conditions.iter().find(is_empty) {

@@ -13,6 +13,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
 use super::values::{seconds, whole};
+use crate::load::http::HttpExchange;
 use crate::load::plan::{Load, Mix, Plan, Requests};
 use crate::load::sizes::Sizes;
 use crate::load::template::Exchange;
@@ -98,12 +99,40 @@ pub(crate) struct RequestArguments {
         allow_hyphen_values = true
     )]
     pub(crate) expect: Option<String>,
+
+    /// Sends GET of this path as HTTP/1.1 instead of a mix, spelled as --send, over kept
+    /// connections. Status 200 and the body are verified, to the byte; 503 counts as busy. Of the
+    /// headers only Content-Length and Transfer-Encoding: chunked are looked at. Between equal
+    /// bodies, swapped answers cannot be noticed
+    #[arg(long, env = "STRESS_TEST_HTTP", value_name = "PATH",
+        conflicts_with_all = ["mix", "payload", "sleep_ms", "framing", "send", "expect", "spawn"])]
+    pub(crate) http: Option<String>,
+
+    /// The right body of each answer to --http, spelled as --send [default: as in the first answer
+    /// with status 200, so one that is wrong in all of them is not noticed]
+    #[arg(
+        long,
+        env = "STRESS_TEST_EXPECT_BODY",
+        value_name = "TEMPLATE",
+        requires = "http",
+        allow_hyphen_values = true
+    )]
+    pub(crate) expect_body: Option<String>,
 }
 
 impl RequestArguments {
-    /// The requests; of hogs, those of `hog_mix` if there is one. An error is one line that names
-    /// the flag.
-    pub(crate) fn requests(&self, hog_mix: Option<Mix>) -> Result<Requests, String> {
+    /// The requests to `target`; of hogs, those of `hog_mix` if there is one. An error is one line
+    /// that names the flag.
+    pub(crate) fn requests(
+        &self,
+        hog_mix: Option<Mix>,
+        target: &TargetArguments,
+    ) -> Result<Requests, String> {
+        if let Some(path) = &self.http {
+            let server = (target.host.as_str(), target.port);
+            let body = self.expect_body.as_deref();
+            return HttpExchange::parse(path, body, server).map(Requests::Http);
+        }
         match (&self.send, &self.expect) {
             (Some(send), Some(expect)) => Exchange::parse(send, expect).map(Requests::Template),
             _ => Ok(Requests::Mixes {

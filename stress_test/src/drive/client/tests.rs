@@ -4,6 +4,7 @@ mod anew;
 
 use super::*;
 use crate::check::failure::Failures;
+use crate::check::oracle::BUSY;
 use crate::check::sent::Sent;
 use crate::drive::client::lengths::Taken;
 use crate::figures::latencies::Latencies;
