@@ -255,9 +255,9 @@ pub const SOCKET_BUFFER: Limit = Limit {
 
 /// Which signals a server takes over; only with the feature `signals` of this crate.
 ///
-/// Where it takes them over, SIGTERM, SIGINT and SIGHUP (unless it was ignored when the program
-/// started) stop it, a second one ends it at once, and SIGUSR1 writes its counters to the log. It
-/// does so before anybody can connect, and unblocks them.
+/// Where it takes them over, SIGTERM, SIGINT and SIGHUP stop it, and a second one ends it at once.
+/// SIGHUP stays ignored if it was when the program started. SIGUSR1 writes the counters to the
+/// log. It takes them over before anybody can connect, and unblocks them.
 #[cfg(feature = "signals")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -537,8 +537,8 @@ impl Config {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What the trace needs for a task that has ended, or for a request in flight: it stands among
-/// those kept, in the last copy that somebody asked for, and in the next.
+/// What the trace needs for a task that has ended, or for a request in flight. It may stand there
+/// three times: among those kept, in the last copy that somebody asked for, and in the next.
 pub(crate) const TRACED_BYTES: usize = 640;
 
 /// The most memory that a server can come to need, in bytes; docs/operations.md derives each part.

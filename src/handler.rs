@@ -45,9 +45,10 @@ pub trait Handler: Send + Sync + 'static {
     /// or `ERR `, and only lines that begin with `OK` are counted as successes. It may be empty.
     /// Its length is the handler's matter: the bounds on memory count it, but cannot shorten it.
     ///
-    /// Runs on a worker thread, and for different requests on several at once, also for those of
-    /// one connection: a request may run before the one in front of it has taken effect. Where
-    /// that matters, see [`Config::max_parallel`](field@crate::Config::max_parallel).
+    /// Runs on a worker thread, and for different requests on several at once. That holds for
+    /// requests of one connection, too: one may run before the one in front of it has taken
+    /// effect. Where that matters, see
+    /// [`Config::max_parallel`](field@crate::Config::max_parallel).
     ///
     /// # Panics
     /// A panic is caught and logged, the client gets `ERR internal error`, and the worker goes on
@@ -58,11 +59,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether `request` is answered within microseconds and never blocks: it costs less than its
     /// hand-off to a worker and back. List what is quick, so that what is added later is not.
     ///
-    /// Quick requests that follow each other on a connection travel together as one *run*, and one
-    /// worker answers them one after the other: at most [`MAX_RUN`](crate::config::MAX_RUN) of
-    /// them and 16 KiB. Every other request travels alone, can run beside its neighbours, and gets
-    /// its turn among those of other connections one by one. The default calls none quick, which
-    /// is never wrong, only slower for small requests.
+    /// Quick requests that follow each other on a connection travel together as one *run*, at most
+    /// [`MAX_RUN`](crate::config::MAX_RUN) of them and 16 KiB. One worker answers them one after
+    /// the other. Every other request travels alone, can run beside its neighbours, and gets its
+    /// turn among those of other connections one by one. The default calls none quick, which is
+    /// never wrong, only slower for small requests.
     ///
     /// The event loop asks, for each request: look at a few bytes, and answer; a panic counts as
     /// no. A slow request that is called quick holds up its worker, and the requests behind it in

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 /// Names one connection for the whole life of the server.
 ///
-/// The low 20 bits are the slot that it uses in the tables of the loop, the rest is a serial
-/// number that counts accepted connections: slots are reused, ids are not (2^44 connections last
-/// for years at any rate that a host can accept).
+/// The low 20 bits are the slot that it uses in the tables of the loop. The rest is a serial
+/// number that counts accepted connections. So slots are reused, and ids are not: 2^44 connections
+/// last for years at any rate that a host can accept.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
 

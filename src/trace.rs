@@ -25,8 +25,9 @@ pub struct Trace {
     /// Those that have ended, in that order, at most [`Config::trace_tasks`]; then all that are
     /// under way.
     ///
-    /// A request that got no queue slot is here while it waits for one, and once the answer that
-    /// the loop gave it is written; not in between, and not if its connection went first.
+    /// A request that got no queue slot is here while it waits for one, and again once the answer
+    /// that the loop gave it is written. It is not here in between, nor if its connection went
+    /// first.
     ///
     /// [`Config::trace_tasks`]: crate::Config::trace_tasks
     pub tasks: Vec<TaskTimes>,

@@ -13,10 +13,10 @@ const LF: u8 = b'\n';
 
 /// Requests and responses are lines. A response that begins with `OK` counts as a success.
 ///
-/// A connection is told so, and closes, if its first line is one of HTTP, such as `GET /
-/// HTTP/1.1`, or a header of the PROXY protocol: as requests these would be answered, and every
-/// later answer would be taken for that to another request. A binary header is known by its first
-/// 12 bytes, if they come together.
+/// If the first line of a connection is one of HTTP, such as `GET / HTTP/1.1`, or a header of the
+/// PROXY protocol, the client is told so and the connection closes. If these were answered as
+/// requests, every later answer would be taken for that to another request. A binary header is
+/// known by its first 12 bytes, if they come together.
 #[derive(Debug, Clone, Copy)]
 pub struct Lines {
     max_line: usize,

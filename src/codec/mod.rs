@@ -166,7 +166,7 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
 
     /// What is sent to a client that waits for it before it sends the rest of a request, such as
     /// the `100 Continue` of HTTP. `incomplete` is the beginning of that request, at least one
-    /// byte; it is asked about each time that it has grown.
+    /// byte. The codec is asked each time that it has grown.
     fn interim(&self, incomplete: &[u8]) -> &'static [u8] {
         let _ = incomplete;
         b""
@@ -185,7 +185,7 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
         let _ = (request, out);
     }
 
-    /// Ends the response to `request`, a whole one, that the handler wrote to `out`; it begins at
+    /// Ends the response to `request`, a whole one, that the handler wrote to `out`. It begins at
     /// `start`, with what [`Codec::begin`] has put there. `closes` says that the handler has the
     /// connection closed after it ([`Response::close_after`]).
     ///

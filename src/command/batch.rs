@@ -9,8 +9,8 @@ use reactor_pool::{Handler, Request, Response, Service};
 use std::error::Error;
 
 /// A handler whose workers are batch jobs. It buys a quarter of the throughput of pipelined small
-/// requests: a worker that has just been woken does not interrupt the event loop, which is about
-/// to sleep anyway and has more to hand out by then.
+/// requests. A worker that has just been woken does not interrupt the event loop, which is about
+/// to sleep anyway, and has more to hand out by then.
 pub(crate) struct BatchJobs<H>(pub(crate) H);
 
 impl<H: Handler> Service for BatchJobs<H> {

@@ -15,14 +15,13 @@ use std::sync::Arc;
 use tracing::warn;
 
 /// Has the allocator keep up to 16 MiB of free memory a heap for what comes next. By itself it
-/// keeps 128 KiB, and requests of some kilobytes make the heap shrink and grow all the time, a
+/// keeps 128 KiB. Then requests of some kilobytes make the heap shrink and grow all the time, at a
 /// page fault for each 4 KiB.
 ///
-/// glibc has two thresholds for this, and raises both when a block is freed that was large enough
-/// to be mapped by itself: beyond its size blocks are mapped, and twice its size may stay free
-/// (mallopt(3), `M_MMAP_THRESHOLD`; whoever sets them in `GLIBC_TUNABLES` or
-/// `MALLOC_TRIM_THRESHOLD_` is heard instead). Nobody writes to the block, so it takes no memory.
-/// For other allocators it means nothing.
+/// glibc has two thresholds for this (mallopt(3), `M_MMAP_THRESHOLD`). It raises both when a block
+/// is freed that was mapped by itself: larger blocks are mapped, and twice its size may stay free.
+/// What `GLIBC_TUNABLES` or `MALLOC_TRIM_THRESHOLD_` say comes first. Nobody writes to the block,
+/// so it takes no memory. For other allocators it means nothing.
 pub(crate) fn keep_free_memory() {
     const KEPT_BYTES: usize = 16 << 20;
     drop(black_box(Vec::<u8>::with_capacity(KEPT_BYTES / 2)));

@@ -3,8 +3,8 @@
 //!
 //! Knows addresses, and of connections only their ids; not what a request is.
 //!
-//! Rule: while connections wait for a place in flight, no other one of their address gets one:
-//! they are called in the order in which they came, each for one place at least.
+//! Rule: while connections wait for a place in flight, no other one of their address gets one.
+//! They are called in the order in which they came, each for one place at least.
 
 use crate::config::Config;
 use crate::task::ConnectionId;

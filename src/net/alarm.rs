@@ -16,8 +16,8 @@ fn left(due: Instant) -> Duration {
     due.saturating_duration_since(Instant::now())
 }
 
-/// A timer that stays set from sleep to sleep. The timeout of a poll is set and cleared by the
-/// kernel every time; this one is set when something is due earlier than it would ring, and a loop
+/// A timer that stays set from sleep to sleep. The kernel sets and clears the timeout of a poll
+/// every time. This one is set only when something is due earlier than it would ring, so a loop
 /// whose first deadline is minutes away does not touch it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timer {

@@ -83,8 +83,8 @@ pub trait Net {
     /// Bytes that have come and have not been read; none where the system does not tell.
     fn unread(&mut self, stream: &Self::Stream) -> usize;
 
-    /// Bytes that were sent and that the other side has not acknowledged, a shut sending side
-    /// counted as one; none where the system does not tell, or where a client has at once what its
+    /// Bytes that were sent and that the other side has not acknowledged. A shut sending side
+    /// counts as one. None where the system does not tell, or where a client has at once what its
     /// socket takes.
     fn unacknowledged(&mut self, stream: &Self::Stream) -> Option<usize>;
 
@@ -127,8 +127,8 @@ pub struct Readiness {
     pub readable: bool,
     /// There is room to write.
     pub writable: bool,
-    /// The end of the stream, or urgent data, at whose mark a read stops although there is more
-    /// (tcp(7)): from here on a short read does not mean that the socket is empty.
+    /// The end of the stream, or urgent data: a read stops at its mark although there is more
+    /// (tcp(7)). From here on a short read does not mean that the socket is empty.
     pub short_reads_mislead: bool,
     /// An error waits in the socket.
     pub failed: bool,

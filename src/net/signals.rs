@@ -2,8 +2,8 @@
 //!
 //! Knows no stop and no report: it says which signals are pending.
 //!
-//! Rule: what is taken over is unblocked, what was ignored when the program started stays ignored
-//! where that is its meaning (SIGHUP), and what is given back does again what it did before.
+//! Rule: what is taken over is unblocked, and what is given back does again what it did before. A
+//! SIGHUP that was ignored when the program started stays ignored.
 
 use super::Signal;
 use crate::config::{Config, StopSignals};

@@ -6,8 +6,8 @@
 
 use std::mem;
 
-/// Queued tasks that are left to each worker that will be here soon, before one more is woken:
-/// about as many as it does in the time that it takes to wake another.
+/// Queued tasks that are left to each worker that will be here soon, before one more is woken. A
+/// worker does about as many in the time that it takes to wake another.
 pub(super) const TASKS_PER_WORKER: usize = 64;
 
 /// Where one worker is, as far as the queue cares.

@@ -21,9 +21,9 @@
 //! straight back does not connect for each request.
 //!
 //! On its way to `Draining` the server accepts and reads once what has arrived by then, and frames
-//! it as far as the bounds allow; then the listeners close, and no input is framed any more. Each
-//! connection is shut after its last answer, and closed when its client has closed or lingered for
-//! too long.
+//! it as far as the bounds allow. Then the listeners close, and nothing more is framed. Each
+//! connection is shut after its last answer. It is closed when its client has closed, or has
+//! lingered for too long.
 
 use super::{Reactor, ServerState, SocketKernel};
 use crate::codec::Codec;

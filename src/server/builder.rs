@@ -135,9 +135,9 @@ impl<C: Codec> Builder<C> {
     /// lock the folder meanwhile (flock(2)), where they may read it.
     ///
     /// # Errors
-    /// Somebody answers there ([`io::ErrorKind::AddrInUse`]), there is a file of another kind,
-    /// which is left alone, the path is longer than an address can be (107 bytes on Linux), or the
-    /// folder does not allow it. The message names the path.
+    /// Somebody answers there ([`io::ErrorKind::AddrInUse`]), or a file of another kind is there,
+    /// which is left alone. Or the path is longer than an address can be (107 bytes on Linux), or
+    /// the folder does not allow it. The message names the path.
     pub fn listen_unix(mut self, path: impl AsRef<Path>) -> io::Result<Builder<C>> {
         self.bound.push(Bound::unix(path.as_ref())?);
         Ok(self)

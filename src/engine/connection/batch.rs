@@ -8,8 +8,8 @@
 use super::order::{Order, RUN_BYTES};
 use std::time::Instant;
 
-/// Quick requests that stand side by side in the bytes that are being cut, and will travel as one
-/// run, or join one: one copy for all of them buys a tenth of the throughput of deep pipelines.
+/// Quick requests that stand side by side in the bytes that are being cut. They will travel as one
+/// run, or join one. One copy for all of them buys a tenth of the throughput of deep pipelines.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// Where they begin, and how long they are.

@@ -498,8 +498,8 @@ impl Order {
     }
 }
 
-/// Appends to a deque that has room for one item at first: most connections have one request in
-/// flight, so this buys a call of the allocator for each, at little memory while they are idle.
+/// Appends to a deque that has room for one item at first. Most connections have one request in
+/// flight. So this buys a call of the allocator for each, at little memory while they are idle.
 pub(super) fn push_lean<T>(deque: &mut VecDeque<T>, item: T) {
     if deque.capacity() == 0 {
         deque.reserve_exact(1);
