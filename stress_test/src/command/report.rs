@@ -5,7 +5,7 @@
 //! Rule: it is written when every file was read, or not at all.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -13,15 +13,17 @@ use crate::command::cli::ReportArguments;
 use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{is_stdout, to_stdout};
+use crate::figures::saved::Saved;
 use crate::output::html;
 
 /// Writes the report, and returns the exit code.
 pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Error> {
-    let mut body = String::new();
+    let mut files = Vec::new();
     for path in &arguments.files {
-        body += &section(path).map_err(|text| Error::File(path.clone(), text))?;
+        let saved = read(path).map_err(|text| Error::File(path.clone(), text))?;
+        files.push((name(path, &arguments.files), saved));
     }
-    let html = html::page(&arguments.title, &body);
+    let html = html::page(&arguments.title, &html::body(&files));
     let path = &arguments.output;
     if is_stdout(path) {
         to_stdout(html.as_bytes()).context("cannot write the page")?;
@@ -34,9 +36,31 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Error> {
     Ok(exit::PASS)
 }
 
-/// The part of the page that shows the file `path`.
-fn section(path: &Path) -> Result<String, String> {
+/// What --json wrote into the file `path`.
+fn read(path: &Path) -> Result<Saved, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    html::section(&name, &text)
+    Saved::parse(&text)
+}
+
+/// What the page calls the file `path` of `all`: no more than tells it from the others.
+fn name(path: &Path, all: &[PathBuf]) -> String {
+    let alike = all
+        .iter()
+        .filter(|other| other.file_stem() == path.file_stem());
+    match path.file_stem() {
+        Some(stem) if alike.count() <= 1 => stem.to_string_lossy().into_owned(),
+        _ => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_are_told_apart_by_their_folders() {
+        let all = ["a/run.json", "b/run.json", "b/ramp.json"].map(PathBuf::from);
+        let names = all.each_ref().map(|path| name(path, &all));
+        assert_eq!(names, ["a/run.json", "b/run.json", "ramp"]);
+    }
 }

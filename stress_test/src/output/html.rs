@@ -5,6 +5,7 @@
 //! Rule: it needs nothing but those files: what is in the picture is in the JSON.
 
 mod comparisons;
+mod overview;
 mod page;
 mod plot;
 mod ramps;
@@ -16,16 +17,30 @@ mod sweeps;
 pub(crate) use self::page::page;
 use crate::figures::saved::Saved;
 
-/// The part of the page that shows `text`, what --json wrote into the file `name`. An error says
-/// what is wrong with it.
-pub(crate) fn section(name: &str, text: &str) -> Result<String, String> {
-    Ok(match Saved::parse(text)? {
-        Saved::Run(run) => runs::section(name, &run),
-        Saved::Rounds(rounds) => rounds::section(name, &rounds),
-        Saved::Sweep(sweep) => sweeps::section(name, &sweep),
-        Saved::Ramp(ramp) => ramps::section(name, &ramp),
-        Saved::Comparison(comparison) => comparisons::section(name, &comparison),
-    })
+/// What stands on the page of `files`, each with its name.
+pub(crate) fn body(files: &[(String, Saved)]) -> String {
+    let mut html = match files {
+        [_] => String::new(),
+        several => overview::overview(several),
+    };
+    let parts = files.iter().map(|(name, saved)| section(name, saved));
+    html.extend(
+        (1..)
+            .zip(parts)
+            .map(|(place, part)| page::part(place, &part)),
+    );
+    html
+}
+
+/// The part of the page that shows `saved`, the result with this name.
+fn section(name: &str, saved: &Saved) -> String {
+    match saved {
+        Saved::Run(run) => runs::section(name, run),
+        Saved::Rounds(rounds) => rounds::section(name, rounds),
+        Saved::Sweep(sweep) => sweeps::section(name, sweep),
+        Saved::Ramp(ramp) => ramps::section(name, ramp),
+        Saved::Comparison(comparison) => comparisons::section(name, comparison),
+    }
 }
 
 #[cfg(test)]
@@ -34,11 +49,31 @@ mod tests {
     use crate::figures::results::tests::{outcome, result};
     use serde_json::Value;
 
+    /// The body of a page of one file that holds `text`.
+    fn page_of(name: &str, text: &str) -> Result<String, String> {
+        Ok(body(&[(name.to_owned(), Saved::parse(text)?)]))
+    }
+
+    #[test]
+    fn only_a_page_of_several_files_has_contents() {
+        let result = result(&outcome());
+        let run = |name: &str| (name.to_owned(), Saved::Run(Box::new(result.clone())));
+        assert!(!body(&[run("one")]).contains("Contents"));
+        let html = body(&[run("one"), run("two")]);
+        for text in [
+            "Contents",
+            "<section id=\"file-1\">",
+            "<section id=\"file-2\">",
+        ] {
+            assert!(html.contains(text), "no {text} in {html}");
+        }
+    }
+
     #[test]
     fn a_run_survives_the_way_through_json_into_a_page() {
         let result = result(&outcome());
         let text = serde_json::to_string(&result).expect("figures are JSON");
-        let html = section("my <run>", &text).expect("a run");
+        let html = page_of("my <run>", &text).expect("a run");
         for part in [
             "Run: my &lt;run&gt;",
             "Percentiles of latency and service time",
@@ -81,7 +116,7 @@ mod tests {
                 let mut json = json.clone();
                 *json.pointer_mut(&path).expect("it was found") = number.into();
                 // That it returns is the promise.
-                if let Ok(html) = section("run", &json.to_string()) {
+                if let Ok(html) = page_of("run", &json.to_string()) {
                     let is_drawn = !html.contains("NaN") && !html.contains("\"inf");
                     assert!(is_drawn, "{path} = {number}");
                 }
@@ -92,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_no_result_is_said() {
         for text in ["", "{}", r#"{"schema":"reactor-pool/stress_test/1"}"#] {
-            let error = section("x", text).expect_err(text);
+            let error = page_of("x", text).expect_err(text);
             assert!(error.contains("not a result of stress_test"), "{error}");
         }
     }

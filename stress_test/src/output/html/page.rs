@@ -38,6 +38,7 @@ table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;
 th,td{padding:.2rem .5rem;text-align:right;white-space:nowrap}\
 th{position:sticky;top:0;background:var(--band);font-weight:600}\
 td:first-child,th:first-child,td.prose{text-align:left}td.prose{white-space:normal;min-width:16rem}tr:nth-child(even) td{background:var(--band)}\n\
+nav td,nav th{text-align:left}a{color:var(--c0)}\n\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:.6rem 0}\
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n\
 .verdict{display:inline-block;padding:.1rem .6rem;border-radius:4px;border:1px solid currentColor;\
@@ -82,6 +83,31 @@ pub(crate) fn table(
         html += "</tr>\n";
     }
     html + "</tbody>\n</table></div></details>\n"
+}
+
+/// A table of the parts of the page: the first cell of each row leads to its part.
+pub(crate) fn contents(head: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut html = "<nav class=\"scroll\"><table>\n<thead><tr>".to_owned();
+    let cells = head.split('|').map(|cell| escape(cell.trim()));
+    html.extend(cells.map(|cell| format!("<th>{cell}</th>")));
+    html += "</tr></thead>\n<tbody>\n";
+    for (place, row) in (1..).zip(rows) {
+        let (name, others) = row.split_first().expect("a part has a name");
+        let name = escape(name);
+        html += &format!("<tr><td><a href=\"#{}\">{name}</a></td>", id(place));
+        html.extend(others.iter().map(|cell| data(cell)));
+        html += "</tr>\n";
+    }
+    html + "</tbody>\n</table></nav>\n"
+}
+
+/// The part of the page at `place`, counted from 1.
+pub(crate) fn part(place: usize, html: &str) -> String {
+    format!("<section id=\"{}\">\n{html}</section>\n", id(place))
+}
+
+fn id(place: usize) -> String {
+    format!("file-{place}")
 }
 
 /// A cell of a table. What is too long for a column of figures is set as prose.

@@ -51,18 +51,22 @@ fn point(step: &RampStep, y: f64) -> Point {
     }
 }
 
-fn latency(ramp: &RampResult) -> Plot {
-    let series = SHOWN.into_iter().map(|(percent, name)| {
-        let points = ramp.steps.iter().filter_map(|step| {
-            let percentile = step.latency.percentile(percent)?;
-            let ms = percentile.us? / 1000.0;
-            Some(Point {
-                is_lower_bound: percentile.is_lower_bound,
-                ..point(step, ms)
-            })
-        });
-        Series::new(name, Look::Dots, points)
+/// How one percentile of the latency grows with the rate.
+pub(crate) fn percentile(ramp: &RampResult, percent: f64, name: &str) -> Series {
+    let points = ramp.steps.iter().filter_map(|step| {
+        let percentile = step.latency.percentile(percent)?;
+        let ms = percentile.us? / 1000.0;
+        Some(Point {
+            is_lower_bound: percentile.is_lower_bound,
+            ..point(step, ms)
+        })
     });
+    Series::new(name, Look::Dots, points)
+}
+
+fn latency(ramp: &RampResult) -> Plot {
+    let series = SHOWN.into_iter();
+    let series = series.map(|(percent, name)| percentile(ramp, percent, name));
     // A percentile that no step had the sample for is not shown.
     let series = series.filter(|series| !series.is_empty()).collect();
     let levels = ramp.slo.iter().filter_map(|text| {

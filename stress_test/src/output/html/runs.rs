@@ -78,15 +78,16 @@ pub(crate) fn ms(us: Option<f64>) -> String {
     us.map_or_else(|| "n/a".to_owned(), |us| short(us / 1000.0))
 }
 
-fn percentiles(run: &RunResult) -> String {
-    let series = |name: &str, distribution: &Distribution| {
-        let curve = distribution.curve.iter();
-        let points = curve.map(|(percent, us)| Point::new(100.0 / (100.0 - percent), us / 1000.0));
-        Series::new(name, Look::Line, points)
-    };
-    let latency = series("latency (from intended)", &run.latency);
-    let service = series("service time (from written)", &run.service);
-    let last = latency.last_x().max(service.last_x()).max(1.0);
+/// Percentiles as a line, the rare ones as far from each other as the usual ones.
+pub(crate) fn curve(name: &str, distribution: &Distribution) -> Series {
+    let curve = distribution.curve.iter();
+    let points = curve.map(|(percent, us)| Point::new(100.0 / (100.0 - percent), us / 1000.0));
+    Series::new(name, Look::Line, points)
+}
+
+/// The axis below `curves`.
+pub(crate) fn percentile_axis(curves: &[Series]) -> Axis {
+    let last = curves.iter().map(Series::last_x).fold(1.0, f64::max);
     let ticks = [
         (1.0, "0 %"),
         (2.0, "50 %"),
@@ -98,18 +99,25 @@ fn percentiles(run: &RunResult) -> String {
     ];
     let ticks = ticks.into_iter().filter(|&(place, _)| place <= last);
     let x = Axis::with_ticks("percentile", ticks.map(|(at, text)| (at, text.to_owned())));
-    let x = x.shown_by(|place| format!("{} %", (1e5 * (1.0 - 1.0 / place)).round() / 1e3));
-    let title = "Percentiles of latency and service time";
+    x.shown_by(|place| format!("{} %", (1e5 * (1.0 - 1.0 / place)).round() / 1e3))
+}
+
+fn percentiles(run: &RunResult) -> String {
+    let latency = curve("latency (from intended)", &run.latency);
+    let service = curve("service time (from written)", &run.service);
     let operations = run.operations.iter();
-    let operations = operations.map(|(operation, latency)| series(operation.name(), latency));
-    let all = [latency, service].into_iter().chain(operations);
+    let operations = operations.map(|(operation, latency)| curve(operation.name(), latency));
+    let mut curves = vec![latency, service];
+    curves.extend(operations);
+    let x = percentile_axis(&curves);
+    let title = "Percentiles of latency and service time";
     let mut percentiles = run.latency.percentiles.iter();
     let bound = percentiles.find(|percentile| percentile.is_lower_bound);
     let bound = bound.map(|bound| {
         let place = 100.0 / (100.0 - bound.percent);
         (place, "at least that, from here".to_owned())
     });
-    let plot = Plot::new(title, x, Axis::log("ms"), all).with_mark(bound);
+    let plot = Plot::new(title, x, Axis::log("ms"), curves).with_mark(bound);
     let mut html = if plot.is_empty() {
         paragraph("The sample is too small for a plot of percentiles.")
     } else {
