@@ -38,21 +38,21 @@ pub(crate) fn section(name: &str, sweep: &SweepResult) -> String {
     }
     for mix in mixes {
         let cells: Vec<&CellFigures> = sweep.cells.iter().filter(|cell| cell.mix == mix).collect();
-        html += &section_of_mix(mix, &cells);
+        html += &section_of_mix(mix, &cells, sweep.cores);
     }
     html
 }
 
-fn section_of_mix(mix: &str, cells: &[&CellFigures]) -> String {
-    let mut html = throughput(mix, cells).render();
+fn section_of_mix(mix: &str, cells: &[&CellFigures], cores: usize) -> String {
+    let mut html = throughput(mix, cells, cores).render();
     html += &throughput_table(cells);
     if cells.iter().any(|cell| cell.limited.is_some()) {
         html += &paragraph("* The generator was the limit in a round: the server may be faster.");
     }
-    let efficiency = efficiency(mix, cells);
+    let efficiency = efficiency(mix, cells, cores);
     if !efficiency.is_empty() {
         html += &efficiency.render();
-        html += &efficiency_table(cells);
+        html += &efficiency_table(cells, cores);
     }
     let latency = latency(mix, cells);
     if !latency.is_empty() {
@@ -77,6 +77,32 @@ fn groups<'a>(cells: &[&'a CellFigures]) -> Vec<(String, Vec<&'a CellFigures>)> 
         (format!("{clients} clients, queue {queue}"), group)
     });
     named.collect()
+}
+
+/// What `cell` of `group` could do at best, where that is known. HASH only computes, so that each
+/// worker can do as much as one of the fewest, as far as there are cores.
+fn ideal(cell: &CellFigures, group: &[&CellFigures], cores: usize) -> Option<f64> {
+    if cell.ideal_per_s.is_some() || cell.mix != "hash" {
+        return cell.ideal_per_s;
+    }
+    let fewest = group.first()?;
+    // One cell is its own ideal, and what the generator could do is none.
+    if group.len() < 2 || fewest.limited.is_some() {
+        return None;
+    }
+    let busy = |cell: &CellFigures| (cell.workers as usize).min(cores) as f64;
+    Some(fewest.throughput_per_s.median / busy(fewest).max(1.0) * busy(cell))
+}
+
+/// What the line of the ideal says.
+fn ideal_in_words(mix: &str, group: &[&CellFigures], cores: usize) -> String {
+    match group.first() {
+        Some(fewest) if mix == "hash" => {
+            let workers = fewest.workers;
+            format!("ideal: in proportion to {workers} workers, up to {cores} cores")
+        }
+        _ => "ideal: workers x 1000 / mean ms of work".to_owned(),
+    }
 }
 
 /// A plot against the number of workers.
@@ -105,18 +131,18 @@ fn series(
     Series::new(name, Look::Dots, points)
 }
 
-fn throughput(mix: &str, cells: &[&CellFigures]) -> Plot {
+fn throughput(mix: &str, cells: &[&CellFigures], cores: usize) -> Plot {
     let mut lines = Vec::new();
     let mut ideals: Vec<Vec<(u32, f64)>> = Vec::new();
     for (name, group) in groups(cells) {
         let ideal = group
             .iter()
-            .filter_map(|cell| Some((cell.workers, cell.ideal_per_s?)));
+            .filter_map(|cell| Some((cell.workers, ideal(cell, &group, cores)?)));
         let ideal: Vec<(u32, f64)> = ideal.collect();
         if !ideal.is_empty() && !ideals.contains(&ideal) {
             let points = ideal.iter();
             let points = points.map(|&(workers, rate)| Point::new(f64::from(workers), rate));
-            let name = "ideal: workers x 1000 / mean ms of work";
+            let name = ideal_in_words(mix, &group, cores);
             lines.push(Series::new(name, Look::Ideal, points));
             ideals.push(ideal);
         }
@@ -136,10 +162,13 @@ fn throughput(mix: &str, cells: &[&CellFigures]) -> Plot {
     )
 }
 
-fn efficiency(mix: &str, cells: &[&CellFigures]) -> Plot {
+fn efficiency(mix: &str, cells: &[&CellFigures], cores: usize) -> Plot {
     let lines = groups(cells).into_iter().map(|(name, group)| {
         series(name, &group, |cell| {
-            Some(cell.throughput_per_s.times(100.0 / cell.ideal_per_s?))
+            Some(
+                cell.throughput_per_s
+                    .times(100.0 / ideal(cell, &group, cores)?),
+            )
         })
     });
     let (title, y) = (
@@ -209,17 +238,22 @@ fn throughput_table(cells: &[&CellFigures]) -> String {
     table("Figures", &head, rows)
 }
 
-fn efficiency_table(cells: &[&CellFigures]) -> String {
+fn efficiency_table(cells: &[&CellFigures], cores: usize) -> String {
     let head = format!("{NAMES} | answers/s | ideal/s | % of it");
-    let rows = cells.iter().filter_map(|cell| {
-        let mut row = names(cell);
-        row.extend([
-            format!("{:.1}", cell.throughput_per_s.median),
-            short(cell.ideal_per_s?),
-            format!("{:.1}", cell.efficiency_percent?),
-        ]);
-        Some(row)
-    });
+    let mut rows = Vec::new();
+    for (_, group) in groups(cells) {
+        rows.extend(group.iter().filter_map(|cell| {
+            let ideal = ideal(cell, &group, cores)?;
+            let rate = cell.throughput_per_s.median;
+            let mut row = names(cell);
+            row.extend([
+                format!("{rate:.1}"),
+                short(ideal),
+                format!("{:.1}", 100.0 * rate / ideal),
+            ]);
+            Some(row)
+        }));
+    }
     table("Figures", &head, rows)
 }
 
@@ -237,4 +271,58 @@ fn latency_table(cells: &[&CellFigures]) -> String {
         row
     });
     table("Figures", &head, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(mix: &str, workers: u32, rate: f64) -> CellFigures {
+        CellFigures {
+            mix: mix.to_owned(),
+            workers,
+            clients: 64,
+            queue: 256,
+            rounds: 1,
+            throughput_per_s: Spread::of([rate].into_iter()).expect("one round"),
+            p50_us: None,
+            p99_us: None,
+            ideal_per_s: None,
+            efficiency_percent: None,
+            server_cpu_percent: None,
+            server_memory_bytes: None,
+            generator_cpu_percent: None,
+            limited: None,
+            busy: 0,
+            failures: 0,
+            first_failure: None,
+        }
+    }
+
+    fn ideals(cells: &[CellFigures]) -> Vec<Option<f64>> {
+        let group: Vec<&CellFigures> = cells.iter().collect();
+        group.iter().map(|cell| ideal(cell, &group, 4)).collect()
+    }
+
+    #[test]
+    fn the_ideal_of_computing_is_in_proportion_to_the_fewest_workers_up_to_the_cores() {
+        let hash = |workers, rate| cell("hash", workers, rate);
+        let mut cells = [hash(2, 2000.0), hash(4, 3000.0), hash(8, 3000.0)];
+        assert_eq!(ideals(&cells), [Some(2000.0), Some(4000.0), Some(4000.0)]);
+        assert_eq!(ideals(&cells[..1]), [None]);
+        let all: Vec<&CellFigures> = cells.iter().collect();
+        let html = section_of_mix("hash", &all, 4);
+        for text in [
+            "ideal: in proportion to 2 workers, up to 4 cores",
+            "<td>3000.0</td><td>4000</td><td>75.0</td>",
+        ] {
+            assert!(html.contains(text), "no {text} in {html}");
+        }
+        cells[0].limited = Some("too slow".to_owned());
+        assert_eq!(ideals(&cells), [None, None, None]);
+        assert_eq!(
+            ideals(&[cell("echo", 1, 1.0), cell("echo", 2, 1.0)]),
+            [None, None]
+        );
+    }
 }
