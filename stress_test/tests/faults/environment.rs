@@ -16,7 +16,7 @@ type Overruled = (
 
 #[test]
 fn the_command_line_wins_over_the_environment() {
-    let cases: [Overruled; 10] = [
+    let cases: [Overruled; 11] = [
         (&[("SPAWN", "1")], &["--frames", "2"]),
         (&[("SPAWN", "0")], &["--frames", "2"]),
         (
@@ -34,6 +34,10 @@ fn the_command_line_wins_over_the_environment() {
         (&[("VERBOSE", "0"), ("QUIET", "1")], &["--frames", "2"]),
         (
             &[("SEND", "x"), ("EXPECT", "y")],
+            &["--frames", "2", "--mix", "echo"],
+        ),
+        (
+            &[("HTTP", "/"), ("EXPECT_BODY", "y")],
             &["--frames", "2", "--mix", "echo"],
         ),
     ];
