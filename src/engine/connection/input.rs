@@ -16,7 +16,7 @@ pub(super) struct Input {
     start: usize,
     /// How many of those the codec has called incomplete, and what it has noted of them.
     seen: usize,
-    notes: Notes,
+    notes: Option<Box<Notes>>,
     /// What is kept waits for a place in the order. Until then nothing more is read.
     is_blocked: bool,
     /// Inside a malformed request, the rest of which is thrown away.
@@ -146,16 +146,15 @@ impl Input {
             }
         }
         let bytes = *rest;
-        // A copy: where nothing was seen before, and the codec notes nothing, it costs nothing.
         let seen = std::mem::take(&mut self.seen);
-        let mut notes = match seen {
-            0 => Notes::default(),
-            _ => self.notes,
-        };
+        let noted = self.notes.take().filter(|_| seen > 0);
+        let before = noted.map_or_else(Notes::default, |notes| *notes);
+        let mut notes = before;
         Ok(match codec.frame(bytes, seen, &mut notes)? {
             Frame::Request { payload, .. } if payload.len() > room => {
                 // What was seen of it before holds when it is cut again.
                 self.seen = seen;
+                self.note(before);
                 Cut::NoRoom
             }
             Frame::Request {
@@ -201,10 +200,16 @@ impl Input {
                 }
             }
             Frame::Incomplete => {
-                (self.seen, self.notes) = (bytes.len(), notes);
+                self.seen = bytes.len();
+                self.note(notes);
                 Cut::Nothing
             }
         })
+    }
+
+    /// Most codecs note nothing, and that takes no memory.
+    fn note(&mut self, notes: Notes) {
+        self.notes = (notes != Notes::default()).then(|| Box::new(notes));
     }
 
     /// Throws away the rest of a malformed request.

@@ -266,7 +266,7 @@ impl Order {
 
     fn push(&mut self, place: Place) {
         self.requests += place.span.requests;
-        push_lean(&mut self.places, place);
+        self.places.push_back(place);
         self.find_first_waiting();
     }
 
@@ -434,7 +434,10 @@ impl Order {
         self.first_waiting = self.first_waiting.saturating_sub(1);
         self.payload_bytes -= place.payload_bytes;
         self.response_bytes -= responses.len();
-        give_back(&mut self.places);
+        if self.places.is_empty() {
+            // An idle connection keeps no memory for them.
+            self.places = VecDeque::new();
+        }
         Some(Leaving {
             span: place.span,
             framed_at: place.framed_at,
@@ -495,22 +498,6 @@ impl Order {
             front.is_none_or(|place| !matches!(place.state, State::Answered(_))),
             "an answered front has left"
         );
-    }
-}
-
-/// Appends to a deque that has room for one item at first. Most connections have one request in
-/// flight. So this buys a call of the allocator for each, at little memory while they are idle.
-pub(super) fn push_lean<T>(deque: &mut VecDeque<T>, item: T) {
-    if deque.capacity() == 0 {
-        deque.reserve_exact(1);
-    }
-    deque.push_back(item);
-}
-
-/// An empty deque gives back the memory for more than one item.
-pub(super) fn give_back<T>(deque: &mut VecDeque<T>) {
-    if deque.is_empty() && deque.capacity() > 1 {
-        *deque = VecDeque::new();
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Rule: bytes leave in the order in which they came, and the memory follows what is unsent.
 
-use super::order::{Leaving, give_back, push_lean};
+use super::order::Leaving;
 use crate::task::Span;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -76,7 +76,7 @@ impl Outbox {
                     framed_at,
                     end,
                 };
-                push_lean(&mut self.notes, note);
+                self.notes.push_back(note);
             }
         }
     }
@@ -95,7 +95,7 @@ impl Outbox {
         if self.is_empty() {
             self.bytes = Vec::new();
             self.sent = 0;
-            give_back(&mut self.notes);
+            self.notes = VecDeque::new();
         } else if 4 * self.sent >= self.bytes.len() {
             // A quarter of dead bytes in front is worth moving the rest: each byte sent pays for
             // at most three moved, and the buffer stays near what is unsent.

@@ -25,9 +25,9 @@ pub(super) struct Progress {
     /// Written bytes that the client is known to have taken.
     pub(super) taken: u64,
     /// How far it is behind the least rate, since it last had taken all.
-    pub(super) arrears: Option<Arrears>,
+    pub(super) arrears: Option<Box<Arrears>>,
     /// It is idle, unless what has come brings a request.
-    pub(super) last_chance: Option<LastChance>,
+    pub(super) last_chance: Option<Box<LastChance>>,
 }
 
 /// What is read of a connection that is idle otherwise: it has come, so it counts.
@@ -86,10 +86,12 @@ impl Progress {
     /// There is something to take: from now on it is counted, if it is not yet.
     pub(super) fn begin_arrears(&mut self, now: Instant) {
         let taken = self.taken;
-        self.arrears.get_or_insert(Arrears {
-            bytes: 0,
-            counted_at: now,
-            taken,
+        self.arrears.get_or_insert_with(|| {
+            Box::new(Arrears {
+                bytes: 0,
+                counted_at: now,
+                taken,
+            })
         });
     }
 
@@ -127,10 +129,10 @@ impl Progress {
         if let Some(chance) = &mut self.last_chance {
             return chance.look_again(unread);
         }
-        self.last_chance = Some(LastChance {
+        self.last_chance = Some(Box::new(LastChance {
             left: unread(),
             more,
-        });
+        }));
         true
     }
 
