@@ -809,7 +809,10 @@ impl Connection {
     }
 
     fn rate_deadline(&self) -> Option<Instant> {
-        self.progress.arrears.as_ref().map(|arrears| arrears.due_at())
+        self.progress
+            .arrears
+            .as_ref()
+            .map(|arrears| arrears.due_at())
     }
 
     fn idle_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
