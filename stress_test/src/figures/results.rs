@@ -180,6 +180,10 @@ pub(crate) struct SliceFigures {
     pub(crate) p99_us: Option<f64>,
     /// The longest.
     pub(crate) max_us: Option<f64>,
+    /// The longest latency of what was due in this slice, whenever its answer came. Files of
+    /// earlier releases do not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) due_max_us: Option<f64>,
 }
 
 /// What was wrong.
@@ -341,6 +345,7 @@ fn timeline_figures(timeline: &Timeline) -> TimelineFigures {
         p50_us: slice.percentile(50.0).map(microseconds),
         p99_us: slice.percentile(99.0).map(microseconds),
         max_us: (slice.answers > 0).then(|| microseconds(slice.longest)),
+        due_max_us: slice.longest_of_due.map(microseconds),
     });
     TimelineFigures {
         slice_ms: timeline.slice_length().as_millis() as u64,

@@ -32,6 +32,9 @@ pub(crate) struct Slice {
     pub(crate) busy: u64,
     /// The longest latency of the answers, exactly.
     pub(crate) longest: Duration,
+    /// The longest latency of what was due in it and got its answer, whenever that came. A stop of
+    /// the server is a tooth of a saw: what was due at its beginning waited for all of it.
+    pub(crate) longest_of_due: Option<Duration>,
     latencies: Histogram<u32>,
 }
 
@@ -41,6 +44,7 @@ impl Slice {
             answers: 0,
             busy: 0,
             longest: Duration::ZERO,
+            longest_of_due: None,
             latencies: Histogram::new(2).expect("a histogram can have 2 digits"),
         }
     }
@@ -49,6 +53,7 @@ impl Slice {
         self.answers += other.answers;
         self.busy += other.busy;
         self.longest = self.longest.max(other.longest);
+        self.longest_of_due = self.longest_of_due.max(other.longest_of_due);
         self.latencies
             .add(&other.latencies)
             .expect("a histogram that resizes itself takes every other one");
@@ -80,6 +85,9 @@ impl Timeline {
             .latencies
             .record_n(latency.min(LONGEST).as_micros() as u64, count)
             .expect("a histogram that resizes itself takes every value");
+        let due = now.checked_sub(latency).unwrap_or(self.start);
+        let slice = self.slice_at(due);
+        slice.longest_of_due = slice.longest_of_due.max(Some(latency));
     }
 
     /// A request was refused as busy.
@@ -114,9 +122,11 @@ impl Timeline {
     }
 
     fn slice_at(&mut self, now: Instant) -> &mut Slice {
-        let since = now.saturating_duration_since(self.start).as_nanos();
-        let mut place = since / self.slice.as_nanos();
-        while place >= MOST_SLICES as u128 {
+        // 64 bits are nanoseconds of 584 years, and faster than more of them.
+        let nanos = |duration: Duration| duration.as_nanos() as u64;
+        let since = nanos(now.saturating_duration_since(self.start));
+        let mut place = since / nanos(self.slice);
+        while place >= MOST_SLICES as u64 {
             self.merge_slices();
             place /= 2;
         }
@@ -169,6 +179,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_is_a_tooth_by_when_requests_were_due() {
+        let start = Instant::now();
+        let mut timeline = Timeline::new(start);
+        // All that was due in half a second is answered at its end.
+        let end = Duration::from_millis(500);
+        for due in (0..500).step_by(10) {
+            timeline.answered(start + end, end - Duration::from_millis(due), 1);
+        }
+        let answers = timeline.slices().iter().map(|slice| slice.answers);
+        assert_eq!(answers.collect::<Vec<_>>(), [0, 0, 0, 0, 0, 50]);
+        let tooth = timeline.slices().iter().map(|slice| slice.longest_of_due);
+        let expected = [500, 400, 300, 200, 100].map(|ms| Some(Duration::from_millis(ms)));
+        assert_eq!(tooth.take(5).collect::<Vec<_>>(), expected);
+        assert_eq!(timeline.slices()[5].longest_of_due, None);
+    }
+
+    #[test]
     fn two_timelines_of_one_run_are_one_whatever_the_length_of_their_slices() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
@@ -190,6 +217,7 @@ mod tests {
             let answers = |place: usize| one.slices()[place].answers;
             assert_eq!((answers(0), answers(1), answers(239)), (2, 1, 1));
             assert_eq!(one.slices()[0].longest, latency * 9);
+            assert_eq!(one.slices()[0].longest_of_due, Some(latency * 9));
         }
     }
 

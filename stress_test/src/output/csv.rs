@@ -53,7 +53,7 @@ const RUN_COLUMNS: [&str; 31] = [
 /// The distributions that have columns.
 const TIMES: [&str; 2] = ["latency", "service"];
 /// The columns of a row that stands for a slice of a run.
-const SLICE_COLUMNS: [&str; 10] = [
+const SLICE_COLUMNS: [&str; 11] = [
     "file",
     "place",
     "begin_s",
@@ -64,6 +64,7 @@ const SLICE_COLUMNS: [&str; 10] = [
     "p50_us",
     "p99_us",
     "max_us",
+    "due_max_us",
 ];
 
 /// The cells of a row by their columns.
@@ -290,6 +291,7 @@ fn slice_rows(run: &RunResult) -> Vec<Row> {
             ("p50_us", cell(slice.p50_us)),
             ("p99_us", cell(slice.p99_us)),
             ("max_us", cell(slice.max_us)),
+            ("due_max_us", cell(slice.due_max_us)),
         ])
     });
     rows.collect()

@@ -182,11 +182,15 @@ fn timeline(run: &RunResult) -> String {
         }));
     }
     let in_ms = |us: Option<f64>| us.map_or(f64::NAN, |us| us / 1000.0);
-    let times = vec![
+    let mut times = vec![
         series("p50", &|slice| in_ms(slice.p50_us)),
         series("p99", &|slice| in_ms(slice.p99_us)),
         series("longest", &|slice| in_ms(slice.max_us)),
     ];
+    if slices.iter().any(|slice| slice.due_max_us.is_some()) {
+        let name = "longest of those due then";
+        times.push(series(name, &|slice| in_ms(slice.due_max_us)));
+    }
     let warmup = Some(run.load.warmup_s).filter(|&warmup| warmup > 0.0);
     let plot = |title: &str, y, series: Vec<Series>| {
         let mark = warmup.map(|warmup| (warmup, "measured from here".to_owned()));
@@ -203,7 +207,7 @@ fn timeline(run: &RunResult) -> String {
 fn timeline_table(timeline: &TimelineFigures, seconds: f64) -> String {
     let (count, slice_ms) = (timeline.slices.len(), timeline.slice_ms);
     let summary = format!("Figures of {count} slices of {slice_ms} ms");
-    let head = "from s | answers | busy | p50 ms | p99 ms | longest ms";
+    let head = "from s | answers | busy | p50 ms | p99 ms | longest ms | longest of due ms";
     let rows = timeline.slices.iter().enumerate().map(|(place, slice)| {
         vec![
             format!("{:.1}", place as f64 * seconds),
@@ -212,6 +216,7 @@ fn timeline_table(timeline: &TimelineFigures, seconds: f64) -> String {
             ms(slice.p50_us),
             ms(slice.p99_us),
             ms(slice.max_us),
+            ms(slice.due_max_us),
         ]
     });
     table(&summary, head, rows)
@@ -284,6 +289,17 @@ mod tests {
         let html = timeline(&run);
         let tip = "<title>offered: 1500 per second\nseconds since the start: 3<";
         assert!(html.contains(tip), "{html}");
+    }
+
+    #[test]
+    fn latency_over_time_is_also_by_when_requests_were_due() {
+        let mut run = result(&outcome());
+        let name = "longest of those due then";
+        assert!(timeline(&run).contains(name));
+        for slice in &mut run.timeline.slices {
+            slice.due_max_us = None;
+        }
+        assert!(!timeline(&run).contains(name), "an earlier release");
     }
 
     #[test]
