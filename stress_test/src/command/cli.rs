@@ -171,7 +171,7 @@ pub(crate) struct RunArguments {
         env = "STRESS_TEST_HOG_MIX",
         value_name = "MIX",
         value_parser = Mix::parse,
-        conflicts_with_all = ["send", "http"]
+        conflicts_with_all = ["send", "expect", "http", "expect_body"]
     )]
     hog_mix: Option<Mix>,
 

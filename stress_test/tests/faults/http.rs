@@ -324,6 +324,8 @@ fn what_does_not_go_together_with_http_is_named() {
         let flag = other.split('=').next().expect("a flag");
         let report = run(stress_test(&["--http", "/", other]));
         report.assert_complains(2, &["--http", flag, "cannot be used with"]);
+        let report = run(stress_test(&["--expect-body", "x", other]));
+        report.assert_complains(2, &["--expect-body", flag, "cannot be used with"]);
     }
     let report = run(stress_test(&[
         "--http", "/", "--send", "x", "--expect", "x",

@@ -207,5 +207,7 @@ fn templates_go_together_and_not_with_what_a_mix_needs() {
         let flag = other.split('=').next().expect("a flag");
         let report = run(stress_test(&["--send", "x", "--expect", "x", other]));
         report.assert_complains(2, &["--send", flag, "cannot be used with"]);
+        let report = run(stress_test(&["--expect", "x", other]));
+        report.assert_complains(2, &["--expect", flag, "cannot be used with"]);
     }
 }

@@ -15,13 +15,12 @@ use super::Cli;
 
 /// Flags that need another one, which clap does not tell. Without that one, a variable for them
 /// has no room.
-const NEEDS: [(&str, &str); 6] = [
+const NEEDS: [(&str, &str); 5] = [
     ("workers", "spawn"),
     ("queue", "spawn"),
     ("server_arg", "spawn"),
     ("send", "expect"),
     ("expect", "send"),
-    ("expect_body", "http"),
 ];
 
 /// Reads `arguments`, the first of which is the program's name.

@@ -70,6 +70,13 @@ pub(crate) struct TargetArguments {
     pub(crate) server_arg: Vec<OsString>,
 }
 
+/// What a mix is made of. Whoever spells requests and answers has no use for it; an answer alone
+/// names it too, as clap asks for no flag that another one excludes.
+const OF_MIXES: [&str; 4] = ["mix", "payload", "sleep_ms", "framing"];
+
+/// What else there is no use for over HTTP; the server that can be spawned does not speak it.
+const NOT_OVER_HTTP: [&str; 3] = ["send", "expect", "spawn"];
+
 /// What is asked for.
 #[derive(Debug, Args)]
 pub(crate) struct RequestArguments {
@@ -84,7 +91,7 @@ pub(crate) struct RequestArguments {
     /// number of the client, n in braces for that of its request, both from 0; {c:4} and {n:8} are
     /// the same in 4 and 8 digits. {{ and }} are braces, \n \r \t \0 \\ and \xHH bytes
     #[arg(long, env = "STRESS_TEST_SEND", value_name = "TEMPLATE", requires = "expect",
-        allow_hyphen_values = true, conflicts_with_all = ["mix", "payload", "sleep_ms", "framing"])]
+        allow_hyphen_values = true, conflicts_with_all = OF_MIXES)]
     pub(crate) send: Option<String>,
 
     /// The right answer to --send, to the byte, spelled in the same way; with numbers in it,
@@ -96,6 +103,7 @@ pub(crate) struct RequestArguments {
         env = "STRESS_TEST_EXPECT",
         value_name = "TEMPLATE",
         requires = "send",
+        conflicts_with_all = OF_MIXES,
         allow_hyphen_values = true
     )]
     pub(crate) expect: Option<String>,
@@ -105,7 +113,7 @@ pub(crate) struct RequestArguments {
     /// headers only Content-Length and Transfer-Encoding: chunked are looked at. Between equal
     /// bodies, swapped answers cannot be noticed
     #[arg(long, env = "STRESS_TEST_HTTP", value_name = "PATH",
-        conflicts_with_all = ["mix", "payload", "sleep_ms", "framing", "send", "expect", "spawn"])]
+        conflicts_with_all = OF_MIXES, conflicts_with_all = NOT_OVER_HTTP)]
     pub(crate) http: Option<String>,
 
     /// The right body of each answer to --http, spelled as --send [default: as in the first answer
@@ -115,6 +123,8 @@ pub(crate) struct RequestArguments {
         env = "STRESS_TEST_EXPECT_BODY",
         value_name = "TEMPLATE",
         requires = "http",
+        conflicts_with_all = OF_MIXES,
+        conflicts_with_all = NOT_OVER_HTTP,
         allow_hyphen_values = true
     )]
     pub(crate) expect_body: Option<String>,
