@@ -147,8 +147,7 @@ impl Input {
         }
         let bytes = *rest;
         let seen = std::mem::take(&mut self.seen);
-        let noted = self.notes.take().filter(|_| seen > 0);
-        let before = noted.map_or_else(Notes::default, |notes| *notes);
+        let before = self.take_notes(seen);
         let mut notes = before;
         Ok(match codec.frame(bytes, seen, &mut notes)? {
             Frame::Request { payload, .. } if payload.len() > room => {
@@ -205,6 +204,12 @@ impl Input {
                 Cut::Nothing
             }
         })
+    }
+
+    /// What the codec has noted of bytes that it has seen.
+    fn take_notes(&mut self, seen: usize) -> Notes {
+        let noted = self.notes.take().filter(|_| seen > 0);
+        noted.map_or_else(Notes::default, |notes| *notes)
     }
 
     /// Most codecs note nothing, and that takes no memory.
