@@ -18,6 +18,7 @@ pub(crate) mod load;
 pub(crate) mod occupancy;
 pub(crate) mod outcome;
 pub(crate) mod provenance;
+pub(crate) mod queueing;
 pub(crate) mod ramp;
 pub(crate) mod results;
 pub(crate) mod rounds;

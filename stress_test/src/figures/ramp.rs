@@ -53,6 +53,10 @@ pub(crate) struct RampStep {
     pub(crate) broken: Vec<String>,
     /// From intended to answered.
     pub(crate) latency: Distribution,
+    /// What the mean of that is in theory, where requests only sleep and the number of workers is
+    /// known. Files of earlier releases do not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) predicted_mean_us: Option<f64>,
     /// From written to answered.
     pub(crate) service: Distribution,
     /// Whether the answers kept up. Files of earlier releases do not say it.

@@ -136,6 +136,22 @@ impl Sizes {
             }
         }
     }
+
+    /// Their variance; of an exponential distribution, as if it were not cut.
+    pub(crate) fn variance(self) -> f64 {
+        match self {
+            Self::Uniform(span) => ((span.width() as f64).powi(2) - 1.0) / 12.0,
+            Self::Exponential(mean) => f64::from(mean).powi(2),
+            Self::Bimodal {
+                usual,
+                rare,
+                rare_per_million,
+            } => {
+                let share = f64::from(rare_per_million) / f64::from(MILLION);
+                share * (1.0 - share) * (f64::from(usual) - f64::from(rare)).powi(2)
+            }
+        }
+    }
 }
 
 fn parse_span(text: &str) -> Option<Sizes> {

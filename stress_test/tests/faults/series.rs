@@ -315,6 +315,49 @@ fn a_ramp_on_which_nothing_holds_exits_4() {
 }
 
 #[test]
+fn a_ramp_of_sleeps_has_the_mean_of_theory_where_it_is_known() {
+    let double = server(Fault::None);
+    let folder = folder_with(&double);
+    let steps = |flags: &[&str]| {
+        let all = "ramp --spawn --slo rate>=0 --start 100 --max-rate 100 --precision 100 \
+                   --max-line 2000 --duration 0.1 --warmup 0 --json ramp.json --sleep-ms 10";
+        let all: Vec<&str> = all
+            .split_whitespace()
+            .chain(flags.iter().copied())
+            .collect();
+        let mut command = program(&folder.path().join("stress_test"), &all);
+        command.current_dir(folder.path());
+        let report = run(command);
+        let text = fs::read_to_string(folder.path().join("ramp.json"));
+        let json = serde_json::from_str(&text.expect("the file was written"));
+        let json: Value = json.expect("it is JSON");
+        assert_valid(&json);
+        let steps = json["steps"].as_array().expect("a list").clone();
+        assert!(!steps.is_empty(), "{report}");
+        steps
+    };
+    for step in steps(&["--mix", "sleep", "--workers", "2"]) {
+        // M/D/2 with half of the time busy: 10 ms, and half of the 3.33 ms that M/M/2 waits.
+        assert_eq!(
+            step["predicted_mean_us"].as_f64().map(f64::round),
+            Some(11_667.0)
+        );
+    }
+    for flags in [
+        &["--mix", "sleep"][..],
+        &["--mix", "balanced", "--workers", "2"],
+        &["--mix", "sleep", "--workers", "2", "--arrivals", "uniform"],
+    ] {
+        for step in steps(flags) {
+            assert!(
+                step.get("predicted_mean_us").is_none(),
+                "{flags:?} {step:#}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_wrong_answer_ends_the_ramp() {
     let flags = ["--start", "40", "--slo", "busy<1%"];
     let (report, json) = ramp(&server(Fault::Alter), "1", &flags);

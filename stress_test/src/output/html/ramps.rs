@@ -30,6 +30,11 @@ pub(crate) fn section(name: &str, ramp: &RampResult) -> String {
     ]);
     html += &latency(ramp).render();
     html += &latency_table(&ramp.steps);
+    let queue = queue(ramp);
+    if !queue.is_empty() {
+        html += &queue.render();
+        html += &queue_table(&ramp.steps);
+    }
     html += &throughput(ramp).render();
     html + &throughput_table(&ramp.steps)
 }
@@ -74,6 +79,35 @@ fn latency(ramp: &RampResult) -> Plot {
         Some((us / 1000.0, text.clone()))
     });
     plot(ramp, "Latency against offered load", "ms", series).with_levels(levels)
+}
+
+/// The mean latency beside what theory says of it; nothing where theory says nothing.
+fn queue(ramp: &RampResult) -> Plot {
+    let in_ms = |step: &RampStep, us: Option<f64>| Some(point(step, us? / 1000.0));
+    let steps = || ramp.steps.iter();
+    let predicted = steps().filter_map(|step| in_ms(step, step.predicted_mean_us));
+    let known = steps().filter(|step| step.predicted_mean_us.is_some());
+    let measured = known.filter_map(|step| in_ms(step, step.latency.mean_us));
+    let series = vec![
+        Series::new("in theory", Look::Ideal, predicted),
+        Series::new("measured", Look::Dots, measured),
+    ];
+    plot(ramp, "Mean latency, measured and in theory", "ms", series)
+}
+
+fn queue_table(steps: &[RampStep]) -> String {
+    let head = "offered/s | mean | in theory | deviation %";
+    let rows = steps.iter().filter_map(|step| {
+        let predicted = step.predicted_mean_us.filter(|&us| us > 0.0)?;
+        let mean = step.latency.mean_us?;
+        Some(vec![
+            format!("{:.0}", step.rate_per_s),
+            ms(Some(mean)),
+            ms(Some(predicted)),
+            format!("{:+.1}", 100.0 * (mean / predicted - 1.0)),
+        ])
+    });
+    table("Figures in ms", head, rows)
 }
 
 fn throughput(ramp: &RampResult) -> Plot {
@@ -141,6 +175,7 @@ pub(crate) mod tests {
                 holds: limited.is_none(),
                 broken: Vec::new(),
                 latency,
+                predicted_mean_us: None,
                 service: run.service.clone(),
                 backlog: None,
                 busy_percent: 0.0,
@@ -161,6 +196,21 @@ pub(crate) mod tests {
             load: run.load.clone(),
             steps: vec![step(1000.0, None), step(2000.0, Some("too slow"))],
         }
+    }
+
+    #[test]
+    fn the_mean_stands_beside_theory_where_there_is_one() {
+        let mut ramp = ramp();
+        assert!(!section("a", &ramp).contains("in theory"));
+        ramp.steps[0].predicted_mean_us = Some(12_000.0);
+        let html = section("a", &ramp);
+        for text in [
+            "in theory: 12 ms\noffered requests/s: 1000<",
+            "<td>1000</td><td>15</td><td>12</td><td>+25.0</td>",
+        ] {
+            assert!(html.contains(text), "no {text} in {html}");
+        }
+        assert!(!html.contains("measured: 15 ms\noffered requests/s: 2000"));
     }
 
     #[test]
