@@ -99,7 +99,7 @@ fn ideal_in_words(mix: &str, group: &[&CellFigures], cores: usize) -> String {
     match group.first() {
         Some(fewest) if mix == "hash" => {
             let workers = fewest.workers;
-            format!("ideal: in proportion to {workers} workers, up to {cores} cores")
+            format!("ideal: in proportion to --workers {workers}, up to {cores} cores")
         }
         _ => "ideal: workers x 1000 / mean ms of work".to_owned(),
     }
@@ -313,7 +313,7 @@ mod tests {
         let all: Vec<&CellFigures> = cells.iter().collect();
         let html = section_of_mix("hash", &all, 4);
         for text in [
-            "ideal: in proportion to 2 workers, up to 4 cores",
+            "ideal: in proportion to --workers 2, up to 4 cores",
             "<td>3000.0</td><td>4000</td><td>75.0</td>",
         ] {
             assert!(html.contains(text), "no {text} in {html}");
