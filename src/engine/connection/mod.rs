@@ -29,7 +29,7 @@ use order::Order;
 use outbox::Outbox;
 use phase::Closing;
 pub(super) use phase::{Event, Phase};
-use progress::{Arrears, Progress};
+use progress::Progress;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
