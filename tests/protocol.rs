@@ -280,7 +280,7 @@ fn an_unknown_op_is_shown_upper_cased_cut_to_32_bytes_and_printable() {
         (b"ECH a\n", b"ERR unknown op ECH\n"),
         (b"ECHO\ta\n", b"ERR unknown op ECHO?A\n"),
         (b"ECHO\0\n", b"ERR unknown op ECHO?\n"),
-        (b"GET / HTTP/1.1\n", b"ERR unknown op GET\n"),
+        (b"GET /\n", b"ERR unknown op GET\n"),
         // The edges of printable ASCII, and what lies beyond them.
         (b"!{|}~ x\n", b"ERR unknown op !{|}~\n"),
         (b"a\x00b\x1f\x7f\x80\xff\n", b"ERR unknown op A?B????\n"),
