@@ -505,24 +505,27 @@ impl<C: Codec> Engine<C> {
 
     /// What is to be written to a connection's socket, before anything else.
     pub fn unsent(&self, id: ConnectionId) -> &[u8] {
-        match self.connections.get(id.slot()) {
-            Some(connection) if connection.id == id => connection.outbox.unsent(),
-            _ => &[],
-        }
+        self.get(id)
+            .map_or(&[], |connection| connection.outbox.unsent())
     }
 
     /// Whether the sending side is to be shut, or the socket closed, as soon as all that is unsent
     /// has been taken.
     pub fn is_unsent_last(&self, id: ConnectionId) -> bool {
-        let connection = self.connections.get(id.slot());
-        connection.is_some_and(|it| it.id == id && it.is_answered())
+        self.get(id).is_some_and(Connection::is_answered)
     }
 
     /// Whether a client has all its answers, and has begun no other request, once what is unsent
     /// has been taken. Never that of a connection that was opened later.
     pub fn is_quiet(&self, id: ConnectionId, opened_until: Instant) -> bool {
-        let connection = self.connections.get(id.slot());
-        connection.is_some_and(|it| it.id == id && it.is_quiet() && it.opened_at() <= opened_until)
+        self.get(id).is_some_and(|connection| {
+            connection.is_quiet() && connection.opened_at() <= opened_until
+        })
+    }
+
+    fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        let connection = self.connections.get(id.slot())?;
+        (connection.id == id).then_some(connection)
     }
 
     /// What is to be done with a connection whose unsent bytes have been offered to its socket.
