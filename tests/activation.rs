@@ -183,6 +183,30 @@ fn restarts_at_a_passed_socket_lose_no_connect() {
     });
 }
 
+#[test]
+fn what_connects_in_the_second_half_of_a_stop_delay_is_served_by_the_next_server() {
+    let (listener, address) = tcp();
+    let start = |flags: &[&str]| {
+        Launch::new(flags)
+            .passing(vec![copy(&listener)], "")
+            .start()
+    };
+    let mut first = start(&["--stop-delay", "2"]);
+    let mut known = Client::connect(address);
+    first.signal("TERM");
+    wait_until("connections are closed after an answer", DEADLINE, || {
+        known.send("ECHO a\n");
+        known.expect("OK a");
+        known.has_ended()
+    });
+    let mut new = Client::connect(address);
+    // In the words of the server that answers.
+    new.send("SLEEP 8\n");
+    assert_eq!(first.wait_for_exit(SOON).code(), Some(0));
+    let _second = start(&["--max-sleep", "7"]);
+    new.expect("ERR SLEEP needs an integer from 0 to 7");
+}
+
 // ---- several at one port
 // ------------------------------------------------------------------------
 

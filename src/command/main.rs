@@ -86,7 +86,7 @@ fn serve(args: Args, passed: Passed, log: &Log) -> io::Result<ExitCode> {
     let mut builder = Server::builder(config.clone())?;
     let by_default = args.is_tcp_by_default && !passed.main.is_empty();
     for listener in passed.main {
-        builder = builder.listener(listener)?;
+        builder = builder.shared_listener(listener)?;
     }
     if let Some((host, port)) = args.tcp.as_ref().filter(|_| !by_default) {
         builder = listen(builder, host, *port)?;

@@ -515,8 +515,8 @@ impl<C: Codec> Engine<C> {
         self.get(id).is_some_and(Connection::is_answered)
     }
 
-    /// Whether a client has all its answers, and has begun no other request, once what is unsent
-    /// has been taken. Never that of a connection that was opened later.
+    /// Whether a client has all its answers once what is unsent has been taken, has begun no other
+    /// request, and could still do so. Never that of a connection that was opened later.
     pub fn is_quiet(&self, id: ConnectionId, opened_until: Instant) -> bool {
         self.get(id).is_some_and(|connection| {
             connection.is_quiet() && connection.opened_at() <= opened_until

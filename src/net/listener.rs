@@ -56,6 +56,8 @@ impl From<std::os::unix::net::UnixListener> for Listener {
 pub(crate) struct Bound {
     socket: BoundSocket,
     address: Address,
+    /// Somebody else keeps it open when this server has ended.
+    is_shared: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl Bound {
             Ok((file, listener)) => Ok(Bound {
                 socket: BoundSocket::Listening(Some(file), Listener::Unix(listener)),
                 address,
+                is_shared: false,
             }),
             Err(cause) => Err(cannot_listen(&address, cause)),
         }
@@ -115,7 +118,20 @@ impl Bound {
         Ok(Bound {
             socket: BoundSocket::Listening(None, listener),
             address,
+            is_shared: false,
         })
+    }
+
+    /// It stays open when this server has ended.
+    pub(crate) fn shared(self) -> Bound {
+        Bound {
+            is_shared: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -130,7 +146,9 @@ impl Bound {
         token: Token,
         buffer_bytes: usize,
     ) -> io::Result<Accepting> {
-        let Bound { socket, address } = self;
+        let Bound {
+            socket, address, ..
+        } = self;
         let listener = match socket {
             BoundSocket::Silent(socket) => socket
                 .listen(BACKLOG)
@@ -173,6 +191,7 @@ fn bind_all(addresses: &[SocketAddr], config: &Config) -> io::Result<Vec<Bound>>
                 bound.push(Bound {
                     socket: BoundSocket::Silent(socket),
                     address: Address::Tcp(got),
+                    is_shared: false,
                 });
             }
             Err(cause) if is_absent(&cause) => absent.push((asked, cause)),

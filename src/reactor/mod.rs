@@ -180,9 +180,10 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         }
     }
 
-    /// Accepts from here on what comes to the listeners of the net, which are numbered from 0.
-    pub fn start_accepting(&mut self, listeners: usize) {
-        self.backlogs.resize_with(listeners, Backlog::default);
+    /// Accepts from here on what comes to the listeners of the net, which are numbered from 0. Each
+    /// item says whether that socket outlives the server.
+    pub fn start_accepting(&mut self, are_shared: impl IntoIterator<Item = bool>) {
+        self.backlogs = are_shared.into_iter().map(Backlog::new).collect();
     }
 
     /// The sockets that it works on.
@@ -268,6 +269,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         // meanwhile.
         self.collect(now)?;
         self.note_events();
+        self.leave_shared_listeners(now);
         self.accept(now, ACCEPTS_PER_TICK);
         self.note_stop(now);
         // Requests that wait come before what is read now.

@@ -20,11 +20,17 @@
 //! One that opens meanwhile does so in the second half of what was left then: a client that comes
 //! straight back does not connect for each request.
 //!
+//! Nothing is accepted in that half from a listener that the server [shares]: what connects waits
+//! for the next server, for this one might close it before its first request comes.
+//!
+//! [shares]: crate::Builder::shared_listener
+//!
 //! On its way to `Draining` the server accepts and reads once what has arrived by then, and frames
 //! it as far as the bounds allow. Then the listeners close, and nothing more is framed. Each
 //! connection is shut after its last answer. It is closed when its client has closed, or has
 //! lingered for too long.
 
+use super::backlog::Backlog;
 use super::{Reactor, ServerState, SocketKernel};
 use crate::codec::Codec;
 use crate::engine::Unfinished;
@@ -132,6 +138,16 @@ impl Stage {
         (since <= opened && now < until).then_some(opened)
     }
 
+    /// The second half of a stop delay has begun.
+    fn is_parting(self, now: Instant) -> bool {
+        match self {
+            Stage::LameDuck { since, until, .. } => {
+                since < until && now.duration_since(since) >= until.saturating_duration_since(now)
+            }
+            Stage::Running | Stage::Draining { .. } | Stage::Ended(_) => false,
+        }
+    }
+
     pub(super) fn state(self) -> ServerState {
         match self {
             Stage::Running => ServerState::Serving,
@@ -167,6 +183,13 @@ impl<N: Net, C: Codec> Reactor<N, C> {
             }
         }
         self.stop_if_due(now);
+    }
+
+    /// Before anything is accepted: what connects in this half is the next server's.
+    pub(super) fn leave_shared_listeners(&mut self, now: Instant) {
+        if self.stage.is_parting(now) {
+            self.backlogs.iter_mut().for_each(Backlog::leave);
+        }
     }
 
     fn announce_stop(&mut self, why: &'static str, now: Instant) {

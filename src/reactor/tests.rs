@@ -42,7 +42,7 @@ fn monitored(config: Config) -> (Reactor<MioNet, Lines>, SocketAddr, Monitor) {
     let address = bound[0].address().tcp().expect("of TCP");
     let listening = reactor.net_mut().listen(bound, config.socket_buffer);
     listening.expect("nobody else listens there");
-    reactor.start_accepting(1);
+    reactor.start_accepting([false]);
     (reactor, address, monitor)
 }
 

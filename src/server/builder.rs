@@ -143,7 +143,7 @@ impl<C: Codec> Builder<C> {
         Ok(self)
     }
 
-    /// Accepts from `listener`, too: one that was made by somebody else, such as systemd.
+    /// Accepts from `listener`, too: one that was made by somebody else.
     ///
     /// It is set to be non-blocking, which all see that have a copy of it, and its backlog stays
     /// as it is. So do the sizes of its buffers, which connections of TCP have from their
@@ -155,6 +155,22 @@ impl<C: Codec> Builder<C> {
     /// When the system does not know it as a listener of its kind.
     pub fn listener(mut self, listener: impl Into<Listener>) -> io::Result<Builder<C>> {
         let bound = Bound::given(listener.into());
+        self.bound
+            .push(bound.map_err(cannot("take over the listener"))?);
+        Ok(self)
+    }
+
+    /// Accepts from `listener` as [`Builder::listener`] does, and leaves clients there for a later
+    /// server: for sockets that somebody keeps open while servers come and go, such as systemd.
+    ///
+    /// From the second half of [`Config::stop_delay`] on nothing is accepted there. What connects
+    /// then waits in the backlog until the next server accepts it. Without a next server it is
+    /// lost.
+    ///
+    /// # Errors
+    /// As [`Builder::listener`].
+    pub fn shared_listener(mut self, listener: impl Into<Listener>) -> io::Result<Builder<C>> {
+        let bound = Bound::given(listener.into()).map(Bound::shared);
         self.bound
             .push(bound.map_err(cannot("take over the listener"))?);
         Ok(self)
@@ -191,6 +207,7 @@ impl<C: Codec> Builder<C> {
             let error = "the server listens nowhere: no address was given";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
+        let are_shared: Vec<_> = bound.iter().map(Bound::is_shared).collect();
         let addresses: Vec<_> = bound.iter().map(|bound| bound.address().clone()).collect();
         let service = Arc::new(service);
         let crew = Crew {
@@ -221,7 +238,7 @@ impl<C: Codec> Builder<C> {
             monitored,
         );
         reactor.net_mut().listen(bound, config.socket_buffer)?;
-        reactor.start_accepting(addresses.len());
+        reactor.start_accepting(are_shared);
         let tcp = addresses.iter().filter_map(Address::tcp);
         for addr in tcp.filter(|addr| !addr.ip().is_loopback()) {
             warn!(%addr, "reachable from other hosts, without encryption or passwords");

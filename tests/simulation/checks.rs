@@ -236,7 +236,8 @@ impl World {
             "promises 4, 8: a deadline is missed: {armed:?}, not {due:?}"
         );
         let mut backlog = self.peers.iter().filter(|peer| peer.accepted.is_none());
-        if self.listener_ready && !self.stopping && backlog.next().is_some() {
+        let is_served = !self.stopping && !self.has_left_listener();
+        if self.listener_ready && is_served && backlog.next().is_some() {
             if !self.may_accept() {
                 self.gone.refusals_exhausted += 1;
             } else {

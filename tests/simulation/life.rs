@@ -50,6 +50,7 @@ impl Life {
     pub(crate) fn new(seed: u64, trace: Trace) -> Life {
         let world = World::new(seed, trace);
         let (settings, queue) = (&world.settings, Arc::clone(&world.queue));
+        let shares_listener = settings.shares_listener;
         let codec = Arc::clone(&world.codec);
         let (config, quick_bytes) = (settings.config.clone(), settings.quick_bytes);
         let is_quick = Box::new(move |payload: &[u8]| answers::is_quick(payload, quick_bytes));
@@ -66,7 +67,7 @@ impl Life {
         let board = Arc::new(Board::new(config.workers));
         let (monitor, monitored) = Monitor::new(board, &completions);
         let mut reactor = Reactor::new(&config, net, protocol, queue, completions, monitored);
-        reactor.start_accepting(1);
+        reactor.start_accepting([shares_listener]);
         let wait = reactor.park();
         Life {
             reactor,

@@ -208,6 +208,14 @@ impl World {
         })
     }
 
+    /// What connects is the next server's: in the second half of the stop delay.
+    pub(super) fn has_left_listener(&self) -> bool {
+        let delay = self.settings.config.stop_delay;
+        let is_second_half = |(now, at): (Instant, Instant)| now + delay / 2 >= at;
+        let times = self.tick_at.zip(self.stop_at);
+        self.settings.shares_listener && !delay.is_zero() && times.is_some_and(is_second_half)
+    }
+
     /// Promise 9: a client that waits for its last answer sees the end of the stream with it.
     fn may_part(&mut self, stream: Stream, is_last: bool) {
         let now = self.tick_at();
@@ -284,6 +292,10 @@ impl World {
 
     fn accept(&mut self) -> io::Result<Option<(Stream, reactor_pool::Peer)>> {
         assert!(!self.stopping, "accepted after the stop");
+        assert!(
+            !self.has_left_listener(),
+            "accepted what is the next server's"
+        );
         assert!(self.may_accept(), "one connection too many");
         assert!(
             self.accept_paused_until
@@ -464,7 +476,11 @@ impl World {
         self.check_last_pass();
         self.stopping = true;
         self.looked_at.clear();
+        let connected = self.peers.len();
         self.peers.retain(|peer| peer.accepted.is_some());
+        if self.has_left_listener() {
+            self.gone.left_to_the_next += (connected - self.peers.len()) as u64;
+        }
         self.oracles_mut().for_each(|(_, oracle)| oracle.stop(now));
     }
 
@@ -474,7 +490,10 @@ impl World {
         let is_paused = self
             .accept_paused_until
             .is_some_and(|until| until > self.tick_at());
-        let may_accept = !is_paused && self.may_accept() && !self.has_closed_at_stop;
+        let may_accept = !is_paused
+            && self.may_accept()
+            && !self.has_closed_at_stop
+            && !self.has_left_listener();
         let is_early = |peer: &&Peer| peer.client.number() <= self.connects_before_tick;
         let early = self.peers.iter().filter(is_early);
         let mut left = early.filter(|peer| peer.accepted.is_none());

@@ -29,6 +29,7 @@ impl Oracle {
             && self.unframed.is_empty()
             && !self.unsent().is_empty()
             && !self.cutter.is_begun()
+            && !self.end_read
     }
 
     /// It is to be closed at once, whatever is unsent.

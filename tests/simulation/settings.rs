@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) outgoing: usize,
     /// Bytes that one read takes at most.
     pub(crate) chunk: usize,
+    /// The socket that listens outlives the server.
+    pub(crate) shares_listener: bool,
     /// Percent of the accepts for which the system has no descriptor.
     pub(crate) exhausted: usize,
     /// The longest request that is quick, if it does not begin with an s.
@@ -120,6 +122,7 @@ impl Settings {
                 true => 60_000,
                 false => random.pick(&[1, 5, 50, 500, 500]),
             },
+            shares_listener: random.percent(30),
             exhausted: random.pick(&[0, 0, 0, 30]),
             quick_bytes: random.pick(&[0, 8, 1024, usize::MAX, usize::MAX]),
             panics: random.pick(&[0, 0, 5, 50]),
@@ -204,6 +207,8 @@ counts! {
     /// Connections that were accepted, and bytes that were read, meanwhile.
     accepted_by_lame_duck,
     read_by_lame_duck,
+    /// Connections that a stop has left to the next server.
+    left_to_the_next,
     /// Connections that closed with an answer because the server was about to stop.
     parted,
     /// Connections that were closed in order, with everything written.

@@ -207,13 +207,14 @@ impl Connection {
         self.phase.is_open() && !self.input.is_finished()
     }
 
-    /// Whether its client has all its answers, and has begun no other request, once what is unsent
-    /// has gone.
+    /// Whether its client has all its answers once what is unsent has gone, has begun no other
+    /// request, and could still do so.
     pub(super) fn is_quiet(&self) -> bool {
         self.phase == Phase::Serving
             && self.order.is_empty()
             && !self.outbox.is_empty()
             && !self.input.is_begun()
+            && !self.input.is_finished()
     }
 
     /// Whether its client has shut its sending side, and all that it sent has been read.
