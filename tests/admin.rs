@@ -160,7 +160,9 @@ fn times_are_counted_in_buckets_of_which_each_holds_those_before() {
         );
         if part == "working" {
             let up_to = |s: f64| counts[bounds.iter().position(|le| *le == s).expect("a bound")];
-            assert_eq!((up_to(0.001), up_to(0.02), up_to(10.0)), (3, 6, 9));
+            // A sleep may last longer on a busy machine, never shorter.
+            assert!(up_to(0.001) <= 3 && up_to(0.02) <= 6, "{counts:?}");
+            assert_eq!(up_to(10.0), 9, "{counts:?}");
         }
     }
 }
