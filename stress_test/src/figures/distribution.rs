@@ -14,6 +14,9 @@ use crate::figures::latencies::Latencies;
 
 /// The percentiles of a [`Distribution`].
 pub(crate) const PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
+/// Those that the text report shows.
+pub(crate) const REPORTED_PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
+
 /// How long something took, in microseconds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Distribution {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::figures::backlog::BacklogFigures;
-use crate::figures::distribution::{Distribution, Percentile};
+use crate::figures::distribution::{Distribution, Percentile, REPORTED_PERCENTILES};
 use crate::figures::results::{LedgerFigures, RunResult, Verdict};
 
 /// Writes the report of `result`: all of it, or with `brief` the failures and the verdict only.
@@ -96,9 +96,8 @@ fn write_distributions(
     out: &mut impl Write,
     rows: &[(&'static str, &Distribution)],
 ) -> io::Result<()> {
-    const PERCENTS: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
     write!(out, "  {:<10}{:>9}", "ms", "min")?;
-    for percent in PERCENTS {
+    for percent in REPORTED_PERCENTILES {
         write!(out, "{:>9}", format!("p{percent}"))?;
     }
     writeln!(out, "{:>9}", "max")?;
@@ -107,7 +106,7 @@ fn write_distributions(
         let last = times.percentile(99.99);
         let is_bound = times.unanswered > 0 || last.is_some_and(|last| last.is_lower_bound);
         write!(out, "  {name:<10}{:>9}", digits(times.min_us, false))?;
-        for percent in PERCENTS {
+        for percent in REPORTED_PERCENTILES {
             let shown = times.percentile(percent);
             let is_bound = shown.is_some_and(|shown| shown.is_lower_bound);
             let shown = digits(shown.and_then(|shown| shown.us), is_bound);

@@ -268,11 +268,29 @@ fn an_open_loop_connects_the_clients_that_it_needs_or_says_that_it_may_not() {
 
 #[test]
 fn a_generator_that_is_stopped_does_not_blame_the_server() {
+    let report = stopped_for_half_a_second(&["--clients", "20", "--frames", "80"]);
+    assert_eq!(report.code, Some(5), "{report}");
+    let text = "generator-limited: it did not look for answers for ";
+    assert!(report.stdout.contains(text), "{report}");
+}
+
+#[test]
+fn a_stop_that_shapes_no_percentile_is_told_and_the_run_passes() {
+    let report = stopped_for_half_a_second(&["--clients", "4", "--frames", "60"]);
+    assert_eq!(report.code, Some(0), "{report}");
+    let told = report
+        .stdout
+        .lines()
+        .find(|line| line.contains("away for at most"));
+    assert!(told.is_some(), "{report}");
+}
+
+/// A run with these flags that is stopped after 50 answers.
+fn stopped_for_half_a_second(flags: &[&str]) -> Report {
     let double = server(Fault::Slow);
     let mut stopped: Option<Instant> = None;
     let mut is_continued = false;
-    let command = against(&double, &["--clients", "4", "--duration", "1.5"]);
-    let report = run_while(command, |id| {
+    run_while(against(&double, flags), |id| {
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
         let pid = pid.expect("a process id");
         match stopped {
@@ -286,10 +304,7 @@ fn a_generator_that_is_stopped_does_not_blame_the_server() {
             }
             _ => {}
         }
-    });
-    assert_eq!(report.code, Some(5), "{report}");
-    let text = "generator-limited: it did not look for answers for ";
-    assert!(report.stdout.contains(text), "{report}");
+    })
 }
 
 #[test]
