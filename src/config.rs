@@ -541,7 +541,7 @@ const MIB: u64 = 1 << 20;
 /// three times: among those kept, in the last copy that somebody asked for, and in the next.
 pub(crate) const TRACED_BYTES: usize = 640;
 
-/// The most memory that a server can come to need, in bytes; docs/operations.md derives each part.
+/// The most memory that a server can come to need, in bytes; docs/reference.md derives each part.
 /// A handler's own memory comes on top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,5 +1,5 @@
 //! Promise 5 as memory: hostile clients drive a server to its bounds, and what it then holds is
-//! compared with the formula of docs/operations.md.
+//! compared with the formula of docs/reference.md.
 //!
 //! Knows of the server's code only the function that computes the formula.
 //!

@@ -487,9 +487,9 @@ fn no_function_is_longer_than_70_lines() {
 }
 
 #[test]
-fn every_flag_of_the_server_is_in_the_operators_guide() {
+fn every_flag_of_the_server_is_in_the_reference() {
     let root = Path::new(ROOT);
-    let guide = read(&root.join("docs/operations.md"));
+    let reference = read(&root.join("docs/reference.md"));
     let limits = read(&root.join("src/config.rs"));
     let flags = read(&root.join("src/command/cli.rs"));
     let of_limits = limits
@@ -505,7 +505,7 @@ fn every_flag_of_the_server_is_in_the_operators_guide() {
     assert!(names.len() > 15, "the flags were not found: {names:?}");
     let missing = names
         .iter()
-        .filter(|name| !guide.contains(&format!("--{name}")));
+        .filter(|name| !reference.contains(&format!("--{name}")));
     assert_eq!(missing.collect::<Vec<_>>(), [&""; 0]);
 }
 
