@@ -19,15 +19,16 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub(crate) use self::comparing::{CompareArguments, CsvArguments};
 pub(crate) use self::environment::parse;
 pub(crate) use self::series::{RampArguments, ReportArguments, SweepArguments};
-use self::series::{check_operations, check_warmup};
+use self::series::{check_conditions, check_warmup};
 pub(crate) use self::shared::{
     FramingArguments, GrowthArguments, LoadArguments, OutputArguments, RequestArguments,
     TargetArguments,
 };
-use self::values::{file, rate, seconds, whole};
+use self::values::{check_stages, file, rate, seconds, stage, whole};
 pub(crate) use self::values::{is_asked_for, one_line};
 use crate::figures::threshold::Threshold;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan};
+use crate::load::stages::Stage;
 
 /// How long an open loop lasts unless it is told.
 const OPEN_LOOP_DURATION: Duration = Duration::from_secs(10);
@@ -41,9 +42,9 @@ Clients and frames are counted from 0. Payloads carry both, as far as they are l
 characters); answers of SLEEP and errors carry neither, so a stray one can be noticed but not traced.
 
 Each request has three times: intended, written, answered. Latency counts from the intended time,
-service time from the written one, send lag is what lies between. With --rate the intended time is
-the timetable's, so waits that a slow server causes are in the latency; without, it is when the
-client had room. Requests without an answer stay in the latencies as at least their age. A
+service time from the written one, send lag is what lies between. In an open loop (--rate, --stages)
+the intended time is the timetable's, so waits that a slow server causes are in the latency; in a
+closed one it is when the client had room. Requests without an answer stay in the latencies as at least their age. A
 percentile is n/a when fewer than 10 of the sample lie above it: p99 takes 1000 requests.
 
 --send and --expect drive any server that answers each request with known bytes, here redis, where
@@ -65,8 +66,8 @@ Exit codes:
     3  nothing is listening, or there is no server to spawn
     4  every answer was right, but a --fail-if condition was met, or could not be judged
     5  every answer was right, but the figures show the limit of this program, not the server's
-       (with --rate or --fail-if, or when it was stopped or had no processor for a fifth of a
-       second; otherwise it is a line in the report)
+       (in an open loop or with --fail-if, or when it was stopped or had no processor for a fifth
+       of a second; otherwise it is a line in the report)
   130  interrupted by Ctrl-C, nothing had failed until then";
 
 /// Loads a server of the reactor-pool protocol (with --http or --send any other) with many
@@ -116,7 +117,7 @@ pub(crate) struct RunArguments {
 
     /// Requests of each client in a closed loop (one that sends when it has room), 1 to 1000000000
     #[arg(long, env = "STRESS_TEST_FRAMES", visible_alias = "requests",
-        conflicts_with_all = ["rate", "duration"], default_value = "100",
+        conflicts_with_all = ["rate", "duration", "stages"], default_value = "100",
         value_parser = whole::<1, 1_000_000_000>)]
     frames: u32,
 
@@ -125,13 +126,21 @@ pub(crate) struct RunArguments {
     #[arg(long, env = "STRESS_TEST_RATE", value_name = "RATE", value_parser = rate)]
     rate: Option<f64>,
 
-    /// How requests are spread in time with --rate
+    /// Open loop instead of --rate and --duration: rates that follow each other, each with its
+    /// time, such as 10s:1k,500ms:20k,30s:5k. The times are 0.001 to 86400 seconds (or with ms, s,
+    /// m or h), the rates as of --rate; 0 is a pause, but not the last one. 50 stages and 86400
+    /// seconds at most. The report has the figures of each
+    #[arg(long, env = "STRESS_TEST_STAGES", value_name = "TIME:RATE,...", value_delimiter = ',',
+        conflicts_with_all = ["rate", "duration"], value_parser = stage)]
+    stages: Vec<Stage>,
+
+    /// How requests are spread in time with --rate or --stages
     #[arg(long, env = "STRESS_TEST_ARRIVALS", default_value = "poisson")]
     arrivals: Arrivals,
 
     /// How long requests are due, 0.1 to 86400 seconds (or with ms, s, m or h) [default: 10 with
-    /// --rate; otherwise --frames ends the load]. With --rate, what is due at the end may still be
-    /// sent for a second, and is a failure (unsent) after that
+    /// --rate; otherwise --frames ends the load]. In an open loop, what is due at the end may
+    /// still be sent for a second, and is a failure (unsent) after that
     #[arg(long, env = "STRESS_TEST_DURATION", value_name = "SECONDS",
         value_parser = seconds(0.1, 86_400.0))]
     duration: Option<Duration>,
@@ -151,7 +160,7 @@ pub(crate) struct RunArguments {
 
     /// How often a request answered ERR server busy (or 503 over HTTP) is sent again, 0 to 100,
     /// after 10 ms doubling to 1 s, with jitter; refused once more, it is a failure. 0 counts
-    /// refusals instead: they are reported and no failures [default: 5, with --rate 0]
+    /// refusals instead: they are reported and no failures [default: 5, in an open loop 0]
     #[arg(long, env = "STRESS_TEST_RETRIES", value_parser = whole::<0, 100>)]
     retries: Option<u32>,
 
@@ -189,8 +198,8 @@ pub(crate) struct RunArguments {
     pub(crate) target: TargetArguments,
 
     /// Fails the run (exit 4) when a condition is met, such as 'p99>5ms', 'service.p99.9>=20ms',
-    /// 'sleep.p99>30ms', 'busy>0.1%', 'rate<20k', 'unsent>0'; several are separated by commas. A
-    /// percentile that the sample is too small for fails too
+    /// 'sleep.p99>30ms', 'stage2.p99>9ms', 'busy>0.1%', 'rate<20k', 'unsent>0'; several are
+    /// separated by commas. A percentile that the sample is too small for fails too
     #[arg(long, env = "STRESS_TEST_FAIL_IF", value_name = "CONDITION", value_delimiter = ',',
         value_parser = Threshold::parse, help_heading = "Output")]
     pub(crate) fail_if: Vec<Threshold>,
@@ -208,15 +217,7 @@ pub(crate) struct RunArguments {
 impl RunArguments {
     /// What to run. An error is one line that names the flag.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
-        let load = match (self.rate, self.duration) {
-            (Some(rate), duration) => Load::Rate(OpenLoop {
-                rate,
-                arrivals: self.arrivals,
-                duration: duration.unwrap_or(OPEN_LOOP_DURATION),
-            }),
-            (None, Some(duration)) => Load::Duration(duration),
-            (None, None) => Load::Frames(self.frames),
-        };
+        let load = self.load()?;
         if let Some(duration) = load.duration() {
             check_warmup(self.warmup, duration)?;
         }
@@ -225,7 +226,7 @@ impl RunArguments {
             Load::Frames(_) | Load::Duration(_) => CLOSED_LOOP_RETRIES,
         };
         let requests = self.requests.requests(self.hog_mix, &self.target)?;
-        check_operations("--fail-if", &self.fail_if, &requests)?;
+        check_conditions("--fail-if", &self.fail_if, &requests, load.stages())?;
         let plan = self.load.plan(self.clients, load, requests)?;
         let plan = self.growth.apply(plan)?;
         Ok(Plan {
@@ -235,6 +236,22 @@ impl RunArguments {
             hog_inflight: self.hog_inflight as usize,
             reconnect: self.reconnect,
             ..plan
+        })
+    }
+
+    fn load(&self) -> Result<Load, String> {
+        Ok(match (self.rate, self.duration) {
+            _ if !self.stages.is_empty() => {
+                check_stages(&self.stages)?;
+                let (stages, arrivals) = (self.stages.clone(), self.arrivals);
+                Load::Rate(OpenLoop { stages, arrivals })
+            }
+            (Some(rate), duration) => {
+                let duration = duration.unwrap_or(OPEN_LOOP_DURATION);
+                Load::Rate(OpenLoop::steady(rate, self.arrivals, duration))
+            }
+            (None, Some(duration)) => Load::Duration(duration),
+            (None, None) => Load::Frames(self.frames),
         })
     }
 }
@@ -302,7 +319,7 @@ mod tests {
         let Load::Rate(open) = plan.load else {
             panic!("{plan:?}");
         };
-        assert_eq!((open.rate, open.duration.as_secs()), (2000.0, 3));
+        assert_eq!((open.rate(), open.duration().as_secs()), (2000.0, 3));
         assert_eq!(open.arrivals, Arrivals::Poisson);
         assert_eq!((plan.warmup.as_secs(), plan.retries), (1, 0));
         let plan = parse(&["--duration", "3"]).expect("flags");
@@ -313,6 +330,47 @@ mod tests {
             &["--rate", "1k", "--duration", "3", "--warmup", "3"],
         ] {
             assert!(parse(flags).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn stages_are_an_open_loop_with_several_rates() {
+        let plan = parse(&["--stages", "2:0,500ms:2.5k,1m:1"]).expect("flags");
+        let stages = plan.load.stages().iter();
+        let stages = stages.map(|stage| (stage.duration.as_millis(), stage.rate));
+        let expected = [(2000, 0.0), (500, 2500.0), (60_000, 1.0)];
+        assert_eq!(stages.collect::<Vec<_>>(), expected);
+        assert_eq!((plan.retries, plan.most_clients), (0, 1000));
+        // A stage may be all warmup.
+        assert!(parse(&["--stages", "5s:10,5s:20", "--warmup", "5"]).is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_with_stages_is_one_line() {
+        let many = vec!["1s:1"; 51].join(",");
+        for (flags, complaint) in [
+            ("--stages 10s", "TIME:RATE, such as 30s:5k, is needed"),
+            ("--stages 10s:1k,", "TIME:RATE, such as 30s:5k, is needed"),
+            ("--stages x:1k", "from 0.001 to 86400"),
+            ("--stages 1s:-1", "0, or a number from 0.1 to 10000000"),
+            ("--stages 1s:5,1s:0", "a pause has to be followed by a rate"),
+            ("--stages 0.5d:5", "invalid value '0.5d:5' for '--stages"),
+            ("--stages 20h:1,20h:1", "together they may last for 86400 s"),
+            ("--stages 1s:1 --warmup 1", "shorter than the duration, 1 s"),
+            ("--stages 1s:1,2s:1 --fail-if stage3.p99>1", "no such stage"),
+            (
+                "--rate 5 --fail-if stage1.p99>1",
+                "no such stage of several",
+            ),
+            ("--stages 1s:1 --rate 5", "cannot be used with"),
+            ("--stages 1s:1 --duration 5", "cannot be used with"),
+            ("--stages 1s:1 --frames 5", "cannot be used with"),
+            (&format!("--stages {many}"), "51 stages: 50 are possible"),
+        ] {
+            let flags: Vec<&str> = flags.split(' ').collect();
+            let error = parse(&flags).expect_err(complaint);
+            assert!(error.contains(complaint), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
         }
     }
 

@@ -129,12 +129,9 @@ impl Ramp<'_> {
     }
 
     fn measure(&mut self, rate: f64, signals: &mut Signals) -> Result<RampStep, Error> {
+        let open = OpenLoop::steady(rate, self.arguments.arrivals, self.length(rate));
         let plan = Plan {
-            load: Load::Rate(OpenLoop {
-                rate,
-                arrivals: self.arguments.arrivals,
-                duration: self.length(rate),
-            }),
+            load: Load::Rate(open),
             ..self.plan.clone()
         };
         let (verbose, quiet) = (self.arguments.series.output.verbose, Progress::Quiet);

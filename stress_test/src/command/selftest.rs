@@ -20,7 +20,9 @@ use crate::command::measure::{catch_signals, measure, to_stdout};
 use crate::command::target::Target;
 use crate::figures::outcome::Ended;
 use crate::figures::results::RunResult;
+use crate::figures::stages::StageFigures;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
+use crate::load::stages::Stage;
 use crate::load::template::Exchange;
 use crate::output::progress::Progress;
 use crate::wire::{Framing, Limits};
@@ -81,7 +83,7 @@ impl Check {
     }
 }
 
-const CHECKS: [Check; 28] = [
+const CHECKS: [Check; 29] = [
     Check::new("no fault", Fault::None),
     Check::new("two answers change places", Fault::Swap).finds(1, Kind::Swapped),
     Check::new("the same, of --send and --expect", Fault::Swap)
@@ -142,6 +144,15 @@ const CHECKS: [Check; 28] = [
         let kinds = &result.failures.by_kind;
         kinds.contains_key("missing") && result.latency.unanswered > 0
     }),
+    Check::new("the server stalls in one of two stages", Fault::Stall)
+        .with(two_stages)
+        .shows("each has its requests, and one has the stall", |result| {
+            let due: Vec<u64> = result.stages.iter().map(|stage| stage.due).collect();
+            let stall = Some(STALL.as_micros() as f64);
+            let has_stall = |stage: &StageFigures| stage.latency.max_us >= stall;
+            let stalls: Vec<bool> = result.stages.iter().map(has_stall).collect();
+            (due, stalls) == (vec![50, 250], vec![true, false])
+        }),
     Check::new("the server dies under an open loop", Fault::Die(20))
         .with(open_loop)
         .shows("all that was due counts in every figure", is_whole_plan),
@@ -199,10 +210,20 @@ fn reconnecting(plan: &mut Plan) {
 fn open_loop(plan: &mut Plan) {
     one_at_a_time(plan);
     (plan.clients, plan.most_clients) = (1, 1);
+    let second = Duration::from_secs(1);
+    plan.load = Load::Rate(OpenLoop::steady(500.0, Arrivals::Uniform, second));
+}
+
+/// The same client, at 100 a second and then at 500.
+fn two_stages(plan: &mut Plan) {
+    open_loop(plan);
+    let stages = [100.0, 500.0].map(|rate| Stage {
+        duration: Duration::from_millis(500),
+        rate,
+    });
     plan.load = Load::Rate(OpenLoop {
-        rate: 500.0,
+        stages: stages.to_vec(),
         arrivals: Arrivals::Uniform,
-        duration: Duration::from_secs(1),
     });
 }
 
@@ -210,11 +231,8 @@ fn open_loop(plan: &mut Plan) {
 fn many_clients_at(plan: &mut Plan, rate: f64) {
     plan.max_inflight = 1;
     (plan.clients, plan.most_clients) = (64, 64);
-    plan.load = Load::Rate(OpenLoop {
-        rate,
-        arrivals: Arrivals::Uniform,
-        duration: Duration::from_secs(1),
-    });
+    let second = Duration::from_secs(1);
+    plan.load = Load::Rate(OpenLoop::steady(rate, Arrivals::Uniform, second));
 }
 
 /// They are lines, whatever the protocol is.

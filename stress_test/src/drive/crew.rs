@@ -23,7 +23,7 @@ use crate::drive::driver::Driver;
 use crate::drive::orders::{Counts, LoopEnd, News, Order};
 use crate::figures::outcome::{Ended, Outcome, Standing};
 use crate::load::part::Part;
-use crate::load::plan::{Load, OpenLoop, Plan};
+use crate::load::plan::Plan;
 
 const SIGNALS: Token = Token(0);
 const NEWS: Token = Token(1);
@@ -215,13 +215,10 @@ impl<'a> Crew<'a> {
             busy += counts.1;
             failures += counts.2;
         }
-        let done = match self.plan.load {
-            Load::Frames(frames) => {
-                ended as f64 / (f64::from(self.plan.clients) * f64::from(frames))
-            }
-            Load::Duration(duration) | Load::Rate(OpenLoop { duration, .. }) => {
-                elapsed.as_secs_f64() / duration.as_secs_f64()
-            }
+        let load = &self.plan.load;
+        let done = match (load.frames(), load.duration()) {
+            (Some(frames), _) => ended as f64 / (f64::from(self.plan.clients) * f64::from(frames)),
+            (None, duration) => elapsed.div_duration_f64(duration.unwrap_or(Duration::MAX)),
         };
         Standing {
             elapsed,

@@ -93,9 +93,9 @@ impl Driver {
     ) -> io::Result<Self> {
         let now = Instant::now();
         let poll = Poll::new()?;
-        let pace = match plan.load {
+        let pace = match &plan.load {
             Load::Rate(open) => {
-                let (registry, part) = (poll.registry(), part.clone());
+                let (open, part, registry) = (open.clone(), part.clone(), poll.registry());
                 Some(Pace::new(open, plan.seed, part, registry, ALARM, now)?)
             }
             Load::Frames(_) | Load::Duration(_) => None,
@@ -341,7 +341,8 @@ impl Driver {
         self.start = Some(start);
         let from = start + self.plan.warmup;
         let until = self.plan.load.duration().map(|duration| start + duration);
-        self.desk.ledger.begin(start, Window { from, until });
+        let (window, stages) = (Window { from, until }, self.plan.load.stages());
+        self.desk.ledger.begin(start, window, stages);
         if let Some(pace) = &mut self.pace {
             pace.begin(start, from);
         }

@@ -34,8 +34,8 @@ pub(crate) struct Pace {
     ready_since: Instant,
     own_lag: Latencies,
     client_waits: Latencies,
-    /// How many of these were waits.
-    waited: u64,
+    /// How many of these were waits, in each stage.
+    waited: Vec<u64>,
     measured_from: Instant,
 }
 
@@ -50,15 +50,15 @@ impl Pace {
         now: Instant,
     ) -> io::Result<Self> {
         Ok(Self {
+            duration: open.duration(),
+            waited: vec![0; open.stages.len()],
             schedule: Schedule::new(open, seed, part),
-            duration: open.duration,
             start: now,
             alarm: Alarm::new(registry, token)?,
             ready: VecDeque::new(),
             ready_since: now,
             own_lag: Latencies::default(),
             client_waits: Latencies::default(),
-            waited: 0,
             measured_from: now,
         })
     }
@@ -115,7 +115,8 @@ impl Pace {
     pub(crate) fn note_client_wait(&mut self, due: Instant, now: Instant) {
         if due >= self.measured_from {
             self.client_waits.record(now.saturating_duration_since(due));
-            self.waited += u64::from(now > due);
+            let since_start = due.saturating_duration_since(self.start);
+            self.waited[self.schedule.stage_at(since_start)] += u64::from(now > due);
         }
     }
 
@@ -164,11 +165,7 @@ mod tests {
     fn pace(rate: f64) -> (Poll, Pace, Instant) {
         let poll = Poll::new().expect("there is a poll");
         let now = Instant::now();
-        let open = OpenLoop {
-            rate,
-            arrivals: Arrivals::Uniform,
-            duration: Duration::from_secs(1),
-        };
+        let open = OpenLoop::steady(rate, Arrivals::Uniform, Duration::from_secs(1));
         let part = Part::all_of(&plan(Mix::Echo)).remove(0);
         let pace = Pace::new(open, 1, part, poll.registry(), Token(0), now);
         (poll, pace.expect("there is a timer"), now)
@@ -186,6 +183,26 @@ mod tests {
         pace.add_ready(4, at(600));
         assert_eq!(pace.take(at(640)), Some(at(100)));
         assert_eq!(pace.own_lag.longest(), Duration::from_millis(40));
+    }
+
+    #[test]
+    fn a_wait_for_a_client_counts_in_the_stage_in_which_it_was_due() {
+        let poll = Poll::new().expect("there is a poll");
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut open = OpenLoop::steady(10.0, Arrivals::Uniform, Duration::from_millis(200));
+        open.stages.push(open.stages[0]);
+        let part = Part::all_of(&plan(Mix::Echo)).remove(0);
+        let pace = Pace::new(open, 1, part, poll.registry(), Token(0), start);
+        let mut pace = pace.expect("there is a timer");
+        pace.begin(start, start);
+        pace.add_ready(3, start);
+        assert_eq!(pace.take(at(50)), Some(start), "there was room at once");
+        pace.pop_ready();
+        pace.add_ready(3, at(250));
+        let due: Vec<_> = std::iter::from_fn(|| pace.take(at(350))).collect();
+        assert_eq!(due, [at(100), at(200), at(300)]);
+        assert_eq!(pace.into_effort(1).waited, [1, 1]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::ledger::Tally;
+use crate::load::plan::OpenLoop;
+use crate::load::stages::{Stage, requests_by};
 
 /// Chance lets a backlog grow by up to so many times the square root of what was due. Of arrivals
 /// at random that is two standard deviations.
@@ -41,13 +43,14 @@ impl BacklogFigures {
         self.grows.then(text)
     }
 
-    /// The backlog of `tally` in a window of `window_s` seconds that begins `warmup` after the
-    /// load.
-    pub(crate) fn of(tally: &Tally, warmup: Duration, window_s: f64) -> Self {
+    /// The backlog of `tally`, of the load `open`. Measured was the time from `warmup` to `end`.
+    pub(crate) fn of(tally: &Tally, open: &OpenLoop, (warmup, end): (Duration, Duration)) -> Self {
         let (due, ended) = (tally.due, tally.ended_in_window);
         let growth = due.cast_signed() - ended.cast_signed();
-        let unfilled = tally.quickest.unwrap_or_default().saturating_sub(warmup);
-        let by_chance = by_chance(due, unfilled, window_s);
+        let quickest = tally.quickest.unwrap_or_default();
+        let in_flight = |at| in_flight(&open.stages, at, quickest);
+        let without_waits = in_flight(end) - in_flight(warmup);
+        let by_chance = without_waits.max(0.0) + by_chance(due);
         Self {
             due,
             ended,
@@ -58,14 +61,16 @@ impl BacklogFigures {
     }
 }
 
-/// How far the backlog of a server that keeps up may grow while `due` requests come. By `unfilled`
-/// the warmup is shorter than what a request takes at least.
-fn by_chance(due: u64, unfilled: Duration, window_s: f64) -> f64 {
+/// How many are in flight at the time `at` where none waits and each takes `service`: those that
+/// were due so shortly before. A window may begin before there are any, or end at a higher rate.
+fn in_flight(stages: &[Stage], at: Duration, service: Duration) -> f64 {
+    requests_by(stages, at) - requests_by(stages, at.saturating_sub(service))
+}
+
+/// How far the backlog of a server that keeps up may grow by chance while `due` requests come.
+fn by_chance(due: u64) -> f64 {
     let due = due as f64;
-    // A window without a warmup begins with nothing in flight. By Little's law, so many are after
-    // a while, even where nothing waits.
-    let in_flight = due * unfilled.as_secs_f64() / window_s.max(1e-6);
-    in_flight + (DEVIATIONS * due.sqrt()).max(HARMLESS_SHARE * due)
+    (DEVIATIONS * due.sqrt()).max(HARMLESS_SHARE * due)
 }
 
 /// How many requests have to be due so that a rate that is a `share` too high shows.
@@ -79,6 +84,9 @@ pub(crate) fn needed(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::plan::Arrivals;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn backlog(due: u64, ended: u64) -> BacklogFigures {
         let tally = Tally {
@@ -86,7 +94,8 @@ mod tests {
             ended_in_window: ended,
             ..Tally::default()
         };
-        BacklogFigures::of(&tally, Duration::ZERO, 1.0)
+        let open = OpenLoop::steady(due as f64, Arrivals::Poisson, SECOND);
+        BacklogFigures::of(&tally, &open, (Duration::ZERO, SECOND))
     }
 
     #[test]
@@ -99,21 +108,36 @@ mod tests {
         assert!(backlog(1_000_000, 989_000).grows);
     }
 
-    #[test]
-    fn what_is_in_flight_without_waiting_is_no_growth() {
-        assert_eq!(by_chance(400, Duration::from_secs(1), 2.0), 200.0 + 40.0);
-    }
-
-    #[test]
-    fn a_warmup_in_which_answers_came_explains_no_growth() {
+    /// What chance explains of 400 requests of 100 ms each that were due after a warmup of `ms`.
+    fn by_chance_after(ms: u64, open: &OpenLoop) -> f64 {
         let tally = Tally {
             due: 400,
             quickest: Some(Duration::from_millis(100)),
             ..Tally::default()
         };
-        let by_chance = |ms| BacklogFigures::of(&tally, Duration::from_millis(ms), 1.0).by_chance;
-        assert_eq!(by_chance(0), 40.0 + 40.0);
-        assert_eq!(by_chance(500), 40.0);
+        let measured = (Duration::from_millis(ms), open.duration());
+        BacklogFigures::of(&tally, open, measured).by_chance
+    }
+
+    #[test]
+    fn what_is_in_flight_without_waiting_is_no_growth() {
+        let open = OpenLoop::steady(400.0, Arrivals::Poisson, SECOND);
+        assert_eq!(by_chance_after(0, &open).round(), 40.0 + 40.0);
+        // By then, answers came in the warmup.
+        assert_eq!(by_chance_after(500, &open).round(), 40.0);
+    }
+
+    #[test]
+    fn what_more_is_in_flight_at_a_higher_rate_is_no_growth() {
+        let mut open = OpenLoop::steady(400.0, Arrivals::Poisson, SECOND);
+        let rate = 1000.0;
+        open.stages.push(Stage {
+            rate,
+            ..open.stages[0]
+        });
+        assert_eq!(by_chance_after(500, &open).round(), 100.0 - 40.0 + 40.0);
+        open.stages.reverse();
+        assert_eq!(by_chance_after(500, &open).round(), 40.0, "it falls");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl ClientFigures {
         Self {
             count: effort.clients,
             most: plan.most_clients,
-            waited_percent: 100.0 * effort.waited as f64 / due as f64,
+            waited_percent: 100.0 * effort.waited.iter().sum::<u64>() as f64 / due as f64,
             wait: Distribution::of(&effort.client_waits),
         }
     }

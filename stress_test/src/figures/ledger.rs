@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use crate::check::failure::{Failures, Kind, Sender};
 use crate::figures::latencies::Latencies;
 use crate::figures::occupancy::Occupancy;
+use crate::figures::stages::StageTallies;
 use crate::figures::timeline::Timeline;
 use crate::load::mix::Operation;
+use crate::load::stages::Stage;
 
 /// The account of all clients.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Ledger {
     pub(crate) hogs: Tally,
     /// When the ordinary clients got it.
     pub(crate) timeline: Timeline,
+    /// The same by the stages of an open loop that has several.
+    pub(crate) stages: StageTallies,
     window: Window,
 }
 
@@ -101,6 +105,7 @@ impl Ledger {
             clients: Tally::default(),
             hogs: Tally::default(),
             timeline: Timeline::new(now),
+            stages: StageTallies::new(now, now, &[]),
             window: Window {
                 from: now,
                 until: None,
@@ -108,9 +113,10 @@ impl Ledger {
         }
     }
 
-    /// The run begins at `start`; `window` of it is measured.
-    pub(crate) fn begin(&mut self, start: Instant, window: Window) {
+    /// The run begins at `start`; `window` of it is measured. An open loop has `stages`.
+    pub(crate) fn begin(&mut self, start: Instant, window: Window, stages: &[Stage]) {
         self.timeline = Timeline::new(start);
+        self.stages = StageTallies::new(start, window.from, stages);
         self.window = window;
     }
 
@@ -120,6 +126,7 @@ impl Ledger {
         self.clients.merge(&other.clients);
         self.hogs.merge(&other.hogs);
         self.timeline.merge(other.timeline);
+        self.stages.merge(other.stages);
     }
 
     /// The part of the run that is measured.
@@ -178,6 +185,13 @@ impl Ledger {
         self.ended(sender, count, times.intended, now);
         if let Sender::Client(_) = sender {
             self.timeline.answered(now, latency, count);
+            if let Some(stage) = self.stages.at(now) {
+                stage.came += u64::from(count);
+            }
+            if let Some(stage) = self.stages.at(times.intended) {
+                stage.answers += u64::from(count);
+                stage.latencies.record_many(latency, count);
+            }
         }
         let is_in_window = self.window.contains(now);
         let tally = self.tally(sender);
@@ -203,6 +217,9 @@ impl Ledger {
         let is_measured = self.window.is_measured(times.intended);
         if let Sender::Client(_) = sender {
             self.timeline.refused(now);
+            if let Some(stage) = self.stages.at(times.intended) {
+                stage.busy += 1;
+            }
         }
         let tally = self.tally(sender);
         tally.busy_answers += 1;
@@ -262,6 +279,11 @@ impl Ledger {
     fn ended(&mut self, sender: Sender, count: u32, intended: Instant, now: Instant) {
         let (is_measured, is_in_window) =
             (self.window.is_measured(intended), self.window.contains(now));
+        if let Sender::Client(_) = sender
+            && let Some(stage) = self.stages.at(intended)
+        {
+            stage.due += u64::from(count);
+        }
         let tally = self.tally(sender);
         if is_measured {
             tally.due += u64::from(count);
@@ -280,6 +302,11 @@ impl Ledger {
     ) {
         if self.window.is_measured(intended) {
             let age = now.saturating_duration_since(intended);
+            if let Sender::Client(_) = sender
+                && let Some(stage) = self.stages.at(intended)
+            {
+                stage.latencies.record_unanswered(age);
+            }
             let tally = self.tally(sender);
             tally.latencies.record_unanswered(age);
             if let Some(operation) = operation {
@@ -441,7 +468,7 @@ mod tests {
             from: at(100),
             until: Some(at(200)),
         };
-        ledger.begin(start, window);
+        ledger.begin(start, window, &[]);
         let sender = Sender::Client(0);
         for (intended, answered) in [(50, 60), (99, 110), (100, 150), (190, 210)] {
             let times = Times {

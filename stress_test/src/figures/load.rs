@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::plan::{Load, Plan, Requests};
+use crate::load::plan::{Load, OpenLoop, Plan, Requests};
+use crate::load::stages::Stage;
 use crate::wire::Framing;
 
 /// What a load is named that is no mix.
@@ -26,8 +27,11 @@ pub(crate) struct LoadFigures {
     pub(crate) most_clients: Option<u32>,
     /// Frames of each client, in a closed loop that counts them.
     pub(crate) frames: Option<u32>,
-    /// Offered requests per second, in an open loop.
+    /// Offered requests per second, in an open loop; of several stages the mean.
     pub(crate) rate_per_s: Option<f64>,
+    /// The rates that followed each other, where there were several.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) stages: Vec<StageLoad>,
     /// `poisson` or `uniform`, in an open loop.
     pub(crate) arrivals: Option<String>,
     /// How long requests were due, where time ended the load.
@@ -65,10 +69,19 @@ pub(crate) struct LoadFigures {
     pub(crate) seed: u64,
 }
 
+/// A rate for some time.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct StageLoad {
+    /// How long.
+    pub(crate) duration_s: f64,
+    /// Offered requests per second; 0 was a pause.
+    pub(crate) rate_per_s: f64,
+}
+
 impl LoadFigures {
     /// What `plan` asks for.
     pub(crate) fn of(plan: &Plan) -> Self {
-        let open = match plan.load {
+        let open = match &plan.load {
             Load::Rate(open) => Some(open),
             Load::Frames(_) | Load::Duration(_) => None,
         };
@@ -91,7 +104,8 @@ impl LoadFigures {
             clients: plan.clients,
             most_clients: open.map(|_| plan.most_clients),
             frames: plan.load.frames(),
-            rate_per_s: open.map(|open| open.rate),
+            rate_per_s: open.map(OpenLoop::rate),
+            stages: stages(plan.load.stages()),
             arrivals: open.map(|open| open.arrivals.to_string()),
             duration_s: plan.load.duration().map(|duration| duration.as_secs_f64()),
             warmup_s: plan.warmup.as_secs_f64(),
@@ -110,6 +124,13 @@ impl LoadFigures {
         }
     }
 
+    /// Each stage as it is spelled on the command line.
+    pub(crate) fn stages_in_words(&self) -> String {
+        let stages = self.stages.iter();
+        let stages = stages.map(|stage| format!("{}s:{}", stage.duration_s, stage.rate_per_s));
+        stages.collect::<Vec<_>>().join(",")
+    }
+
     /// How many clients do how much.
     pub(crate) fn amount_in_words(&self) -> String {
         let clients = self.clients;
@@ -118,9 +139,15 @@ impl LoadFigures {
             (Some(rate), _, Some(seconds)) => {
                 let arrivals = self.arrivals.as_deref().unwrap_or_default();
                 let to_most = most.map_or_else(String::new, |most| format!(" to {most}"));
-                format!(
-                    "{rate} requests/s ({arrivals}) for {seconds} s over {clients}{to_most} clients"
-                )
+                let rates = self.stages.iter().map(|stage| stage.rate_per_s);
+                let what = match rates.clone().reduce(f64::min).zip(rates.reduce(f64::max)) {
+                    Some((least, most)) => {
+                        let count = self.stages.len();
+                        format!("{count} stages of {least} to {most} requests/s")
+                    }
+                    None => format!("{rate} requests/s"),
+                };
+                format!("{what} ({arrivals}) for {seconds} s over {clients}{to_most} clients")
             }
             (_, Some(frames), _) => format!("{clients} clients x {frames} frames"),
             (_, _, Some(seconds)) => format!("{clients} clients for {seconds} s"),
@@ -147,4 +174,14 @@ impl LoadFigures {
         }
         text
     }
+}
+
+/// What is to be said of `stages`: one is told by the rate and the duration.
+fn stages(stages: &[Stage]) -> Vec<StageLoad> {
+    let several = if stages.len() > 1 { stages } else { &[] };
+    let loads = several.iter().map(|stage| StageLoad {
+        duration_s: stage.duration.as_secs_f64(),
+        rate_per_s: stage.rate,
+    });
+    loads.collect()
 }

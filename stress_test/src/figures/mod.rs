@@ -23,6 +23,7 @@ pub(crate) mod ramp;
 pub(crate) mod results;
 pub(crate) mod rounds;
 pub(crate) mod saved;
+pub(crate) mod stages;
 pub(crate) mod sweep;
 pub(crate) mod threshold;
 pub(crate) mod timeline;

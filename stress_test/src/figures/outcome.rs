@@ -78,8 +78,8 @@ pub(crate) struct OpenLoopEffort {
     pub(crate) clients: u32,
     /// For how long due requests waited until a client had room.
     pub(crate) client_waits: Latencies,
-    /// How many of them waited at all.
-    pub(crate) waited: u64,
+    /// How many of them waited at all, in each stage.
+    pub(crate) waited: Vec<u64>,
 }
 
 impl Effort {
@@ -94,7 +94,9 @@ impl Effort {
             open.own_lag.merge(&others.own_lag);
             open.clients += others.clients;
             open.client_waits.merge(&others.client_waits);
-            open.waited += others.waited;
+            for (waited, more) in open.waited.iter_mut().zip(&others.waited) {
+                *waited += more;
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::figures::load::LoadFigures;
 use crate::figures::occupancy::Little;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::provenance::Provenance;
+use crate::figures::stages::StageFigures;
 use crate::figures::timeline::Timeline;
 use crate::load::mix::Operation;
 use crate::load::plan::{Load, Plan};
@@ -57,6 +58,9 @@ pub(crate) struct RunResult {
     /// The latency of each operation, where there was a choice.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) operations: BTreeMap<Operation, Distribution>,
+    /// Each stage, where an open loop has several.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) stages: Vec<StageFigures>,
     /// From written to answered.
     pub(crate) service: Distribution,
     /// From intended to written.
@@ -222,7 +226,6 @@ impl RunResult {
         let ledger = ledger_figures(outcome);
         let latency = Distribution::of(&tally.latencies);
         let service = Distribution::of(&tally.service);
-        let is_open = matches!(plan.load, Load::Rate(_));
         let generator = GeneratorFigures::of(plan, outcome, &latency, &service);
         let hogs = (plan.hogs > 0).then(|| hog_figures(outcome));
         let failures = failure_figures(outcome);
@@ -249,8 +252,8 @@ impl RunResult {
             ledger,
             latency,
             operations: operation_figures(tally),
-            backlog: is_open
-                .then(|| BacklogFigures::of(tally, plan.warmup, window_s(tally, outcome))),
+            stages: stage_figures(plan, outcome),
+            backlog: backlog_figures(plan, outcome),
             service,
             send_lag: Distribution::of(&tally.send_lag),
             busy: BusyFigures {
@@ -371,6 +374,28 @@ fn operation_figures(tally: &Tally) -> BTreeMap<Operation, Distribution> {
     operations
         .map(|(&operation, latencies)| (operation, Distribution::of(latencies)))
         .collect()
+}
+
+fn stage_figures(plan: &Plan, outcome: &Outcome) -> Vec<StageFigures> {
+    let Some(open) = &outcome.effort.open_loop else {
+        return Vec::new();
+    };
+    let (tallies, stages) = (&outcome.ledger.stages, plan.load.stages());
+    StageFigures::of(tallies, stages, &open.waited, measured(plan, outcome))
+}
+
+fn backlog_figures(plan: &Plan, outcome: &Outcome) -> Option<BacklogFigures> {
+    let Load::Rate(open) = &plan.load else {
+        return None;
+    };
+    let (tally, measured) = (&outcome.ledger.clients, measured(plan, outcome));
+    Some(BacklogFigures::of(tally, open, measured))
+}
+
+/// When measuring began and ended, from the start of the load.
+fn measured(plan: &Plan, outcome: &Outcome) -> (Duration, Duration) {
+    let length_s = window_s(&outcome.ledger.clients, outcome);
+    (plan.warmup, plan.warmup + Duration::from_secs_f64(length_s))
 }
 
 fn hog_figures(outcome: &Outcome) -> HogFigures {

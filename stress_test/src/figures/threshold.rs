@@ -34,6 +34,8 @@ enum Times {
     Of(fn(&RunResult) -> &Distribution),
     /// The latency of one operation.
     OfOperation(Operation),
+    /// The latency of one stage, counted from 1.
+    OfStage(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +69,7 @@ pub(crate) struct Finding {
 
 const NEEDED: &str = "needed is FIGURE, one of > < >= <=, and a value, such as 'p99>5ms': a time \
     (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service., lag., \
-    connect., echo., sleep. or hash. before it) in ms, or with us or s; busy in %; rate per second; failures, missing, \
+    connect., echo., sleep., hash. or stage2. before it) in ms, or with us or s; busy in %; rate per second; failures, missing, \
     lost, unsent or connects-refused";
 
 impl Threshold {
@@ -140,6 +142,14 @@ impl Threshold {
         }
     }
 
+    /// The stage that it is about, counted from 1, if it is about one.
+    pub(crate) fn stage(&self) -> Option<usize> {
+        match self.figure {
+            Figure::Time(Times::OfStage(number), _) => Some(number),
+            _ => None,
+        }
+    }
+
     /// How large a sample a percentile needs so that it can be judged.
     pub(crate) fn sample(&self) -> f64 {
         match self.figure {
@@ -171,12 +181,14 @@ impl Figure {
         let (name, point) = text.split_once('.').unwrap_or_default();
         let mut operations = Operation::ALL.into_iter();
         let operation = operations.find(|operation| operation.name() == name);
-        let (times, point) = match (name, operation) {
-            (_, Some(operation)) => (Times::OfOperation(operation), point),
-            ("service", _) => (Times::Of(|run| &run.service), point),
-            ("lag", _) => (Times::Of(|run| &run.send_lag), point),
-            ("connect", _) => (Times::Of(|run| &run.connections.connect_time), point),
-            ("latency", _) => (Times::Latency, point),
+        let stage = name.strip_prefix("stage").and_then(|n| n.parse().ok());
+        let (times, point) = match (name, operation, stage) {
+            (_, Some(operation), _) => (Times::OfOperation(operation), point),
+            (.., Some(number)) => (Times::OfStage(number), point),
+            ("service", ..) => (Times::Of(|run| &run.service), point),
+            ("lag", ..) => (Times::Of(|run| &run.send_lag), point),
+            ("connect", ..) => (Times::Of(|run| &run.connections.connect_time), point),
+            ("latency", ..) => (Times::Latency, point),
             _ => (Times::Latency, text),
         };
         let point = match point {
@@ -253,6 +265,10 @@ impl Times {
                 Some(&result.latency)
             }
             Self::OfOperation(operation) => result.operations.get(&operation),
+            Self::OfStage(number) => {
+                let stage = result.stages.get(number.checked_sub(1)?)?;
+                Some(&stage.latency)
+            }
         }
     }
 }
@@ -287,6 +303,7 @@ mod tests {
     use super::*;
     use crate::figures::latencies::Latencies;
     use crate::figures::results::tests::{outcome, result};
+    use crate::figures::stages::tests::stage;
 
     fn judge(text: &str) -> Option<bool> {
         // 3000 answers of 10 us to 30 ms, evenly spread, 3 of 3003 tries refused.
@@ -329,6 +346,7 @@ mod tests {
             ("connects-refused>5", 5.0),
             ("connect.p99>1ms", 1000.0),
             ("sleep.p99>30", 30_000.0),
+            ("stage12.p99>5ms", 5000.0),
         ] {
             let read = Threshold::parse(text).map(|threshold| threshold.value);
             assert_eq!(read, Ok(value), "{text}");
@@ -343,6 +361,8 @@ mod tests {
             "p99=5ms",
             "p99>-1ms",
             "p99>nanms",
+            "stage.p99>5ms",
+            "stagex.p99>5ms",
         ] {
             let error = Threshold::parse(text).expect_err(text);
             assert!(error.contains("such as 'p99>5ms'"), "{error}");
@@ -378,6 +398,20 @@ mod tests {
         assert_eq!(judge("balanced", "p50>60ms"), Some(false));
         assert_eq!(judge("balanced", "hash.p50>1ms"), None);
         assert_eq!(judge("hash", "hash.p50>1ms"), Some(true), "all are HASH");
+    }
+
+    #[test]
+    fn a_stage_is_judged_by_its_own_latency() {
+        let mut result = result(&outcome());
+        let mut latencies = Latencies::default();
+        latencies.record_often(Duration::from_millis(70), 1000);
+        result.stages = vec![stage(&Latencies::default()), stage(&latencies)];
+        let judge = |text| Threshold::parse(text).expect(text).judge(&result).is_met;
+        assert_eq!(judge("stage2.p50>60ms"), Some(true));
+        assert_eq!(judge("stage2.p99>80ms"), Some(false));
+        for unknown in ["stage1.p50>1ms", "stage3.max>1ms", "stage0.max>1ms"] {
+            assert_eq!(judge(unknown), None, "{unknown}");
+        }
     }
 
     #[test]

@@ -13,5 +13,6 @@ pub(crate) mod payload;
 pub(crate) mod plan;
 pub(crate) mod schedule;
 pub(crate) mod sizes;
+pub(crate) mod stages;
 pub(crate) mod template;
 pub(crate) mod workload;

@@ -15,6 +15,7 @@ use crate::load::mix::Choice;
 pub(crate) use crate::load::mix::Mix;
 use crate::load::sizes::Sizes;
 pub(crate) use crate::load::sizes::Span;
+use crate::load::stages::{self, Stage};
 use crate::load::template::Exchange;
 use crate::wire::Limits;
 
@@ -75,7 +76,7 @@ fn write_name(value: impl ValueEnum, f: &mut fmt::Formatter<'_>) -> fmt::Result 
 }
 
 /// What decides when the ordinary clients send, and when they have sent enough.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Load {
     /// Closed loop: a client sends as soon as it has room, so many frames each.
     Frames(u32),
@@ -86,31 +87,63 @@ pub(crate) enum Load {
 }
 
 /// The timetable of an open loop.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OpenLoop {
-    /// Requests per second, of all clients together; above 0.
-    pub(crate) rate: f64,
-    /// How they are spread.
+    /// One after the other, at least one. The last one is no pause.
+    pub(crate) stages: Vec<Stage>,
+    /// How requests are spread within each.
     pub(crate) arrivals: Arrivals,
+}
+
+impl OpenLoop {
+    /// One rate for all of `duration`.
+    pub(crate) fn steady(rate: f64, arrivals: Arrivals, duration: Duration) -> Self {
+        Self {
+            stages: vec![Stage { duration, rate }],
+            arrivals,
+        }
+    }
+
     /// Requests are due for so long.
-    pub(crate) duration: Duration,
+    pub(crate) fn duration(&self) -> Duration {
+        stages::duration(&self.stages)
+    }
+
+    /// Requests per second on average.
+    pub(crate) fn rate(&self) -> f64 {
+        match self.stages.as_slice() {
+            [stage] => stage.rate,
+            several => {
+                let duration = self.duration();
+                stages::requests_by(several, duration) / duration.as_secs_f64()
+            }
+        }
+    }
 }
 
 impl Load {
     /// How many frames each client sends, where that is known beforehand.
-    pub(crate) fn frames(self) -> Option<u32> {
-        match self {
+    pub(crate) fn frames(&self) -> Option<u32> {
+        match *self {
             Self::Frames(frames) => Some(frames),
             Self::Duration(_) | Self::Rate(_) => None,
         }
     }
 
+    /// The stages of an open loop; a closed one has none.
+    pub(crate) fn stages(&self) -> &[Stage] {
+        match self {
+            Self::Frames(_) | Self::Duration(_) => &[],
+            Self::Rate(open) => &open.stages,
+        }
+    }
+
     /// After how long no new request is due, where that is known beforehand.
-    pub(crate) fn duration(self) -> Option<Duration> {
+    pub(crate) fn duration(&self) -> Option<Duration> {
         match self {
             Self::Frames(_) => None,
-            Self::Duration(duration) => Some(duration),
-            Self::Rate(open) => Some(open.duration),
+            Self::Duration(duration) => Some(*duration),
+            Self::Rate(open) => Some(open.duration()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The timetable of an open loop: when each request is due, whatever the server does.
 //!
-//! Knows a rate and a duration; no clock, no clients. Times count from the start of the run.
+//! Knows rates and how long they last; no clock, no clients. Times count from the start of the
+//! run.
 //!
 //! Rule: it is never kept, only gone through: a server that falls behind costs no memory here.
 
@@ -10,6 +11,7 @@ use fastrand::Rng;
 
 use crate::load::part::Part;
 use crate::load::plan::{Arrivals, OpenLoop};
+use crate::load::stages;
 use crate::random;
 
 /// A walk through the timetable.
@@ -18,10 +20,18 @@ pub(crate) struct Schedule {
     open: OpenLoop,
     random: Rng,
     part: Part,
-    /// When the next request is due, in seconds; one is due there even if it is past the end.
-    next_s: f64,
-    /// The number of that request among those of all parts.
+    /// The number of the next request among those of all parts.
     next: u64,
+    /// How many requests come before it on average, which is where it stands in the timetable.
+    place: f64,
+    /// The stage that it is due in; behind the last one there is nothing more.
+    stage: usize,
+    /// When that stage begins.
+    stage_begin: Duration,
+    /// How many requests come before that stage on average.
+    before_stage: f64,
+    /// When the next request is due.
+    due: Option<Duration>,
     /// How many have been taken.
     taken: u64,
 }
@@ -33,12 +43,16 @@ impl Schedule {
             open,
             random: random::of(seed, u32::MAX, u32::MAX - 2),
             part,
-            next_s: 0.0,
             next: 0,
+            place: 0.0,
+            stage: 0,
+            stage_begin: Duration::ZERO,
+            before_stage: 0.0,
+            due: None,
             taken: 0,
         };
-        if open.arrivals == Arrivals::Poisson {
-            schedule.next_s = schedule.gap_s();
+        if schedule.open.arrivals == Arrivals::Poisson {
+            schedule.place = schedule.gap();
         }
         schedule.pass_over_others();
         schedule
@@ -46,8 +60,7 @@ impl Schedule {
 
     /// When the next request is due, if there is one more.
     pub(crate) fn peek(&self) -> Option<Duration> {
-        (self.next_s < self.open.duration.as_secs_f64())
-            .then(|| Duration::from_secs_f64(self.next_s))
+        self.due
     }
 
     /// Takes the next request.
@@ -61,9 +74,9 @@ impl Schedule {
 
     fn step(&mut self) {
         self.next += 1;
-        self.next_s = match self.open.arrivals {
-            Arrivals::Uniform => self.next as f64 / self.open.rate,
-            Arrivals::Poisson => self.next_s + self.gap_s(),
+        self.place = match self.open.arrivals {
+            Arrivals::Uniform => self.next as f64,
+            Arrivals::Poisson => self.place + self.gap(),
         };
     }
 
@@ -72,6 +85,22 @@ impl Schedule {
         while !self.part.has(self.next) {
             self.step();
         }
+        self.due = self.time_of_place();
+    }
+
+    /// When what stands at [`Self::place`] is due. Each stage stretches the timetable by its rate.
+    fn time_of_place(&mut self) -> Option<Duration> {
+        loop {
+            let stage = self.open.stages.get(self.stage)?;
+            let (within, requests) = (self.place - self.before_stage, stage.requests());
+            if within < requests {
+                let since_begin = Duration::from_secs_f64(within / stage.rate);
+                return Some(self.stage_begin + since_begin);
+            }
+            self.stage += 1;
+            self.stage_begin += stage.duration;
+            self.before_stage += requests;
+        }
     }
 
     /// How many have been taken.
@@ -79,11 +108,16 @@ impl Schedule {
         self.taken
     }
 
-    /// A gap of a Poisson process, by inversion: `-ln(u) / rate`.
-    fn gap_s(&mut self) -> f64 {
+    /// The number of the stage in which what is due at `time` is.
+    pub(crate) fn stage_at(&self, time: Duration) -> usize {
+        stages::at(&self.open.stages, time)
+    }
+
+    /// A gap of a Poisson process at one request per unit, by inversion: `-ln(u)`.
+    fn gap(&mut self) -> f64 {
         // In (0, 1], so that the logarithm is finite.
         let uniform = 1.0 - self.random.f64();
-        -uniform.ln() / self.open.rate
+        -uniform.ln()
     }
 }
 
@@ -92,9 +126,10 @@ mod tests {
     use super::*;
     use crate::load::plan::tests::plan;
     use crate::load::plan::{Mix, Plan};
+    use crate::load::stages::Stage;
 
     /// All that is due in `open`, by each of `threads` parts.
-    fn due(open: OpenLoop, threads: u32) -> Vec<Vec<Duration>> {
+    fn due(open: &OpenLoop, threads: u32) -> Vec<Vec<Duration>> {
         let plan = Plan {
             clients: 5,
             most_clients: 5,
@@ -103,7 +138,7 @@ mod tests {
         };
         let parts = Part::all_of(&plan).into_iter();
         let due = parts.map(|part| {
-            let mut schedule = Schedule::new(open, 7, part);
+            let mut schedule = Schedule::new(open.clone(), 7, part);
             let due: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
             assert_eq!(schedule.taken(), due.len() as u64);
             assert_eq!(schedule.peek(), None);
@@ -115,14 +150,10 @@ mod tests {
     #[test]
     fn the_parts_of_several_threads_are_the_timetable_of_one() {
         for arrivals in [Arrivals::Poisson, Arrivals::Uniform] {
-            let open = OpenLoop {
-                rate: 1000.0,
-                arrivals,
-                duration: Duration::from_secs(2),
-            };
-            let whole = due(open, 1).concat();
+            let open = OpenLoop::steady(1000.0, arrivals, Duration::from_secs(2));
+            let whole = due(&open, 1).concat();
             for threads in [2, 3, 5] {
-                let parts = due(open, threads);
+                let parts = due(&open, threads);
                 assert!(parts.iter().all(|part| part.len() * 8 > whole.len()));
                 let mut together = parts.concat();
                 together.sort_unstable();
@@ -132,12 +163,8 @@ mod tests {
     }
 
     fn gaps_s(rate: f64, arrivals: Arrivals, seconds: u64) -> Vec<f64> {
-        let open = OpenLoop {
-            rate,
-            arrivals,
-            duration: Duration::from_secs(seconds),
-        };
-        let due = due(open, 1).concat();
+        let open = OpenLoop::steady(rate, arrivals, Duration::from_secs(seconds));
+        let due = due(&open, 1).concat();
         let times: Vec<f64> = due.iter().map(Duration::as_secs_f64).collect();
         assert!(times.iter().all(|&time| time < seconds as f64));
         times.windows(2).map(|pair| pair[1] - pair[0]).collect()
@@ -171,12 +198,66 @@ mod tests {
 
     #[test]
     fn after_the_end_nothing_is_due() {
-        let open = OpenLoop {
-            rate: 10.0,
-            arrivals: Arrivals::Uniform,
-            duration: Duration::from_millis(250),
-        };
+        let open = OpenLoop::steady(10.0, Arrivals::Uniform, Duration::from_millis(250));
         let expected = [0, 100, 200].map(Duration::from_millis);
-        assert_eq!(due(open, 1).concat(), expected);
+        assert_eq!(due(&open, 1).concat(), expected);
+    }
+
+    /// Stages of so many milliseconds at a rate each.
+    fn staged(arrivals: Arrivals, stages: &[(u64, f64)]) -> OpenLoop {
+        let stages = stages.iter().map(|&(ms, rate)| Stage {
+            duration: Duration::from_millis(ms),
+            rate,
+        });
+        OpenLoop {
+            stages: stages.collect(),
+            arrivals,
+        }
+    }
+
+    /// How many are due in each stage, by each of `threads` parts and then together.
+    fn due_by_stage(open: &OpenLoop, threads: u32) -> Vec<usize> {
+        let mut counts = vec![0; open.stages.len()];
+        for time in due(open, threads).concat() {
+            counts[stages::at(&open.stages, time)] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn each_stage_has_as_many_requests_as_its_rate_says() {
+        let open = staged(Arrivals::Uniform, &[(1000, 100.0), (1000, 500.0)]);
+        assert_eq!(due_by_stage(&open, 1), [100, 500]);
+        assert_eq!(due_by_stage(&open, 3), [100, 500]);
+        let times = due(&open, 1).concat();
+        assert_eq!(times[99..102], [990, 1000, 1002].map(Duration::from_millis));
+        let random = staged(Arrivals::Poisson, &[(50_000, 100.0), (50_000, 500.0)]);
+        let counts = due_by_stage(&random, 1);
+        // Of a Poisson process the variance is the mean; these are four deviations.
+        for (count, mean) in counts.into_iter().zip([5000.0_f64, 25_000.0]) {
+            assert!((count as f64 - mean).abs() < 4.0 * mean.sqrt(), "{count}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_due_in_a_pause() {
+        for arrivals in [Arrivals::Uniform, Arrivals::Poisson] {
+            let stages = [(100, 0.0), (1000, 50.0), (2000, 0.0), (500, 100.0)];
+            let counts = due_by_stage(&staged(arrivals, &stages), 2);
+            assert_eq!([counts[0], counts[2]], [0, 0], "{arrivals}");
+            assert!(counts[1] > 20 && counts[3] > 20, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn two_stages_of_one_rate_are_one() {
+        for arrivals in [Arrivals::Uniform, Arrivals::Poisson] {
+            let two = due(&staged(arrivals, &[(700, 1000.0), (1300, 1000.0)]), 1).concat();
+            let one = due(&staged(arrivals, &[(2000, 1000.0)]), 1).concat();
+            assert_eq!(two.len(), one.len());
+            // Nanoseconds are rounded at other places.
+            let close = |(one, two): (&Duration, &Duration)| one.abs_diff(*two).as_nanos() <= 2;
+            assert!(one.iter().zip(&two).all(close), "{arrivals}");
+        }
     }
 }

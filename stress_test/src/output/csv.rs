@@ -14,13 +14,15 @@ use crate::figures::provenance::Provenance;
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::results::{LedgerFigures, RunResult};
 use crate::figures::saved::Saved;
+use crate::figures::stages::StageFigures;
 use crate::figures::sweep::{CellFigures, Spread, SweepResult};
 
 /// The columns of a row that stands for a run. Those of percentiles follow.
-const RUN_COLUMNS: [&str; 31] = [
+const RUN_COLUMNS: [&str; 32] = [
     "file",
     "kind",
     "place",
+    "stage",
     "started",
     "version",
     "host",
@@ -71,7 +73,8 @@ const SLICE_COLUMNS: [&str; 11] = [
 type Row = BTreeMap<String, String>;
 
 /// A row for each run, round, step of a ramp and cell of a sweep in `files`, which are names and
-/// what was read. An error says which file has none.
+/// what was read. Behind a run of several stages each of them has one, too. An error says which
+/// file has none.
 pub(crate) fn of_runs(files: &[(String, Saved)]) -> Result<Vec<u8>, String> {
     let mut columns: Vec<String> = RUN_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
     for times in TIMES {
@@ -81,8 +84,8 @@ pub(crate) fn of_runs(files: &[(String, Saved)]) -> Result<Vec<u8>, String> {
     for (name, saved) in files {
         let from = rows.len();
         match saved {
-            Saved::Run(run) => rows.push(run_row(run)),
-            Saved::Rounds(rounds) => rows.extend(rounds.rounds.iter().map(run_row)),
+            Saved::Run(run) => rows.extend(run_rows(run)),
+            Saved::Rounds(rounds) => rows.extend(rounds.rounds.iter().flat_map(run_rows)),
             Saved::Ramp(ramp) => rows.extend(ramp.steps.iter().map(|step| step_row(ramp, step))),
             Saved::Sweep(sweep) => {
                 rows.extend(sweep.cells.iter().map(|cell| cell_row(sweep, cell)))
@@ -139,7 +142,10 @@ fn write(columns: &[String], rows: &[Row]) -> Vec<u8> {
 }
 
 fn name_rows(rows: &mut [Row], file: &str) {
-    for (place, row) in (1..).zip(rows) {
+    let mut place = 0;
+    for row in rows {
+        // A stage has the place of its run.
+        place += i32::from(!row.contains_key("stage"));
         row.insert("file".to_owned(), file.to_owned());
         row.insert("place".to_owned(), i32::to_string(&place));
     }
@@ -154,6 +160,35 @@ fn row(cells: impl IntoIterator<Item = (&'static str, String)>) -> Row {
 
 fn cell<T: ToString>(figure: Option<T>) -> String {
     figure.map_or_else(String::new, |figure| figure.to_string())
+}
+
+fn run_rows(run: &RunResult) -> Vec<Row> {
+    let stages = (1..).zip(run.load.stages.iter().zip(&run.stages));
+    let stages = stages.map(|(number, (load, stage))| {
+        let mut cells = stage_row(run, stage);
+        cells.extend(row([
+            ("stage", i32::to_string(&number)),
+            ("duration_s", load.duration_s.to_string()),
+        ]));
+        cells
+    });
+    std::iter::once(run_row(run)).chain(stages).collect()
+}
+
+/// What of a run's row is the stage's. The other cells are empty, so that no sum counts twice.
+fn stage_row(run: &RunResult, stage: &StageFigures) -> Row {
+    let load = &run.load;
+    let mut cells = row([
+        ("kind", "stage".to_owned()),
+        ("target", run.target.clone()),
+        ("loop", load.r#loop.clone()),
+        ("mix", load.mix.clone()),
+        ("seed", load.seed.to_string()),
+        ("offered_per_s", stage.offered_per_s.to_string()),
+        ("answers_per_s", cell(stage.throughput_per_s)),
+    ]);
+    cells.extend(time_cells(TIMES[0], Some(&stage.latency)));
+    cells
 }
 
 fn run_row(run: &RunResult) -> Row {

@@ -12,6 +12,7 @@ mod ramps;
 mod rounds;
 mod runs;
 mod scale;
+mod stages;
 mod sweeps;
 
 pub(crate) use self::page::page;

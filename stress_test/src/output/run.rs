@@ -4,12 +4,17 @@
 //!
 //! Rule: the last line is the verdict, and it can be read without the others.
 
+mod stages;
+
 use std::fmt;
 use std::io::{self, Write};
 
 use crate::figures::backlog::BacklogFigures;
 use crate::figures::distribution::{Distribution, Percentile, REPORTED_PERCENTILES};
 use crate::figures::results::{LedgerFigures, RunResult, Verdict};
+
+/// How wide a line is at most that is not a name or a verdict.
+const WIDTH: usize = 80;
 
 /// Writes the report of `result`: all of it, or with `brief` the failures and the verdict only.
 pub(crate) fn write(out: &mut impl Write, result: &RunResult, brief: bool) -> io::Result<()> {
@@ -27,12 +32,9 @@ pub(crate) fn write(out: &mut impl Write, result: &RunResult, brief: bool) -> io
 fn write_load(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     let load = &result.load;
     writeln!(out, "target      {}", result.target)?;
-    writeln!(
-        out,
-        "load        {}, {} in flight each",
-        load.amount_in_words(),
-        load.max_inflight,
-    )?;
+    let (amount, max_inflight) = (load.amount_in_words(), load.max_inflight);
+    let amount = format!("load        {amount}, {max_inflight} in flight each");
+    writeln!(out, "{}", folded(&amount))?;
     writeln!(out, "            {}", load.in_words())?;
     if load.warmup_s > 0.0 {
         let warmup = load.warmup_s;
@@ -49,6 +51,14 @@ fn write_load(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         out,
         "seed        {seed} (repeat this run with --seed {seed})"
     )
+}
+
+/// `line` with its end on a second one below the text, if it is too long.
+fn folded(line: &str) -> String {
+    match line.split_once(" over ") {
+        Some((what, who)) if line.len() > WIDTH => format!("{what}\n            over {who}"),
+        _ => line.to_owned(),
+    }
 }
 
 fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
@@ -72,6 +82,7 @@ fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         rows.push(("hogs", &hogs.latency));
     }
     write_distributions(out, &rows)?;
+    stages::write(out, &result.stages)?;
     if result.busy.answers > 0 {
         let (busy, retried) = (result.busy.answers, result.busy.retried);
         let refused = busy - retried;

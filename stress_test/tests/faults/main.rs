@@ -16,6 +16,7 @@ mod operations;
 mod reconnect;
 mod schema;
 mod series;
+mod stages;
 mod strangers;
 mod streams;
 mod support;

@@ -16,6 +16,7 @@ use super::shared::{
 use super::values::{file, rate, seconds, whole};
 use crate::figures::threshold::Threshold;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
+use crate::load::stages::Stage;
 
 /// The flags of every command that makes several runs.
 #[derive(Debug, Args)]
@@ -183,13 +184,9 @@ pub(crate) struct RampArguments {
 impl RampArguments {
     /// The first step. An error is one line that names the flag.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
-        let open = OpenLoop {
-            rate: self.start,
-            arrivals: self.arrivals,
-            duration: self.duration,
-        };
+        let open = OpenLoop::steady(self.start, self.arrivals, self.duration);
         let requests = self.requests.requests(None, &self.target)?;
-        check_operations("--slo", &self.slo, &requests)?;
+        check_conditions("--slo", &self.slo, &requests, &[])?;
         let plan = self.series.plan(self.clients, Load::Rate(open), requests)?;
         self.growth.apply(plan)
     }
@@ -212,20 +209,28 @@ pub(crate) struct ReportArguments {
     pub(crate) title: String,
 }
 
-/// A condition on an operation needs a mix that has it.
-pub(crate) fn check_operations(
+/// A condition on an operation needs a mix that has it, and one on a stage several of `stages`.
+pub(crate) fn check_conditions(
     flag: &str,
     conditions: &[Threshold],
     requests: &Requests,
+    stages: &[Stage],
 ) -> Result<(), String> {
     let has = |operation| match requests {
         Requests::Mixes { clients, .. } => clients.has(operation),
         Requests::Template(_) | Requests::Http(_) => false,
     };
-    let is_empty = |condition: &&Threshold| condition.operation().is_some_and(|of| !has(of));
-    match conditions.iter().find(is_empty) {
-        Some(condition) => Err(format!(
-            "invalid value '{condition}' for '{flag} <CONDITION>': --mix does not have that operation"
+    let is_known = |stage| stages.len() > 1 && (1..=stages.len()).contains(&stage);
+    let mut complaints = conditions.iter().filter_map(|condition| {
+        if condition.operation().is_some_and(|of| !has(of)) {
+            return Some((condition, "--mix does not have that operation"));
+        }
+        let is_strange = condition.stage().is_some_and(|stage| !is_known(stage));
+        is_strange.then_some((condition, "there is no such stage of several"))
+    });
+    match complaints.next() {
+        Some((condition, complaint)) => Err(format!(
+            "invalid value '{condition}' for '{flag} <CONDITION>': {complaint}"
         )),
         None => Ok(()),
     }

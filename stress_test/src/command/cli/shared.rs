@@ -159,8 +159,8 @@ const MOST_CLIENTS: u32 = 1000;
 /// How many clients an open loop may come to.
 #[derive(Debug, Args)]
 pub(crate) struct GrowthArguments {
-    /// In an open loop (--rate) --clients are those at its beginning. More are connected as they
-    /// are needed, up to so many, 1 to 50000 [default: 1000, or --clients if those are more]
+    /// In an open loop --clients are those at its beginning. More are connected as they are
+    /// needed, up to so many, 1 to 50000 [default: 1000, or --clients if those are more]
     #[arg(long, env = "STRESS_TEST_MAX_CLIENTS", value_name = "CLIENTS",
         value_parser = whole::<1, 50_000>, help_heading = "Load")]
     max_clients: Option<u32>,
@@ -171,7 +171,7 @@ impl GrowthArguments {
     /// error is one line that names the flag.
     pub(crate) fn apply(&self, plan: Plan) -> Result<Plan, String> {
         let clients = plan.clients;
-        let most_clients = match (plan.load, self.max_clients) {
+        let most_clients = match (&plan.load, self.max_clients) {
             (Load::Frames(_) | Load::Duration(_), _) => clients,
             (Load::Rate(_), None) => clients.max(MOST_CLIENTS),
             (Load::Rate(_), Some(most)) if most >= clients => most,
@@ -240,8 +240,8 @@ pub(crate) struct LoadArguments {
     pub(crate) max_sleep: u32,
 
     /// Repeats the requests of an earlier run, which names it in its report, 0 to 4294967295: what
-    /// each client asks for, and with --rate when requests are due; who sends which then depends
-    /// on who has room [default: random]
+    /// each client asks for, and in an open loop when requests are due; who sends which then
+    /// depends on who has room [default: random]
     #[arg(long, env = "STRESS_TEST_SEED", value_parser = whole::<0, { u32::MAX }>)]
     pub(crate) seed: Option<u32>,
 

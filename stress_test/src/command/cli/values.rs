@@ -9,6 +9,12 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 
+use crate::load::stages::{Stage, duration};
+
+/// How long a load may last.
+const LONGEST_LOAD: Duration = Duration::from_secs(86_400);
+/// How many stages a load may have. Each has a histogram in each event loop.
+const MOST_STAGES: usize = 50;
 /// The lowest and the highest rate.
 const RATES: std::ops::RangeInclusive<f64> = 0.1..=10_000_000.0;
 
@@ -71,6 +77,37 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let rate = number.parse().ok().map(|number: f64| number * factor);
     rate.filter(|rate| RATES.contains(rate))
         .ok_or_else(|| "a number from 0.1 to 10000000, or with k or M, is needed".to_owned())
+}
+
+/// A time and a rate, which may be 0.
+pub(crate) fn stage(text: &str) -> Result<Stage, String> {
+    let Some((time, of_rate)) = text.split_once(':') else {
+        return Err("TIME:RATE, such as 30s:5k, is needed".to_owned());
+    };
+    let duration = seconds(0.001, LONGEST_LOAD.as_secs_f64())(time)?;
+    let rate = match of_rate {
+        "0" => 0.0,
+        of_rate => rate(of_rate).map_err(|needed| format!("of the rate, 0, or {needed}"))?,
+    };
+    Ok(Stage { duration, rate })
+}
+
+/// Whether `stages` can follow each other. An error is one line that names the flag.
+pub(crate) fn check_stages(stages: &[Stage]) -> Result<(), String> {
+    let (count, total) = (stages.len(), duration(stages));
+    let complaint = if count > MOST_STAGES {
+        format!("{count} stages: {MOST_STAGES} are possible")
+    } else if total > LONGEST_LOAD {
+        let (total, most) = (total.as_secs_f64(), LONGEST_LOAD.as_secs());
+        format!("{total} s: together they may last for {most} s")
+    } else if stages.last().is_some_and(|stage| stage.rate == 0.0) {
+        "a pause has to be followed by a rate".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "invalid value for '--stages <TIME:RATE,...>': {complaint}"
+    ))
 }
 
 /// A share in percent.

@@ -357,11 +357,8 @@ fn paced(max_inflight: usize) -> Bench {
     plan.payload = Span { min: 20, max: 40 }.into();
     plan.max_inflight = max_inflight;
     plan.retries = 1;
-    plan.load = Load::Rate(OpenLoop {
-        rate: 10.0,
-        arrivals: Arrivals::Uniform,
-        duration: Duration::from_secs(1),
-    });
+    let second = Duration::from_secs(1);
+    plan.load = Load::Rate(OpenLoop::steady(10.0, Arrivals::Uniform, second));
     Bench::with(&plan)
 }
 

@@ -200,9 +200,9 @@ impl Plot {
         }
     }
 
-    /// The same with a vertical line, if there is one: where, and what it is.
-    pub(crate) fn with_mark(mut self, mark: Option<(f64, String)>) -> Self {
-        self.marks.extend(mark);
+    /// The same with vertical lines: where, and what they are.
+    pub(crate) fn with_marks(mut self, marks: impl IntoIterator<Item = (f64, String)>) -> Self {
+        self.marks.extend(marks);
         self
     }
 
@@ -495,7 +495,7 @@ mod tests {
             Series::new("measured & more", Look::Dots, [measured]),
         ];
         let (x, y) = (Axis::log("workers"), Axis::linear("answers/s"));
-        Plot::new("A < B", x, y, series).with_mark(Some((4.0, "here".to_owned())))
+        Plot::new("A < B", x, y, series).with_marks(Some((4.0, "here".to_owned())))
     }
 
     #[test]

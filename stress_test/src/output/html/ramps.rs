@@ -44,7 +44,7 @@ fn plot(ramp: &RampResult, title: &str, unit: &str, series: Vec<Series>) -> Plot
     let highest = ramp.highest_rate_per_s;
     let mark = highest.map(|rate| (rate, format!("{}/s holds", short(rate))));
     let (x, y) = (Axis::log("offered requests/s"), Axis::log(unit));
-    let plot = Plot::new(title, x, y, series).with_mark(mark);
+    let plot = Plot::new(title, x, y, series).with_marks(mark);
     plot.with_hollow(LIMITED)
 }
 

@@ -6,7 +6,9 @@
 
 use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Axis, Look, Plot, Point, Series};
+pub(crate) use super::scale::ms;
 use super::scale::short;
+use super::stages;
 use crate::figures::distribution::Distribution;
 use crate::figures::load::LoadFigures;
 use crate::figures::results::{RunResult, SliceFigures, TimelineFigures};
@@ -23,6 +25,7 @@ pub(crate) fn section(name: &str, run: &RunResult) -> String {
         html += &paragraph(failure);
     }
     html += &percentiles(run);
+    html += &stages::figures(run);
     html += &timeline(run);
     html + &fairness(run)
 }
@@ -57,6 +60,11 @@ fn summary(run: &RunResult) -> String {
 /// What was asked for, in one line.
 pub(crate) fn load(load: &LoadFigures) -> String {
     let pace = match (load.rate_per_s, load.frames, load.duration_s) {
+        (Some(_), ..) if !load.stages.is_empty() => format!(
+            "open loop, requests/s in stages of {} ({})",
+            load.stages_in_words(),
+            load.arrivals.as_deref().unwrap_or_default()
+        ),
         (Some(rate), _, _) => format!(
             "open loop, {} requests/s ({})",
             short(rate),
@@ -71,11 +79,6 @@ pub(crate) fn load(load: &LoadFigures) -> String {
         load.max_inflight,
         load.in_words()
     )
-}
-
-/// Milliseconds for people and tables.
-pub(crate) fn ms(us: Option<f64>) -> String {
-    us.map_or_else(|| "n/a".to_owned(), |us| short(us / 1000.0))
 }
 
 /// Percentiles as a line, the rare ones as far from each other as the usual ones.
@@ -117,7 +120,7 @@ fn percentiles(run: &RunResult) -> String {
         let place = 100.0 / (100.0 - bound.percent);
         (place, "at least that, from here".to_owned())
     });
-    let plot = Plot::new(title, x, Axis::log("ms"), curves).with_mark(bound);
+    let plot = Plot::new(title, x, Axis::log("ms"), curves).with_marks(bound);
     let mut html = if plot.is_empty() {
         paragraph("The sample is too small for a plot of percentiles.")
     } else {
@@ -170,11 +173,7 @@ fn timeline(run: &RunResult) -> String {
         Series::new(name, Look::Line, points)
     };
     let mut rates = Vec::new();
-    if let Some(rate) = run.load.rate_per_s {
-        let end = run.load.duration_s.unwrap_or(whole as f64 * seconds);
-        let points = [0.0, end].map(|second| Point::new(second, rate));
-        rates.push(Series::new("offered", Look::Ideal, points));
-    }
+    rates.extend(stages::offered(run, whole as f64 * seconds));
     rates.push(series("answers", &|slice| slice.answers as f64 / seconds));
     if run.busy.answers > 0 {
         rates.push(series("ERR server busy", &|slice| {
@@ -191,10 +190,9 @@ fn timeline(run: &RunResult) -> String {
         let name = "longest of those due then";
         times.push(series(name, &|slice| in_ms(slice.due_max_us)));
     }
-    let warmup = Some(run.load.warmup_s).filter(|&warmup| warmup > 0.0);
     let plot = |title: &str, y, series: Vec<Series>| {
-        let mark = warmup.map(|warmup| (warmup, "measured from here".to_owned()));
-        Plot::new(title, Axis::linear("seconds since the start"), y, series).with_mark(mark)
+        let x = Axis::linear("seconds since the start");
+        Plot::new(title, x, y, series).with_marks(stages::marks(run))
     };
     let throughput = plot("Answers over time", Axis::linear("per second"), rates);
     let latency = plot("Latency over time", Axis::log("ms"), times);

@@ -178,6 +178,11 @@ pub(crate) fn short(value: f64) -> String {
     format!("{text}{unit}")
 }
 
+/// Microseconds as milliseconds for people and tables.
+pub(crate) fn ms(us: Option<f64>) -> String {
+    us.map_or_else(|| "n/a".to_owned(), |us| short(us / 1000.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
