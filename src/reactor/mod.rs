@@ -180,8 +180,8 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         }
     }
 
-    /// Accepts from here on what comes to the listeners of the net, which are numbered from 0. Each
-    /// item says whether that socket outlives the server.
+    /// Accepts from here on what comes to the listeners of the net, which are numbered from 0.
+    /// Each item says whether that socket outlives the server.
     pub fn start_accepting(&mut self, are_shared: impl IntoIterator<Item = bool>) {
         self.backlogs = are_shared.into_iter().map(Backlog::new).collect();
     }

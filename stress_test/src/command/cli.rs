@@ -138,6 +138,13 @@ pub(crate) struct RunArguments {
     #[arg(long, env = "STRESS_TEST_ARRIVALS", default_value = "poisson")]
     arrivals: Arrivals,
 
+    /// Requests that are due at the same time with --rate or --stages, 1 to 10000. The rate stays
+    /// what it is, so bursts are as much rarer; how these are spread says --arrivals. An open loop
+    /// begins with as many clients as a burst takes, if --max-clients allows
+    #[arg(long, env = "STRESS_TEST_BURST", default_value = "1", value_name = "REQUESTS",
+        conflicts_with = "frames", value_parser = whole::<1, 10_000>)]
+    burst: u32,
+
     /// How long requests are due, 0.1 to 86400 seconds (or with ms, s, m or h) [default: 10 with
     /// --rate; otherwise --frames ends the load]. In an open loop, what is due at the end may
     /// still be sent for a second, and is a failure (unsent) after that
@@ -228,6 +235,7 @@ impl RunArguments {
         let requests = self.requests.requests(self.hog_mix, &self.target)?;
         check_conditions("--fail-if", &self.fail_if, &requests, load.stages())?;
         let plan = self.load.plan(self.clients, load, requests)?;
+        let plan = self.growth.begin(plan);
         let plan = self.growth.apply(plan)?;
         Ok(Plan {
             warmup: self.warmup,
@@ -240,19 +248,31 @@ impl RunArguments {
     }
 
     fn load(&self) -> Result<Load, String> {
-        Ok(match (self.rate, self.duration) {
-            _ if !self.stages.is_empty() => {
-                check_stages(&self.stages)?;
-                let (stages, arrivals) = (self.stages.clone(), self.arrivals);
-                Load::Rate(OpenLoop { stages, arrivals })
+        let stages = match self.rate {
+            Some(rate) => {
+                let duration = self.duration.unwrap_or(OPEN_LOOP_DURATION);
+                vec![Stage { duration, rate }]
             }
-            (Some(rate), duration) => {
-                let duration = duration.unwrap_or(OPEN_LOOP_DURATION);
-                Load::Rate(OpenLoop::steady(rate, self.arrivals, duration))
-            }
-            (None, Some(duration)) => Load::Duration(duration),
-            (None, None) => Load::Frames(self.frames),
-        })
+            None => self.stages.clone(),
+        };
+        if !stages.is_empty() {
+            check_stages(&stages)?;
+            let (arrivals, burst) = (self.arrivals, self.burst);
+            return Ok(Load::Rate(OpenLoop {
+                stages,
+                arrivals,
+                burst,
+            }));
+        }
+        if self.burst > 1 {
+            return Err(format!(
+                "invalid value '{}' for '--burst <REQUESTS>': it needs --rate or --stages",
+                self.burst
+            ));
+        }
+        Ok(self
+            .duration
+            .map_or(Load::Frames(self.frames), Load::Duration))
     }
 }
 
@@ -343,6 +363,32 @@ mod tests {
         assert_eq!((plan.retries, plan.most_clients), (0, 1000));
         // A stage may be all warmup.
         assert!(parse(&["--stages", "5s:10,5s:20", "--warmup", "5"]).is_ok());
+    }
+
+    #[test]
+    fn an_open_loop_begins_with_the_clients_of_a_burst() {
+        let clients = |flags: &str| {
+            let flags: Vec<&str> = flags.split(' ').collect();
+            let plan = parse(&flags).expect("flags");
+            (plan.clients, plan.most_clients)
+        };
+        assert_eq!(clients("--rate 1k --burst 20"), (50, 1000));
+        assert_eq!(clients("--rate 1k --burst 200"), (200, 1000));
+        assert_eq!(clients("--stages 1s:5,1s:9 --burst 2000"), (2000, 2000));
+        let pipelined = "--rate 1k --burst 2000 --max-inflight 16";
+        assert_eq!(clients(pipelined), (125, 1000));
+        let bounded = "--rate 1k --burst 200 --max-clients 60";
+        assert_eq!(clients(bounded), (60, 60));
+        for (flags, complaint) in [
+            ("--burst 5", "it needs --rate or --stages"),
+            ("--duration 1 --burst 5", "it needs --rate or --stages"),
+            ("--frames 1 --burst 5", "cannot be used with"),
+            ("--rate 5 --burst 0", "a whole number from 1 to 10000"),
+        ] {
+            let flags: Vec<&str> = flags.split(' ').collect();
+            let error = parse(&flags).expect_err(complaint);
+            assert!(error.contains(complaint), "{error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use anyhow::Context;
 use signal_hook_mio::v1_0::Signals;
 
 use crate::check::failure::Kind;
-use crate::check::faulty_server::{Fault, FaultyServer, STALL};
+use crate::check::faulty_server::{Fault, FaultyServer, SERVICE, STALL};
 use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{catch_signals, measure, to_stdout};
@@ -83,7 +83,7 @@ impl Check {
     }
 }
 
-const CHECKS: [Check; 29] = [
+const CHECKS: [Check; 30] = [
     Check::new("no fault", Fault::None),
     Check::new("two answers change places", Fault::Swap).finds(1, Kind::Swapped),
     Check::new("the same, of --send and --expect", Fault::Swap)
@@ -170,6 +170,9 @@ const CHECKS: [Check; 29] = [
         .shows("its backlog does not grow", |result| {
             grows(result) == Some(false)
         }),
+    Check::new("the same rate in bursts of ten", Fault::OneWorker)
+        .with(bursts)
+        .shows("each waits for those before it", is_queue_of_a_burst),
     Check::new("a rate that is too high, for a moment", Fault::OneWorker)
         .with(|plan| many_clients_at(plan, 600.0))
         .shows("its backlog grows, though no latency is long", |result| {
@@ -224,7 +227,25 @@ fn two_stages(plan: &mut Plan) {
     plan.load = Load::Rate(OpenLoop {
         stages: stages.to_vec(),
         arrivals: Arrivals::Uniform,
+        burst: 1,
     });
+}
+
+/// Four bursts of ten requests, far enough from each other.
+fn bursts(plan: &mut Plan) {
+    many_clients_at(plan, 40.0);
+    if let Load::Rate(open) = &mut plan.load {
+        open.burst = 10;
+    }
+}
+
+/// The n-th of a burst waits for n times the service time of the one worker, or longer.
+fn is_queue_of_a_burst(result: &RunResult) -> bool {
+    let service_us = SERVICE.as_micros() as f64;
+    result.ledger.ok == 40
+        && result.latency.mean_us >= Some(5.5 * service_us)
+        && result.latency.min_us < Some(5.5 * service_us)
+        && result.latency.max_us >= Some(10.0 * service_us)
 }
 
 /// Far more clients than there are workers, at `rate`.

@@ -35,7 +35,8 @@ const EVENTS: usize = 1024;
 const HANDED_OUT: usize = 256;
 /// How often timeouts are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
-/// In an open loop, one of so many clients shall have room; if fewer do, more are connected.
+/// In an open loop, one of so many clients shall have room, and as many as a burst takes; if fewer
+/// do, more are connected.
 const SPARE_SHARE: usize = 8;
 /// How often new connections are begun while there are some to begin.
 const CONNECT_EVERY: Duration = Duration::from_millis(1);
@@ -343,13 +344,13 @@ impl Driver {
         let until = self.plan.load.duration().map(|duration| start + duration);
         let (window, stages) = (Window { from, until }, self.plan.load.stages());
         self.desk.ledger.begin(start, window, stages);
-        if let Some(pace) = &mut self.pace {
-            pace.begin(start, from);
-        }
         for index in 0..self.connections.len() {
             self.connections[index].start(Instant::now(), &mut self.desk);
             self.set_timer(index);
             self.offer_room(index);
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.begin(start, from);
         }
     }
 
@@ -382,7 +383,9 @@ impl Driver {
         let ready = self.pace.as_ref().map_or(usize::MAX, Pace::ready);
         let there = self.connections.len() - self.hogs.len();
         let may_come = self.part.added.len();
-        let needed = (there / SPARE_SHARE + 1).saturating_sub(ready);
+        let burst = self.plan.clients_of_a_burst().div_ceil(self.part.count);
+        let spare = (there / SPARE_SHARE + 1).max(burst as usize);
+        let needed = spare.saturating_sub(ready);
         // Who is told that there is no room for more does not ask again.
         let is_running = self.start.is_some() && !self.load_ended;
         if !is_running || self.failed > 0 || needed.min(may_come) == 0 {

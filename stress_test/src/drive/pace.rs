@@ -63,9 +63,11 @@ impl Pace {
         })
     }
 
-    /// The timetable begins at `start`; its own lag is measured from `measured_from` on.
+    /// The timetable begins at `start`; its own lag is measured from `measured_from` on. Who has
+    /// room by now had it at the start.
     pub(crate) fn begin(&mut self, start: Instant, measured_from: Instant) {
         self.start = start;
+        self.ready_since = start;
         self.measured_from = measured_from;
     }
 
@@ -195,9 +197,10 @@ mod tests {
         let part = Part::all_of(&plan(Mix::Echo)).remove(0);
         let pace = Pace::new(open, 1, part, poll.registry(), Token(0), start);
         let mut pace = pace.expect("there is a timer");
+        pace.add_ready(3, at(10));
         pace.begin(start, start);
-        pace.add_ready(3, start);
         assert_eq!(pace.take(at(50)), Some(start), "there was room at once");
+        assert_eq!(pace.own_lag.longest(), Duration::from_millis(50));
         pace.pop_ready();
         pace.add_ready(3, at(250));
         let due: Vec<_> = std::iter::from_fn(|| pace.take(at(350))).collect();

@@ -13,8 +13,8 @@ use crate::figures::ledger::Tally;
 use crate::load::plan::OpenLoop;
 use crate::load::stages::{Stage, requests_by};
 
-/// Chance lets a backlog grow by up to so many times the square root of what was due. Of arrivals
-/// at random that is two standard deviations.
+/// Chance lets a backlog grow by up to so many times the square root of what was due, or of that
+/// times the size of a burst. Of arrivals at random that is two standard deviations.
 const DEVIATIONS: f64 = 2.0;
 /// Nor does a growth by up to this share of what was due count. It is what a machine with other
 /// things to do keeps waiting for a moment.
@@ -50,7 +50,7 @@ impl BacklogFigures {
         let quickest = tally.quickest.unwrap_or_default();
         let in_flight = |at| in_flight(&open.stages, at, quickest);
         let without_waits = in_flight(end) - in_flight(warmup);
-        let by_chance = without_waits.max(0.0) + by_chance(due);
+        let by_chance = without_waits.max(0.0) + by_chance(due, open.burst);
         Self {
             due,
             ended,
@@ -67,10 +67,13 @@ fn in_flight(stages: &[Stage], at: Duration, service: Duration) -> f64 {
     requests_by(stages, at) - requests_by(stages, at.saturating_sub(service))
 }
 
-/// How far the backlog of a server that keeps up may grow by chance while `due` requests come.
-fn by_chance(due: u64) -> f64 {
+/// How far the backlog of a server that keeps up may grow by chance while `due` requests come in
+/// bursts of so many.
+fn by_chance(due: u64, burst: u32) -> f64 {
     let due = due as f64;
-    (DEVIATIONS * due.sqrt()).max(HARMLESS_SHARE * due)
+    // Of bursts, chance has fewer to choose from, and each is as many.
+    let deviation = (due * f64::from(burst)).sqrt();
+    (DEVIATIONS * deviation).max(HARMLESS_SHARE * due)
 }
 
 /// How many requests have to be due so that a rate that is a `share` too high shows.
@@ -96,6 +99,14 @@ mod tests {
         };
         let open = OpenLoop::steady(due as f64, Arrivals::Poisson, SECOND);
         BacklogFigures::of(&tally, &open, (Duration::ZERO, SECOND))
+    }
+
+    #[test]
+    fn bursts_explain_more() {
+        assert_eq!(
+            [1, 4, 100].map(|burst| by_chance(400, burst)),
+            [40.0, 80.0, 400.0]
+        );
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(crate) struct LoadFigures {
     pub(crate) stages: Vec<StageLoad>,
     /// `poisson` or `uniform`, in an open loop.
     pub(crate) arrivals: Option<String>,
+    /// So many were due at the same time, where that was more than one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) burst: Option<u32>,
     /// How long requests were due, where time ended the load.
     pub(crate) duration_s: Option<f64>,
     /// What was due before was not measured.
@@ -107,6 +110,7 @@ impl LoadFigures {
             rate_per_s: open.map(OpenLoop::rate),
             stages: stages(plan.load.stages()),
             arrivals: open.map(|open| open.arrivals.to_string()),
+            burst: open.map(|open| open.burst).filter(|&burst| burst > 1),
             duration_s: plan.load.duration().map(|duration| duration.as_secs_f64()),
             warmup_s: plan.warmup.as_secs_f64(),
             max_inflight: plan.max_inflight,
@@ -124,6 +128,15 @@ impl LoadFigures {
         }
     }
 
+    /// How requests were spread in an open loop.
+    pub(crate) fn arrivals_in_words(&self) -> String {
+        let arrivals = self.arrivals.as_deref().unwrap_or_default();
+        match self.burst {
+            Some(burst) => format!("{arrivals}, {burst} at a time"),
+            None => arrivals.to_owned(),
+        }
+    }
+
     /// Each stage as it is spelled on the command line.
     pub(crate) fn stages_in_words(&self) -> String {
         let stages = self.stages.iter();
@@ -137,7 +150,7 @@ impl LoadFigures {
         let most = self.most_clients.filter(|&most| most > clients);
         match (self.rate_per_s, self.frames, self.duration_s) {
             (Some(rate), _, Some(seconds)) => {
-                let arrivals = self.arrivals.as_deref().unwrap_or_default();
+                let arrivals = self.arrivals_in_words();
                 let to_most = most.map_or_else(String::new, |most| format!(" to {most}"));
                 let rates = self.stages.iter().map(|stage| stage.rate_per_s);
                 let what = match rates.clone().reduce(f64::min).zip(rates.reduce(f64::max)) {

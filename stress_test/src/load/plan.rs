@@ -93,6 +93,8 @@ pub(crate) struct OpenLoop {
     pub(crate) stages: Vec<Stage>,
     /// How requests are spread within each.
     pub(crate) arrivals: Arrivals,
+    /// So many are due at the same time, at least one.
+    pub(crate) burst: u32,
 }
 
 impl OpenLoop {
@@ -101,6 +103,7 @@ impl OpenLoop {
         Self {
             stages: vec![Stage { duration, rate }],
             arrivals,
+            burst: 1,
         }
     }
 
@@ -191,6 +194,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// How many clients a burst of an open loop takes, if each has room.
+    pub(crate) fn clients_of_a_burst(&self) -> u32 {
+        match &self.load {
+            Load::Rate(open) => {
+                // No burst is as large as what does not fit.
+                let max_inflight = u32::try_from(self.max_inflight).unwrap_or(u32::MAX);
+                open.burst.div_ceil(max_inflight)
+            }
+            Load::Frames(_) | Load::Duration(_) => 1,
+        }
+    }
+
     /// The numbers of the hogs. Those of the first clients come before them, those of the clients
     /// that an open loop adds come after them.
     pub(crate) fn hog_numbers(&self) -> Range<u32> {

@@ -74,6 +74,9 @@ impl Schedule {
 
     fn step(&mut self) {
         self.next += 1;
+        if !self.next.is_multiple_of(u64::from(self.open.burst)) {
+            return;
+        }
         self.place = match self.open.arrivals {
             Arrivals::Uniform => self.next as f64,
             Arrivals::Poisson => self.place + self.gap(),
@@ -113,11 +116,11 @@ impl Schedule {
         stages::at(&self.open.stages, time)
     }
 
-    /// A gap of a Poisson process at one request per unit, by inversion: `-ln(u)`.
+    /// A gap of a Poisson process of bursts at one request per unit, by inversion: `-ln(u)`.
     fn gap(&mut self) -> f64 {
         // In (0, 1], so that the logarithm is finite.
         let uniform = 1.0 - self.random.f64();
-        -uniform.ln()
+        -uniform.ln() * f64::from(self.open.burst)
     }
 }
 
@@ -212,6 +215,7 @@ mod tests {
         OpenLoop {
             stages: stages.collect(),
             arrivals,
+            burst: 1,
         }
     }
 
@@ -237,6 +241,44 @@ mod tests {
         for (count, mean) in counts.into_iter().zip([5000.0_f64, 25_000.0]) {
             assert!((count as f64 - mean).abs() < 4.0 * mean.sqrt(), "{count}");
         }
+    }
+
+    #[test]
+    fn the_requests_of_a_burst_are_due_at_one_time_at_the_same_rate() {
+        for arrivals in [Arrivals::Poisson, Arrivals::Uniform] {
+            let seconds = Duration::from_secs(100);
+            let open = OpenLoop {
+                burst: 8,
+                ..OpenLoop::steady(400.0, arrivals, seconds)
+            };
+            let times = due(&open, 1).concat();
+            let bursts: Vec<_> = times.chunk_by(|one, next| one == next).collect();
+            assert!(bursts.iter().all(|burst| burst.len() == 8), "{arrivals}");
+            // 5000 bursts, and of a Poisson process four deviations.
+            let missing = bursts.len().abs_diff(5000);
+            assert!(
+                missing
+                    <= if arrivals == Arrivals::Uniform {
+                        0
+                    } else {
+                        280
+                    }
+            );
+            let mut parts = due(&open, 3).concat();
+            parts.sort_unstable();
+            assert_eq!(parts, times, "{arrivals}");
+        }
+    }
+
+    #[test]
+    fn a_burst_belongs_to_the_stage_in_which_it_begins() {
+        let stages = [(1000, 100.0), (1000, 500.0)];
+        let open = OpenLoop {
+            burst: 8,
+            ..staged(Arrivals::Uniform, &stages)
+        };
+        // The 13th burst is due before 100 requests are, the 75th before 600.
+        assert_eq!(due_by_stage(&open, 1), [13 * 8, (75 - 13) * 8]);
     }
 
     #[test]

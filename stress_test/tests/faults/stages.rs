@@ -1,4 +1,4 @@
-//! An open loop whose rate changes: stages.
+//! An open loop whose requests do not come evenly: stages and bursts.
 //!
 //! Knows the figures of a stage as they stand in the JSON file and in the report.
 //!
@@ -42,6 +42,21 @@ fn each_stage_has_its_requests_and_its_figures() {
     ] {
         assert!(report.stdout.contains(text), "no {text:?} in {report}");
     }
+}
+
+#[test]
+fn a_burst_finds_as_many_clients_as_it_takes() {
+    let flags = ["--rate", "400", "--burst", "200", "--duration", "0.9"];
+    let flags = [&flags[..], &["--arrivals", "uniform"]].concat();
+    let (report, json) = run_json(&server(Fault::None), &flags);
+    assert_valid(&json);
+    assert_eq!(figure(&json, "/ledger/ok"), 400.0, "{report}");
+    assert_eq!(figure(&json, "/load/burst"), 200.0);
+    let text = "400 requests/s (uniform, 200 at a time) for 0.9 s";
+    assert!(report.stdout.contains(text), "{report}");
+    // The second burst comes 500 ms after the first.
+    let waited = figure(&json, "/generator/clients/waited_percent");
+    assert_eq!(waited, 0.0, "{report}");
 }
 
 #[test]

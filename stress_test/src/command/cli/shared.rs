@@ -167,6 +167,13 @@ pub(crate) struct GrowthArguments {
 }
 
 impl GrowthArguments {
+    /// `plan` with as many clients from the beginning on as a burst takes.
+    pub(crate) fn begin(&self, plan: Plan) -> Plan {
+        let most = self.max_clients.unwrap_or(u32::MAX);
+        let clients = plan.clients_of_a_burst().min(most).max(plan.clients);
+        Plan { clients, ..plan }
+    }
+
     /// Up to how many clients there may be in an open loop that begins with those of `plan`. An
     /// error is one line that names the flag.
     pub(crate) fn apply(&self, plan: Plan) -> Result<Plan, String> {

@@ -63,12 +63,12 @@ pub(crate) fn load(load: &LoadFigures) -> String {
         (Some(_), ..) if !load.stages.is_empty() => format!(
             "open loop, requests/s in stages of {} ({})",
             load.stages_in_words(),
-            load.arrivals.as_deref().unwrap_or_default()
+            load.arrivals_in_words()
         ),
         (Some(rate), _, _) => format!(
             "open loop, {} requests/s ({})",
             short(rate),
-            load.arrivals.as_deref().unwrap_or_default()
+            load.arrivals_in_words()
         ),
         (None, Some(frames), _) => format!("closed loop, {frames} frames each"),
         (None, None, seconds) => format!("closed loop, {} s", seconds.unwrap_or_default()),
