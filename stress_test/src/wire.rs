@@ -115,23 +115,46 @@ pub(crate) fn split_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((u32::from_be_bytes(*length) as usize, rest))
 }
 
+/// A number in decimal has so many digits at most.
+const MOST_DIGITS: usize = 20;
+
 /// Appends `number` in plain decimal.
-pub(crate) fn append_decimal(text: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    // Two at a time, as a division is most of what a digit costs.
-    while number >= 10 {
-        let pair = (number % 100) as u8;
-        number /= 100;
-        first -= 2;
-        (digits[first], digits[first + 1]) = (b'0' + pair / 10, b'0' + pair % 10);
-    }
-    if number > 0 || first == digits.len() {
-        first -= 1;
-        digits[first] = b'0' + number as u8;
-    }
+pub(crate) fn append_decimal(text: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; MOST_DIGITS];
+    let first = put_decimal(&mut digits, number);
     text.extend_from_slice(&digits[first..]);
 }
+
+/// Writes `number` in plain decimal to the end of `place`, which has room for it. Returns where
+/// it begins.
+#[inline]
+pub(crate) fn put_decimal(place: &mut [u8], mut number: u64) -> usize {
+    let mut first = place.len();
+    // Two at a time, as a division is most of what a digit costs.
+    while number >= 10 {
+        let pair = PAIRS[(number % 100) as usize];
+        number /= 100;
+        first -= 2;
+        place[first..first + 2].copy_from_slice(&pair);
+    }
+    if number > 0 || first == place.len() {
+        first -= 1;
+        place[first] = b'0' + number as u8;
+    }
+    first
+}
+
+/// The numbers below 100 in two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < pairs.len() {
+        let (tens, ones) = (number / 10, number % 10);
+        pairs[number] = [b'0' + tens as u8, b'0' + ones as u8];
+        number += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 //!
 //! Rule: a text that begins with a tag is traced to one frame.
 
-use crate::wire::append_decimal;
+use crate::wire::put_decimal;
 
 /// One request of one client. Both are counted from 0; the hogs are numbered after the ordinary
 /// clients.
@@ -16,13 +16,37 @@ pub(crate) struct Frame {
     pub(crate) sequence: u32,
 }
 
-/// Appends what tells a frame from all others.
-pub(crate) fn append_tag(frame: Frame, line: &mut Vec<u8>) {
-    line.push(b'c');
-    append_decimal(line, u64::from(frame.client));
-    line.extend_from_slice(b".f");
-    append_decimal(line, u64::from(frame.sequence));
-    line.push(b'.');
+/// A tag has so many bytes at most: `c`, `.f` and `.` with two numbers of ten digits.
+const MOST_TAG_BYTES: usize = 24;
+
+/// What tells a frame from all others: `c12.f345.`
+#[derive(Debug)]
+pub(crate) struct Tag {
+    /// It ends with this.
+    bytes: [u8; MOST_TAG_BYTES],
+    start: usize,
+}
+
+impl Tag {
+    /// The tag of `frame`.
+    #[inline]
+    pub(crate) fn of(frame: Frame) -> Self {
+        let mut bytes = [b'.'; MOST_TAG_BYTES];
+        let end = MOST_TAG_BYTES - 1;
+        let sequence = put_decimal(&mut bytes[..end], u64::from(frame.sequence));
+        bytes[sequence - 1] = b'f';
+        let end = sequence - 2;
+        let client = put_decimal(&mut bytes[..end], u64::from(frame.client));
+        let start = client - 1;
+        bytes[start] = b'c';
+        Self { bytes, start }
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
 }
 
 /// The frame that a text begins with the tag of.
@@ -41,6 +65,21 @@ fn split_number(text: &[u8]) -> Option<(u32, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_is_read_as_the_frame_that_it_was_written_for() {
+        let numbers = [0, 9, 10, 345, 999_999, u32::MAX];
+        for (client, sequence) in numbers
+            .iter()
+            .flat_map(|&one| numbers.map(|two| (one, two)))
+        {
+            let frame = Frame { client, sequence };
+            let tag = Tag::of(frame);
+            let text = format!("c{client}.f{sequence}.");
+            assert_eq!(tag.as_bytes(), text.as_bytes());
+            assert_eq!(tagged_frame(tag.as_bytes()), Some(frame));
+        }
+    }
 
     #[test]
     fn only_whole_tags_are_read() {

@@ -7,7 +7,7 @@
 
 use fastrand::Rng;
 
-use crate::load::frame::{Frame, append_tag};
+use crate::load::frame::{Frame, Tag};
 use crate::load::plan::Span;
 use crate::load::sizes::Sizes;
 use crate::random;
@@ -70,15 +70,18 @@ impl Payloads {
     /// character that is another one for the frames before and after it, and goes on with filler.
     pub(crate) fn append(&self, frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
         let length = self.sizes.pick(random) as usize;
-        let start = line.len();
-        append_tag(frame, line);
-        if line.len() - start > length {
-            line.truncate(start);
-            if length > 0 {
-                line.push(self.first_characters.at(frame) as u8);
+        let tag = Tag::of(frame);
+        let first_character;
+        let beginning = match length {
+            0 => &[][..],
+            _ if length >= tag.as_bytes().len() => tag.as_bytes(),
+            _ => {
+                first_character = [self.first_characters.at(frame) as u8];
+                &first_character
             }
-        }
-        self.append_filler(length - (line.len() - start), random, line);
+        };
+        line.extend_from_slice(beginning);
+        self.append_filler(length - beginning.len(), random, line);
     }
 
     /// Appends `length` characters of filler, at most twice the longest line or 128.
