@@ -87,7 +87,8 @@ pub(crate) struct Client {
     silent_timeouts: u32,
     jitter: Rng,
     share: Share,
-    batch: Option<Batch>,
+    /// Answers that have come and are not in the account yet; their frames still are in flight.
+    batch: Batch,
 }
 
 impl Client {
@@ -110,7 +111,7 @@ impl Client {
             silent_timeouts: 0,
             jitter: random::of(seed, id, u32::MAX - 1),
             share: Share::new(),
-            batch: None,
+            batch: Batch::none(now),
         }
     }
 
@@ -193,8 +194,7 @@ impl Client {
         self.in_flight.push_back(InFlight {
             what,
             end_offset,
-            queued: now,
-            written: None,
+            sent: now,
             ends_stream,
         });
     }
@@ -205,7 +205,7 @@ impl Client {
         let mut written = unwritten
             .take_while(|frame| frame.end_offset <= offset)
             .map(|frame| {
-                frame.written = Some(now);
+                frame.sent = now;
                 (frame.what.intended, frame.what.earlier_tries == 0)
             })
             .peekable();
@@ -240,17 +240,26 @@ impl Client {
     /// One line has come, without its LF or the length in front of it.
     #[inline]
     pub(crate) fn on_line(&mut self, line: &[u8], now: Instant, desk: &mut Desk) -> Next {
+        if let Some(due) = self.due()
+            && desk.expectations.is_answer(due, line)
+        {
+            self.verify(line, now);
+            return Next::Continue;
+        }
+        self.on_other_line(line, now, desk)
+    }
+
+    /// A line has come that is not the answer that is due.
+    fn on_other_line(&mut self, line: &[u8], now: Instant, desk: &mut Desk) -> Next {
+        self.book(&mut desk.ledger);
         self.hear(now);
-        if let Some(front) = self.in_flight.front() {
-            if desk.expectations.is_answer(self.frame(front.what), line) {
-                self.verify(line, now, &mut desk.ledger);
-                return Next::Continue;
-            }
-            if desk.expectations.is_busy(line) && !front.ends_stream {
-                let front = self.pop_front(now, &mut desk.ledger);
-                self.on_busy(&front, line, now, &mut desk.ledger);
-                return Next::Continue;
-            }
+        if let Some(front) = self.in_flight.front()
+            && desk.expectations.is_busy(line)
+            && !front.ends_stream
+        {
+            let front = self.pop_front(now, &mut desk.ledger);
+            self.on_busy(&front, line, now, &mut desk.ledger);
+            return Next::Continue;
         }
         if line == TOO_MANY_CONNECTIONS {
             match self.demand.reconnect {
@@ -351,7 +360,7 @@ impl Client {
             let what = self.pop_front(now, ledger).what;
             self.doubt(what, Cause::Overtaken { by }, now, ledger);
         }
-        self.verify(line, now, ledger);
+        self.verify(line, now);
     }
 
     /// The frame of this client that had been answered before and that `line` answers again.
@@ -435,6 +444,7 @@ impl Client {
 
     /// The connection has ended because of `cause`, with `rest` after the last whole answer.
     pub(crate) fn on_end(&mut self, cause: &str, rest: &[u8], now: Instant, ledger: &mut Ledger) {
+        self.book(ledger);
         let (missing, unsent) = (self.unanswered(), self.unsent());
         if missing + unsent > 0 {
             let first = self.first_outstanding();
@@ -557,17 +567,14 @@ impl Client {
     }
 
     fn pop_front(&mut self, now: Instant, ledger: &mut Ledger) -> InFlight {
-        let front = self.take_front();
-        if let Some(written) = front.written {
-            ledger.left(self.sender, 1, written, now);
+        assert!(self.batch.count == 0, "answers are in the account first");
+        let front = self.in_flight.pop_front();
+        let front = front.expect("the caller has seen a frame in flight");
+        if let Some(written_frames) = self.written_frames.checked_sub(1) {
+            self.written_frames = written_frames;
+            ledger.left(self.sender, 1, front.sent, now);
         }
         front
-    }
-
-    fn take_front(&mut self) -> InFlight {
-        self.written_frames = self.written_frames.saturating_sub(1);
-        let front = self.in_flight.pop_front();
-        front.expect("the caller has seen a frame in flight")
     }
 
     fn frame_of(&self, sequence: u32) -> Frame {

@@ -30,10 +30,8 @@ pub(crate) struct InFlight {
     pub(crate) what: Try,
     /// The connection's outgoing bytes up to and including this frame.
     pub(crate) end_offset: u64,
-    /// When it was queued for writing.
-    pub(crate) queued: Instant,
-    /// When its last byte was handed to the kernel.
-    pub(crate) written: Option<Instant>,
+    /// When it was queued for writing, and then when its last byte was handed to the kernel.
+    pub(crate) sent: Instant,
     /// It shuts the sending side down, so it cannot be refused: it never becomes a request.
     pub(crate) ends_stream: bool,
 }
@@ -44,7 +42,7 @@ impl InFlight {
         Times {
             operation: self.what.operation,
             intended: self.what.intended,
-            written: self.written.unwrap_or(self.queued),
+            written: self.sent,
         }
     }
 }

@@ -74,29 +74,6 @@ impl Times {
     }
 }
 
-/// Right answers that came at one time, to requests of one client that had been sent at one time:
-/// they differ in no figure.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Answers {
-    /// When the requests were meant to be sent, and when they were.
-    pub(crate) times: Times,
-    /// How many there are.
-    pub(crate) count: u32,
-    /// How many of them are errors.
-    pub(crate) errors: u32,
-}
-
-impl Answers {
-    /// One answer.
-    pub(crate) fn one(times: Times, is_error: bool) -> Self {
-        Self {
-            times,
-            count: 1,
-            errors: u32::from(is_error),
-        }
-    }
-}
-
 impl Ledger {
     /// Nothing yet.
     pub(crate) fn new(failures: Failures, now: Instant) -> Self {
@@ -173,13 +150,9 @@ impl Ledger {
         self.tally(sender).occupancy.leave(count, written, now);
     }
 
-    /// Right answers came in their place.
-    pub(crate) fn verified(&mut self, sender: Sender, answers: Answers, now: Instant) {
-        let Answers {
-            times,
-            count,
-            errors,
-        } = answers;
+    /// `count` right answers came in their place, to requests of the same `times`: they differ in
+    /// no figure.
+    pub(crate) fn verified(&mut self, sender: Sender, times: Times, count: u32, now: Instant) {
         let is_measured = self.window.is_measured(times.intended);
         let (latency, service) = (times.latency(now), times.service(now));
         self.ended(sender, count, times.intended, now);
@@ -196,7 +169,6 @@ impl Ledger {
         let is_in_window = self.window.contains(now);
         let tally = self.tally(sender);
         tally.verified += u64::from(count);
-        tally.expected_errors += u64::from(errors);
         if is_in_window {
             tally.in_window += u64::from(count);
         }
@@ -476,7 +448,7 @@ mod tests {
                 intended: at(intended),
                 written: at(intended + 1),
             };
-            ledger.verified(sender, Answers::one(times, false), at(answered));
+            ledger.verified(sender, times, 1, at(answered));
         }
         let tally = &ledger.clients;
         assert_eq!(tally.verified, 4);

@@ -416,7 +416,7 @@ pub(crate) mod tests {
     use crate::check::failure::{Failures, Sender};
     use crate::figures::fairness::Share;
     use crate::figures::latencies::Latencies;
-    use crate::figures::ledger::{Answers, Ledger, Times};
+    use crate::figures::ledger::{Ledger, Times};
     use crate::figures::outcome::Effort;
     use crate::load::plan::Mix;
     use crate::load::plan::tests::plan;
@@ -440,7 +440,7 @@ pub(crate) mod tests {
                 intended: written,
                 written,
             };
-            ledger.verified(sender, Answers::one(times, false), now);
+            ledger.verified(sender, times, 1, now);
             shares[n as usize % 2].record(times, 1, now, ledger.window());
         }
         Outcome {

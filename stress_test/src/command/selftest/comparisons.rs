@@ -12,7 +12,7 @@ use fastrand::Rng;
 use crate::check::failure::{Failures, Sender};
 use crate::figures::comparison::{ComparisonResult, Difference, Side};
 use crate::figures::latencies::Latencies;
-use crate::figures::ledger::{Answers, Ledger, Times};
+use crate::figures::ledger::{Ledger, Times};
 use crate::figures::outcome::{Effort, Ended, Outcome};
 use crate::figures::provenance::Provenance;
 use crate::figures::results::RunResult;
@@ -164,7 +164,7 @@ fn round(plan: &Plan, random: &mut Rng, slower: f64, tail: f64, order: u32) -> R
             written,
         };
         let answered = written + Duration::from_secs_f64(latency_s);
-        ledger.verified(sender, Answers::one(times, false), answered);
+        ledger.verified(sender, times, 1, answered);
     }
     ledger.clients.sent = u64::from(ANSWERS);
     let outcome = Outcome {

@@ -41,12 +41,11 @@ impl Client {
     /// Takes one answer off the beginning of `bytes`, which are not empty.
     #[inline]
     pub(crate) fn on_bytes(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) -> Taken {
-        if let Some(front) = self.in_flight.front() {
-            let due = desk.expectations.answer(self.frame(front.what));
+        if let Some(due) = self.due() {
+            let due = desk.expectations.answer(due);
             if bytes.starts_with(due) {
                 let length = due.len();
-                self.hear(now);
-                self.verify(&bytes[..length], now, &mut desk.ledger);
+                self.verify(&bytes[..length], now);
                 return Taken::Answer(length);
             }
             if due.starts_with(bytes) {
@@ -57,6 +56,7 @@ impl Client {
     }
 
     fn on_wrong_bytes(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) -> Taken {
+        self.book(&mut desk.ledger);
         let length = match self.extent(bytes, &mut desk.expectations) {
             Extent::Known(length) => length,
             Extent::Open => return Taken::Nothing,

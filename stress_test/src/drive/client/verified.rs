@@ -9,42 +9,56 @@ use std::time::Instant;
 use crate::drive::batch::Batch;
 use crate::drive::client::Client;
 use crate::drive::desk::Desk;
-use crate::figures::ledger::{Answers, Ledger};
+use crate::figures::ledger::Ledger;
+use crate::load::frame::Frame;
 
 impl Client {
-    /// `line` is the right answer to the first frame in flight.
-    pub(super) fn verify(&mut self, line: &[u8], now: Instant, ledger: &mut Ledger) {
-        let front = self.take_front();
-        self.verified += 1;
-        self.last_answered = Some(front.what.sequence);
-        let (is_error, is_written) = (line.starts_with(b"ERR"), front.written.is_some());
-        if let Some(batch) = &mut self.batch
-            && batch.takes(front.times(), is_written, now)
-        {
-            batch.answers.count += 1;
-            batch.answers.errors += u32::from(is_error);
-            return;
-        }
-        self.book(ledger);
-        self.batch = Some(Batch {
-            answers: Answers::one(front.times(), is_error),
-            is_written,
-            now,
-        });
+    /// The frame whose answer is due.
+    #[inline]
+    pub(super) fn due(&self) -> Option<Frame> {
+        let front = self.in_flight.get(self.batch.count)?;
+        Some(self.frame(front.what))
     }
 
-    /// Enters in the account the answers that have come together. Nothing may be looked up there
-    /// before.
+    /// `line` is the right answer to the frame that is due.
+    #[inline]
+    pub(super) fn verify(&mut self, line: &[u8], now: Instant) {
+        self.batch.count += 1;
+        self.batch.errors += u32::from(line.starts_with(b"ERR"));
+        self.batch.now = now;
+    }
+
+    /// Enters in the account the answers that have come together. Nothing may be looked up there,
+    /// or in the list of frames in flight, before.
     pub(crate) fn book(&mut self, ledger: &mut Ledger) {
-        let Some(batch) = self.batch.take() else {
+        let Batch { count, errors, now } = self.batch;
+        let Some(last) = count.checked_sub(1) else {
             return;
         };
-        let Answers { times, count, .. } = batch.answers;
-        if batch.is_written {
-            ledger.left(self.sender, count, times.written, batch.now);
+        self.batch = Batch::none(now);
+        self.hear(now);
+        self.verified += count as u32;
+        ledger.tally(self.sender).expected_errors += u64::from(errors);
+        self.last_answered = Some(self.in_flight[last].what.sequence);
+        // One that was answered before it was sent has not entered.
+        let mut written = count.min(self.written_frames);
+        self.written_frames -= written;
+        let frames = self.in_flight.drain(..count);
+        let mut times = frames.map(|frame| frame.times()).peekable();
+        while let Some(one) = times.next() {
+            let mut alike = 1;
+            while times.next_if_eq(&one).is_some() {
+                alike += 1;
+            }
+            let entered = written.min(alike);
+            written -= entered;
+            if entered > 0 {
+                ledger.left(self.sender, entered as u32, one.written, now);
+            }
+            let alike = alike as u32;
+            self.share.record(one, alike, now, ledger.window());
+            ledger.verified(self.sender, one, alike, now);
         }
-        self.share.record(times, count, batch.now, ledger.window());
-        ledger.verified(self.sender, batch.answers, batch.now);
     }
 
     /// Takes the answer that is due, and the end of its line, off the beginning of `bytes`.
@@ -56,12 +70,11 @@ impl Client {
         now: Instant,
         desk: &mut Desk,
     ) -> Option<usize> {
-        let due = self.frame(self.in_flight.front()?.what);
+        let due = self.due()?;
         let length = desk.expectations.answer_at_the_front(due, bytes)?;
         let has_end = bytes.get(length) == Some(&b'\n');
         has_end.then(|| {
-            self.hear(now);
-            self.verify(&bytes[..length], now, &mut desk.ledger);
+            self.verify(&bytes[..length], now);
             length + 1
         })
     }
