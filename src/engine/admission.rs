@@ -41,6 +41,8 @@ pub(super) struct Admission {
     newcomers: Vec<(u64, ConnectionId)>,
     /// Requests that wait, of all connections.
     waiting: usize,
+    /// Requests that have got their slots, and are queued, running, or on their way back.
+    submitted: usize,
 }
 
 impl Admission {
@@ -49,12 +51,29 @@ impl Admission {
         self.waiting
     }
 
+    /// Requests that are queued, running, or on their way back.
+    pub(super) fn submitted(&self) -> usize {
+        self.submitted
+    }
+
+    /// That many requests have come back, or were taken back.
+    pub(super) fn come_back(&mut self, requests: usize) {
+        self.submitted -= requests;
+    }
+
+    /// That many requests of a connection got their slots. Returns its next ticket: behind all
+    /// others.
+    pub(super) fn submit(&mut self, requests: usize, now: Instant) -> Ticket {
+        self.submitted += requests;
+        self.ticket(now)
+    }
+
     /// Whether connections stand in the fair queue.
     pub(super) fn has_queue(&self) -> bool {
         !self.fair_queue.is_empty()
     }
 
-    /// A ticket behind all others: for a connection that has just got a slot, or just opened.
+    /// A ticket behind all others, for a connection that has just opened.
     pub(super) fn ticket(&mut self, now: Instant) -> Ticket {
         self.tickets += 1;
         Ticket {

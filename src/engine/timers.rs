@@ -45,9 +45,13 @@ impl Timers {
     /// Sees to it that the timer of a connection is due `at` that time, at the latest.
     #[inline]
     pub(super) fn arm(&mut self, id: ConnectionId, armed: &mut Armed, at: Instant) {
-        if armed.is_due_by(at) {
-            return;
+        if !armed.is_due_by(at) {
+            self.set(id, armed, at);
         }
+    }
+
+    #[cold]
+    fn set(&mut self, id: ConnectionId, armed: &mut Armed, at: Instant) {
         self.disarm(id, armed);
         armed.0 = Some(at);
         self.0.insert((at, id));

@@ -5,11 +5,14 @@
 //! Rule: every bound of promise 5 on a connection is held here, by not framing and not reading.
 
 mod batch;
+mod deadlines;
 mod input;
 pub(super) mod order;
 mod outbox;
+mod pass;
 mod phase;
-mod progress;
+mod read_rate;
+mod rules;
 
 use super::addresses::AddressSlot;
 use super::admission::Ticket;
@@ -17,20 +20,20 @@ use super::read_gate::Pause;
 use super::ready_list::Listed;
 use super::timers::Armed;
 use super::trace::trace_each;
-use super::view::{ConnectionState, ConnectionView};
-use super::{IsQuick, Kernel};
-use crate::codec::{Broken, Checked, Codec, Guarded, Refusal};
+use super::view::ConnectionView;
+use super::{Action, Kernel};
+use crate::codec::{Broken, Codec, Refusal};
 use crate::config::Config;
 use crate::proxy::{HeaderFault, MAX_HEADER_BYTES};
 use crate::task::{ConnectionId, Sequence, Span};
-use batch::Batch;
-use input::{Cut, Input};
+pub(super) use deadlines::Due;
+use deadlines::{Deadlines, Standing};
+use input::Input;
 use order::Order;
 use outbox::Outbox;
-use phase::Closing;
+use pass::Pass;
 pub(super) use phase::{Event, Phase};
-use progress::Progress;
-use std::fmt;
+pub(super) use rules::Rules;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -40,33 +43,6 @@ pub const UNSENT_LIMIT_BYTES: usize = 65_536;
 /// How long a connection that is over may still take its last words and send what nobody reads.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// While a client has not taken all that was written, the engine checks so often within a timeout
-/// whether it goes on taking. So the clock of the timeout is wrong by at most that part of it.
-const CHECKS_PER_TIMEOUT: u32 = 8;
-
-/// What holds for every connection.
-pub(super) struct Rules<C> {
-    pub(super) config: Config,
-    pub(super) codec: Guarded<C>,
-    pub(super) is_quick: IsQuick,
-}
-
-impl<C: fmt::Debug> fmt::Debug for Rules<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rules")
-            .field("config", &self.config)
-            .field("codec", &self.codec)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<C: Codec> Rules<C> {
-    /// Whether the handler calls a request quick. Where none shares a run it is not asked.
-    fn is_quick(&self, payload: &[u8]) -> bool {
-        self.config.max_run > 1 && (self.is_quick)(payload)
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
@@ -74,7 +50,7 @@ pub(super) struct Connection {
     input: Input,
     pub(super) order: Order,
     pub(super) outbox: Outbox,
-    progress: Progress,
+    deadlines: Deadlines,
     opened_at: Instant,
     bytes_in: u64,
     /// It was refused on arrival, and does not count against the connection limit.
@@ -96,59 +72,21 @@ pub(super) struct Connection {
     pub(super) counted_waiting: usize,
 }
 
-/// Bytes while they are cut.
-#[derive(Debug)]
-struct Pass<'a> {
-    bytes: &'a [u8],
-    /// Those of them that have not been cut.
-    rest: &'a [u8],
-    batch: Batch,
-    /// No request can follow.
-    is_last: bool,
-}
-
-/// Why cutting has stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stopped {
-    /// Nothing whole is left.
-    Starved,
-    /// There is no place or no room for what follows, or nothing may follow.
-    Bounded,
-}
-
-/// What became of bytes that were cut.
+/// What became of requests in one change of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Framed {
-    /// Requests that now have a place.
-    pub(super) requests: usize,
-    /// Requests that will not be run, because they stood behind a last one.
+pub(super) struct Counts {
+    /// They now have a place.
+    pub(super) framed: usize,
+    /// They will not be run, because they stood behind a last one.
     pub(super) abandoned: usize,
-    /// Answered in their place: too long, and cut short by the end of the stream.
+    /// Refused for want of a slot.
+    pub(super) busy: usize,
+    /// No requests, and refused in the place of one: too long, and cut short by the end of the
+    /// stream.
     pub(super) too_long: usize,
     pub(super) incomplete: usize,
     /// The client speaks another protocol, and was told so: once at most.
     pub(super) foreign: usize,
-}
-
-/// What time has done to a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expired {
-    /// Nothing.
-    Nothing,
-    /// That many requests were refused, for want of a slot.
-    Refused(usize),
-    /// It is idle, unless what has come brings a request: it is to be read.
-    ReadFirst,
-    /// It was idle, and is told so or closed.
-    Idle,
-    /// The header of its proxy was not whole in time.
-    HeaderLate,
-    /// A request took too long to come whole, and its client is told so.
-    RequestTimeout,
-    /// It is closed, for its client takes too little of what it is sent.
-    TooSlow,
-    /// It has lingered for too long.
-    GivenUp,
 }
 
 impl Connection {
@@ -164,7 +102,7 @@ impl Connection {
             input: Input::default(),
             order: Order::new(max_parallel),
             outbox: Outbox::default(),
-            progress: Progress::new(now),
+            deadlines: Deadlines::new(now),
             opened_at: now,
             bytes_in: 0,
             is_refused: false,
@@ -217,9 +155,11 @@ impl Connection {
             && !self.input.is_finished()
     }
 
-    /// Whether its client has shut its sending side, and all that it sent has been read.
-    pub(super) fn is_input_finished(&self) -> bool {
-        self.input.is_finished()
+    /// What is to be done with it, once its unsent bytes have been offered to its socket; none if
+    /// it may be read.
+    pub(super) fn action(&self, readable: bool) -> Option<Action> {
+        let is_ended = self.input.is_finished();
+        self.phase.action(readable, is_ended, || self.is_finished())
     }
 
     /// Whether nothing is left to answer, and nothing more can come: behind what is unsent there
@@ -246,7 +186,7 @@ impl Connection {
 
     /// Whether there may be something to read before it is called idle.
     pub(super) fn is_read_before_idle(&self) -> bool {
-        self.progress.last_chance.is_some()
+        self.deadlines.has_last_chance()
     }
 
     pub(super) fn view(&self, now: Instant) -> ConnectionView {
@@ -254,13 +194,7 @@ impl Connection {
             id: self.id,
             peer: None,
             age: self.age(now),
-            state: match self.phase {
-                Phase::Header { .. } => ConnectionState::Header,
-                Phase::Serving => ConnectionState::Serving,
-                Phase::Closing(_) => ConnectionState::Closing,
-                Phase::Lingering { .. } => ConnectionState::Lingering,
-                Phase::Over { .. } => ConnectionState::Over,
-            },
+            state: self.phase.state(),
             pause: self.pause.reason(),
             requests: self.order.opened(),
             in_flight: self.order.len(),
@@ -291,9 +225,9 @@ impl Connection {
         self.phase = self.phase.after(event);
     }
 
-    /// The header of a proxy comes first, and has to be whole by then.
-    pub(super) fn await_header(&mut self, by: Instant) {
-        self.phase = Phase::Header { by };
+    /// The header of a proxy comes first.
+    pub(super) fn await_header(&mut self) {
+        self.phase = Phase::Header;
     }
 
     /// Takes what was read just now for the header of a proxy, or a part of it. Says which client
@@ -310,12 +244,11 @@ impl Connection {
             Ok(None) | Err(_) => chunk.len(),
         };
         self.bytes_in += count as u64;
-        self.progress.read(count);
+        self.deadlines.read(count);
         match found {
             Ok(Some(_)) => {
                 self.change(Event::Introduced);
-                self.progress.last_chance = None;
-                self.progress.last = now;
+                self.deadlines.moved_on(now);
             }
             Ok(None) => {}
             Err(_) => self.farewell(Refusal::NoProxyHeader, rules, now),
@@ -329,21 +262,17 @@ impl Connection {
         chunk: &[u8],
         rules: &Rules<impl Codec>,
         now: Instant,
-    ) -> Framed {
+    ) -> Counts {
         debug_assert!(
             !self.input.is_blocked(),
             "a connection whose input is blocked is not read"
         );
         self.bytes_in += chunk.len() as u64;
-        self.progress.read(chunk.len());
-        let was_begun = self.input.is_begun();
-        let mut framed = Framed::default();
-        self.frame(chunk, rules, now, &mut framed);
-        self.advance(rules, now, &mut framed);
-        if !was_begun {
-            self.progress.begun_at = now;
-        }
-        framed
+        self.deadlines.read(chunk.len());
+        let mut counts = Counts::default();
+        self.frame(chunk, rules, now, &mut counts);
+        self.advance(rules, now, &mut counts);
+        counts
     }
 
     /// Its client's stream has ended. That is a fault inside a header.
@@ -351,20 +280,21 @@ impl Connection {
         &mut self,
         rules: &Rules<impl Codec>,
         now: Instant,
-    ) -> Result<Framed, HeaderFault> {
+    ) -> Result<Counts, HeaderFault> {
         self.input.finish();
-        if matches!(self.phase, Phase::Header { .. }) && self.input.kept_bytes() > 0 {
+        self.deadlines.framed(false, now);
+        if self.phase == Phase::Header && self.input.kept_bytes() > 0 {
             self.farewell(Refusal::NoProxyHeader, rules, now);
             return Err(HeaderFault::Incomplete);
         }
-        let mut framed = Framed::default();
-        self.advance(rules, now, &mut framed);
-        Ok(framed)
+        let mut counts = Counts::default();
+        self.advance(rules, now, &mut counts);
+        Ok(counts)
     }
 
     /// It was kept waiting by others, and is read now: no clock has run meanwhile.
     pub(super) fn end_wait(&mut self, now: Instant) {
-        self.progress.wrote(now);
+        self.deadlines.wrote(now);
     }
 
     /// Bytes came and were thrown away.
@@ -382,16 +312,17 @@ impl Connection {
         is_last: bool,
         rules: &Rules<impl Codec>,
         now: Instant,
-    ) -> (Option<Instant>, Framed) {
-        let mut framed = Framed::default();
+    ) -> (Option<Instant>, Counts) {
+        let mut counts = Counts::default();
         let queued_at = self.order.fill(span, responses, now);
         if is_last && queued_at.is_some() {
-            framed.abandoned = self.order.end_after(span);
+            counts.abandoned = self.order.end_after(span);
             self.end_input();
         }
-        self.advance(rules, now, &mut framed);
-        self.watch_rate(&rules.config, now);
-        (queued_at, framed)
+        self.advance(rules, now, &mut counts);
+        self.deadlines
+            .watch_rate(&self.standing(), &rules.config, now);
+        (queued_at, counts)
     }
 
     /// The socket took the next `count` bytes of the outbox. Tells which responses have gone, and
@@ -402,18 +333,19 @@ impl Connection {
         rules: &Rules<impl Codec>,
         now: Instant,
         written: impl FnMut(Span, Instant),
-    ) -> Framed {
-        self.progress.wrote(now);
+    ) -> Counts {
+        self.deadlines.wrote(now);
         self.outbox.sent(count, written);
-        let mut framed = Framed::default();
-        self.advance(rules, now, &mut framed);
-        self.watch_rate(&rules.config, now);
-        framed
+        let mut counts = Counts::default();
+        self.advance(rules, now, &mut counts);
+        self.deadlines
+            .watch_rate(&self.standing(), &rules.config, now);
+        counts
     }
 
     /// Its sending side was shut.
     pub(super) fn shut_down(&mut self, now: Instant) {
-        self.progress.last = now;
+        self.deadlines.moved_on(now);
         self.change(Event::Shut);
     }
 
@@ -421,7 +353,7 @@ impl Connection {
     pub(super) fn stop(&mut self, rules: &Rules<impl Codec>, now: Instant) {
         self.change(Event::Stop);
         self.input.cut_off();
-        self.advance(rules, now, &mut Framed::default());
+        self.advance(rules, now, &mut Counts::default());
     }
 
     /// Says goodbye with an error, and gives the client a limited time to take it.
@@ -430,22 +362,8 @@ impl Connection {
         self.change(Event::Farewell { by });
         self.input.cut_off();
         // Nothing comes behind it, whether the codec has words for it or not.
-        let (Ok(()) | Err(Broken)) = self.refuse(why, b"", rules, now);
-        self.advance(rules, now, &mut Framed::default());
-    }
-
-    /// Opens a place for a refusal. Where the codec has no words for it, it stays empty.
-    fn refuse(
-        &mut self,
-        why: Refusal,
-        request: &[u8],
-        rules: &Rules<impl Codec>,
-        now: Instant,
-    ) -> Result<(), Broken> {
-        let mut response = Vec::new();
-        let refused = rules.codec.refuse(why, request, &mut response);
-        self.order.open_answered(response, now);
-        refused
+        let (Ok(()) | Err(Broken)) = self.order.open_refused(why, b"", &rules.codec, now);
+        self.advance(rules, now, &mut Counts::default());
     }
 
     /// No request can follow those that have a place.
@@ -458,15 +376,15 @@ impl Connection {
 
     /// Moves on what can move: answers to the outbox, and requests into the places that this
     /// freed.
-    fn advance(&mut self, rules: &Rules<impl Codec>, now: Instant, framed: &mut Framed) {
+    fn advance(&mut self, rules: &Rules<impl Codec>, now: Instant, counts: &mut Counts) {
         loop {
             while let Some(leaving) = self.order.leave() {
                 self.outbox.push(leaving);
                 if self.order.is_empty() {
-                    self.progress.wrote(now);
+                    self.deadlines.wrote(now);
                 }
             }
-            if !self.input.has_more() || !self.frame(b"", rules, now, framed) {
+            if !self.input.has_more() || !self.frame(b"", rules, now, counts) {
                 return;
             }
         }
@@ -479,135 +397,48 @@ impl Connection {
         chunk: &[u8],
         rules: &Rules<impl Codec>,
         now: Instant,
-        framed: &mut Framed,
+        counts: &mut Counts,
     ) -> bool {
         let codec = &rules.codec;
         let taken = self.input.take(chunk, codec);
         let bytes = taken.bytes();
         let opened_before = self.order.opened();
-        if opened_before == 0 && !bytes.is_empty() {
-            let foreign = self.foreign(bytes, rules);
-            if let Some(why) = foreign {
-                framed.foreign += 1;
-                self.farewell(why, rules, now);
-                return true;
-            }
+        if opened_before == 0
+            && !bytes.is_empty()
+            && let Some(why) = rules.foreign(bytes, self.input.seen())
+        {
+            counts.foreign += 1;
+            self.farewell(why, rules, now);
+            return true;
         }
-        let mut pass = Pass {
-            bytes,
-            rest: bytes,
-            batch: Batch::default(),
-            is_last: false,
+        // Responses only join the output after this.
+        let most = match self.is_output_full() {
+            true => 0,
+            false => rules.config.max_inflight.min(self.most_in_flight),
         };
-        let cut = codec.call(|codec| self.cut(&mut pass, codec, rules, now, framed));
-        pass.batch.open(bytes, &mut self.order, now);
-        let left = pass.rest.len();
-        let is_blocked = !matches!(cut, Ok(Stopped::Starved));
-        // What stands before the codec's mistake is answered.
-        let is_last = pass.is_last || cut.is_err();
-        self.input.keep(taken, left, is_blocked, codec);
-        if is_last {
+        let pass = Pass {
+            input: &mut self.input,
+            order: &mut self.order,
+            rules,
+            counts,
+            most,
+            now,
+        };
+        let passed = pass.run(bytes);
+        self.input
+            .keep(taken, passed.left, passed.is_blocked, codec);
+        if passed.is_last {
             self.end_input();
         }
-        let opened = self.order.opened() - opened_before;
-        self.trace_framed(opened_before, opened);
+        let is_inside = self.input.is_begun() && !self.input.is_finished();
+        self.deadlines.framed(is_inside, now);
+        let span = Span {
+            first: Sequence(opened_before + 1),
+            requests: (self.order.opened() - opened_before) as usize,
+        };
+        trace_each(self.id, span, "framed");
         // What stands between two responses is no request.
-        opened > 0 || self.order.can_leave()
-    }
-
-    /// What a client is told that has sent these bytes, the first ones, and speaks another
-    /// protocol.
-    fn foreign(&self, bytes: &[u8], rules: &Rules<impl Codec>) -> Option<Refusal> {
-        let seen = self.input.seen();
-        let foreign = rules.codec.call(|codec| Ok(codec.foreign(bytes, seen)));
-        // The codec's next call makes its mistake again. Behind a header there is a proxy that
-        // knows where it belongs, and what looks like one more was sent by its client.
-        let foreign = foreign.ok().flatten();
-        let is_proxied = rules.config.proxy_protocol;
-        foreign.filter(|why| !(is_proxied && *why == Refusal::ProxyHeader))
-    }
-
-    /// Cuts requests and gives them their places, until a bound or the end of what is whole.
-    fn cut(
-        &mut self,
-        pass: &mut Pass<'_>,
-        codec: Checked<'_, impl Codec>,
-        rules: &Rules<impl Codec>,
-        now: Instant,
-        framed: &mut Framed,
-    ) -> Result<Stopped, Broken> {
-        let config = &rules.config;
-        // Responses only join the output after this.
-        if self.is_output_full() {
-            return Ok(Stopped::Bounded);
-        }
-        let most = config.max_inflight.min(self.most_in_flight);
-        while !pass.is_last && self.order.len() + pass.batch.requests < most {
-            // One request alone may be as large as the codec allows.
-            let room = match self.order.is_empty() && pass.batch.requests == 0 {
-                true => usize::MAX,
-                false => (2 * config.max_line)
-                    .saturating_sub(self.order.payload_bytes() + pass.batch.payload_bytes),
-            };
-            match self.input.cut(&mut pass.rest, room, codec)? {
-                Cut::Request {
-                    frame,
-                    payload,
-                    is_last,
-                    runs_alone,
-                } => {
-                    framed.requests += 1;
-                    pass.is_last = is_last;
-                    if runs_alone {
-                        pass.batch.open(pass.bytes, &mut self.order, now);
-                        self.order.open_alone(frame, payload.len(), now);
-                    } else if !rules.is_quick(payload) {
-                        pass.batch.open(pass.bytes, &mut self.order, now);
-                        self.order.open(frame, 1, payload.len(), false, now);
-                    } else if !pass.batch.takes(frame, payload) {
-                        pass.batch.open(pass.bytes, &mut self.order, now);
-                        let start = pass.bytes.len() - pass.rest.len() - frame.len();
-                        let (order, max_run) = (&self.order, config.max_run);
-                        pass.batch = Batch::begin(start, frame, payload, order, max_run, now);
-                    }
-                }
-                Cut::Refused {
-                    why,
-                    bytes,
-                    is_last,
-                } => {
-                    pass.batch.open(pass.bytes, &mut self.order, now);
-                    match why {
-                        Refusal::Incomplete => framed.incomplete += 1,
-                        _ => framed.too_long += 1,
-                    }
-                    self.refuse(why, bytes, rules, now)?;
-                    pass.is_last = is_last;
-                }
-                // A batch has no gaps.
-                Cut::Blank => pass.batch.open(pass.bytes, &mut self.order, now),
-                Cut::Nothing => {
-                    if !pass.rest.is_empty() {
-                        let interim = codec.interim(pass.rest);
-                        pass.batch.open(pass.bytes, &mut self.order, now);
-                        self.order.open_interim(interim, now);
-                    }
-                    return Ok(Stopped::Starved);
-                }
-                Cut::NoRoom => return Ok(Stopped::Bounded),
-            }
-        }
-        Ok(Stopped::Bounded)
-    }
-
-    fn trace_framed(&self, opened_before: u64, opened: u64) {
-        if opened > 0 {
-            let span = Span {
-                first: Sequence(opened_before + 1),
-                requests: opened as usize,
-            };
-            trace_each(self.id, span, "framed");
-        }
+        span.requests > 0 || self.order.can_leave()
     }
 
     // What time does to it.
@@ -620,233 +451,97 @@ impl Connection {
         is_budget_spent: bool,
         now: Instant,
         kernel: &mut impl Kernel,
-    ) -> (Expired, Framed) {
-        if self.may_be_taking() || self.progress.arrears.is_some() {
-            self.note_unacknowledged(kernel.unacknowledged(self.id), now);
+    ) -> (Due, Counts) {
+        let standing = self.standing();
+        if self.deadlines.depends_on_taken(&standing) {
+            let bytes = self.without_end(kernel.unacknowledged(self.id));
+            self.deadlines.note_unacknowledged(bytes, &standing, now);
         }
-        let mut framed = Framed::default();
-        if self.is_too_slow(&rules.config, now) {
-            self.change(Event::GiveUp("read too slowly"));
-            return (Expired::TooSlow, framed);
-        }
-        let gives_up_at = match self.phase {
-            Phase::Closing(Closing::Farewell { by }) => Some(by),
-            Phase::Lingering { .. } => self.linger_deadline(),
-            Phase::Header { .. } | Phase::Serving | Phase::Closing(_) | Phase::Over { .. } => None,
-        };
-        if gives_up_at.is_some_and(|by| by <= now) {
-            self.change(Event::GiveUp("lingered for too long"));
-            return (Expired::GivenUp, framed);
-        }
-        if self.order.waiting() > 0 {
-            self.progress.last_chance = None;
-            let refused = self.refuse_overdue(rules, now, &mut framed);
-            self.advance(rules, now, &mut framed);
-            return (Expired::Refused(refused), framed);
-        }
-        let expired = match self.phase {
-            Phase::Header { by } => self.check_header(by, rules, now, kernel),
-            Phase::Serving | Phase::Closing(Closing::Last) => {
-                self.check_silent(rules, is_budget_spent, now, kernel)
+        let may_read = self.may_read_at_last(rules, is_budget_spent);
+        let unread = || kernel.unread(self.id);
+        let config = &rules.config;
+        let due = self.deadlines.due(&standing, may_read, config, now, unread);
+        let mut counts = Counts::default();
+        match due {
+            Due::Nothing if self.order.waiting() > 0 => {
+                self.refuse_overdue(rules, now, &mut counts);
+                self.advance(rules, now, &mut counts);
             }
-            Phase::Closing(_) | Phase::Lingering { .. } | Phase::Over { .. } => Expired::Nothing,
-        };
-        (expired, framed)
+            Due::Nothing | Due::ReadFirst => {}
+            Due::Header => self.farewell(Refusal::NoProxyHeader, rules, now),
+            Due::Request => self.farewell(Refusal::RequestTimeout, rules, now),
+            Due::Idle if self.phase == Phase::Serving && self.outbox.is_empty() => {
+                self.farewell(Refusal::IdleTimeout, rules, now);
+            }
+            // It does not take what it has been sent, so it will not take the error either.
+            Due::Idle => self.change(Event::GiveUp("idle")),
+            Due::Rate => self.change(Event::GiveUp("read too slowly")),
+            Due::GiveUp => self.change(Event::GiveUp("lingered for too long")),
+        }
+        (due, counts)
     }
 
-    /// Refuses the waiting requests whose time is over; says how many.
-    fn refuse_overdue(
-        &mut self,
-        rules: &Rules<impl Codec>,
-        now: Instant,
-        framed: &mut Framed,
-    ) -> usize {
-        let mut refused = 0;
+    /// How many bytes may be read besides those that have come, before it is judged; none if
+    /// nothing that comes can change that.
+    fn may_read_at_last(&self, rules: &Rules<impl Codec>, is_budget_spent: bool) -> Option<usize> {
+        let may_read = self.may_send()
+            && !self.is_output_full()
+            && (self.outbox.is_empty() || !is_budget_spent);
+        may_read.then(|| match self.phase {
+            Phase::Header => MAX_HEADER_BYTES,
+            _ => rules.codec.max_incomplete_bytes(),
+        })
+    }
+
+    /// Refuses the waiting requests whose time is over.
+    fn refuse_overdue(&mut self, rules: &Rules<impl Codec>, now: Instant, counts: &mut Counts) {
         while self
             .busy_deadline(&rules.config)
             .is_some_and(|deadline| deadline <= now)
             && let Some((span, outcome)) = self.order.refuse(&rules.codec)
         {
             if outcome.is_err() {
-                framed.abandoned += self.order.end_after(span);
+                counts.abandoned += self.order.end_after(span);
                 self.end_input();
             }
-            refused += span.requests;
+            counts.busy += span.requests;
             trace_each(self.id, span, "refused: busy");
         }
-        refused
-    }
-
-    /// What has come before the deadline of a header is read before that is judged.
-    fn check_header(
-        &mut self,
-        by: Instant,
-        rules: &Rules<impl Codec>,
-        now: Instant,
-        kernel: &mut impl Kernel,
-    ) -> Expired {
-        if by > now {
-            return Expired::Nothing;
-        }
-        let unread = || kernel.unread(self.id);
-        if !self.input.is_finished() && self.progress.is_read_first(MAX_HEADER_BYTES, unread) {
-            return Expired::ReadFirst;
-        }
-        self.farewell(Refusal::NoProxyHeader, rules, now);
-        Expired::HeaderLate
-    }
-
-    /// Judges how long the server has waited for its client: for the rest of a request, or for
-    /// anything at all.
-    fn check_silent(
-        &mut self,
-        rules: &Rules<impl Codec>,
-        is_budget_spent: bool,
-        now: Instant,
-        kernel: &mut impl Kernel,
-    ) -> Expired {
-        let config = &rules.config;
-        let request = self.request_deadline(config);
-        let first = [self.idle_deadline(config, now), request];
-        let Some(due) = first.into_iter().flatten().min().filter(|at| *at <= now) else {
-            self.progress.last_chance = None;
-            return Expired::Nothing;
-        };
-        let may_bring_a_request = self.phase == Phase::Serving
-            && !self.input.is_finished()
-            && !self.is_output_full()
-            && (self.outbox.is_empty() || !is_budget_spent);
-        let most = rules.codec.max_incomplete_bytes();
-        let unread = || kernel.unread(self.id);
-        if may_bring_a_request && self.progress.is_read_first(most, unread) {
-            return Expired::ReadFirst;
-        }
-        if request == Some(due) {
-            self.farewell(Refusal::RequestTimeout, rules, now);
-            return Expired::RequestTimeout;
-        }
-        if self.phase == Phase::Serving && self.outbox.is_empty() {
-            self.farewell(Refusal::IdleTimeout, rules, now);
-        } else {
-            // It does not take what it has been sent, so it will not take the error either.
-            self.change(Event::GiveUp("idle"));
-        }
-        Expired::Idle
     }
 
     /// When the longest waiting request is to be refused: once it has waited for the busy timeout,
     /// and the connection has got no slot for that long either.
-    fn busy_deadline(&mut self, config: &Config) -> Option<Instant> {
+    pub(super) fn busy_deadline(&self, config: &Config) -> Option<Instant> {
         let since = self.order.waiting_since()?.max(self.ticket.last_slot_at());
         Some(since + config.busy_timeout)
     }
 
-    /// When this connection is due next, as far as is known now.
-    pub(super) fn deadline(&mut self, config: &Config, now: Instant) -> Option<Instant> {
-        let (end, timeout) = match self.phase {
-            Phase::Header { by } => return Some(by),
-            Phase::Serving | Phase::Closing(Closing::Last) => {
-                let first = [
-                    self.busy_deadline(config),
-                    self.idle_deadline(config, now),
-                    self.request_deadline(config),
-                ];
-                (first.into_iter().flatten().min(), config.idle_timeout)
-            }
-            Phase::Closing(Closing::Drain) => return self.busy_deadline(config),
-            Phase::Closing(Closing::Farewell { by }) => (Some(by), Duration::ZERO),
-            Phase::Lingering { .. } => (self.linger_deadline(), LINGER_TIMEOUT),
-            Phase::Over { .. } => return None,
-        };
-        let has_checks = self.may_be_taking() && !timeout.is_zero();
-        let check = has_checks.then(|| now + timeout / CHECKS_PER_TIMEOUT);
-        let rate = self.rate_deadline();
-        [end, check, rate].into_iter().flatten().min()
+    /// When it is due next, as far as is known now, beside its [`Connection::busy_deadline`].
+    pub(super) fn deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
+        self.deadlines.next(&self.standing(), config, now)
     }
 
-    /// When it is due although nothing happens to it: to check whether its client takes what there
-    /// is to take, or because a request has to have come whole.
+    /// The same after a change, for a connection that has a timer for its deadline before that.
     #[inline]
-    pub(super) fn watch_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
-        let check = self.may_be_taking();
-        let check = check.then(|| now + config.idle_timeout / CHECKS_PER_TIMEOUT);
-        let all = [check, self.request_deadline(config), self.rate_deadline()];
-        all.into_iter().flatten().min()
+    pub(super) fn deadline_after_change(&self, config: &Config, now: Instant) -> Option<Instant> {
+        self.deadlines
+            .next_after_change(&self.standing(), config, now)
     }
 
-    /// When the request that is begun has to have come whole. While something is pending, the
-    /// client may wait for that, and the server may not read; so then no time passes.
-    fn request_deadline(&self, config: &Config) -> Option<Instant> {
-        let is_awaited = !config.request_timeout.is_zero()
-            && self.input.is_begun()
-            && self.has_nothing_pending()
-            && !self.pause.is_by_address()
-            && self.phase == Phase::Serving
-            && !self.input.is_finished();
-        is_awaited.then(|| self.progress.begun_at + config.request_timeout)
-    }
-
-    /// Whether it is closed for reading too slowly. The drain timeout alone sees to that while the
-    /// server stops.
-    fn has_rate(&self, config: &Config) -> bool {
-        let is_over = self.phase.is_draining() || matches!(self.phase, Phase::Over { .. });
-        config.min_read_rate > 0 && !is_over && !self.is_taken()
-    }
-
-    /// Sees to it that what its client takes is counted, if there is something to take.
     #[inline]
-    fn watch_rate(&mut self, config: &Config, now: Instant) {
-        if self.has_rate(config) {
-            self.progress.begin_arrears(now);
+    fn standing(&self) -> Standing {
+        Standing {
+            phase: self.phase,
+            is_in_flight: !self.order.is_empty(),
+            is_unsent: !self.outbox.is_empty(),
+            written: self.outbox.sent_in_all(),
+            is_kept_waiting: self.pause.is_by_address(),
         }
-    }
-
-    fn is_too_slow(&mut self, config: &Config, now: Instant) -> bool {
-        let arrears = self.progress.arrears.as_ref();
-        if arrears.is_some_and(|arrears| arrears.is_due(now)) && !self.has_rate(config) {
-            self.progress.arrears = None;
-        }
-        self.progress.is_too_slow(config.min_read_rate as u64, now)
-    }
-
-    fn rate_deadline(&self) -> Option<Instant> {
-        self.progress
-            .arrears
-            .as_ref()
-            .map(|arrears| arrears.due_at())
-    }
-
-    fn idle_deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
-        match config.idle_timeout {
-            Duration::ZERO => None,
-            // Progress starts the clock anew, so while a response is pending there is time.
-            timeout if !self.order.is_empty() || self.pause.is_by_address() => Some(now + timeout),
-            timeout => Some(self.progress.last + timeout),
-        }
-    }
-
-    /// When lingering is over: [`LINGER_TIMEOUT`] after the client last took something.
-    fn linger_deadline(&self) -> Option<Instant> {
-        let waits = self.phase.is_draining() && !self.is_taken();
-        (!waits).then(|| self.progress.last + LINGER_TIMEOUT)
     }
 
     /// Whether its client has taken all that was written, as far as is known.
     pub(super) fn is_taken(&self) -> bool {
-        self.outbox.is_empty() && self.progress.taken == self.outbox.sent_in_all()
-    }
-
-    /// Whether its clock runs although its client may just be taking bytes: only the kernel knows.
-    fn may_be_taking(&self) -> bool {
-        self.order.is_empty() && !self.is_taken()
-    }
-
-    /// Of what was written, that many bytes have not been acknowledged. A client that has taken
-    /// some since the last check makes progress.
-    fn note_unacknowledged(&mut self, bytes: usize, now: Instant) {
-        let bytes = self.without_end(bytes) as u64;
-        let taken = self.outbox.sent_in_all().saturating_sub(bytes);
-        self.progress.note_taken(taken, now);
+        self.deadlines.is_all_taken(&self.standing())
     }
 
     /// A shut sending side counts as one byte until it is acknowledged.
@@ -858,7 +553,7 @@ impl Connection {
     pub(super) fn check_invariants(&self, rules: &Rules<impl Codec>) {
         let config = &rules.config;
         self.order.check_invariants(&rules.codec);
-        let is_header = matches!(self.phase, Phase::Header { .. });
+        let is_header = self.phase == Phase::Header;
         self.input.check_invariants(&rules.codec, is_header);
         assert!(!is_header || self.order.opened() == 0);
         assert!(self.order.len() <= config.max_inflight);
@@ -873,7 +568,7 @@ impl Connection {
         );
         assert_eq!(self.counted_bytes, self.buffered_bytes());
         assert_eq!(self.counted_waiting, self.order.waiting());
-        assert!(self.progress.taken <= self.outbox.sent_in_all());
+        self.deadlines.check_invariants(&self.standing());
     }
 }
 

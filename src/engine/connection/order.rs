@@ -240,8 +240,23 @@ impl Order {
         }
     }
 
-    /// Opens a place and fills it at once: for what the loop answers itself.
-    pub(super) fn open_answered(&mut self, response: Vec<u8>, framed_at: Instant) {
+    /// Opens a place for what is no request, and fills it with a refusal. Where the codec has no
+    /// words for that, it stays empty.
+    pub(super) fn open_refused(
+        &mut self,
+        why: Refusal,
+        request: &[u8],
+        codec: &Guarded<impl Codec>,
+        framed_at: Instant,
+    ) -> Result<(), Broken> {
+        let mut response = Vec::new();
+        let refused = codec.refuse(why, request, &mut response);
+        self.open_answered(response, framed_at);
+        refused
+    }
+
+    /// Opens a place and fills it at once.
+    fn open_answered(&mut self, response: Vec<u8>, framed_at: Instant) {
         self.open_filled(1, response, framed_at);
     }
 

@@ -17,6 +17,7 @@
 //! A connection whose client finishes first is closed from `Header` or `Serving`. A stop tells
 //! also a connection after its last request that the drain timeout sees to its end.
 
+use crate::engine::{Action, ConnectionState};
 use std::time::Instant;
 
 /// What a connection discards after its sending side was shut. No honest client has more under way
@@ -25,10 +26,7 @@ pub(super) const LINGER_LIMIT_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Phase {
-    Header {
-        /// When it has to be whole.
-        by: Instant,
-    },
+    Header,
     Serving,
     Closing(Closing),
     Lingering {
@@ -80,13 +78,12 @@ impl Phase {
         match (self, event) {
             (Phase::Over { .. }, _) => self,
             (_, Event::GiveUp(why)) => Phase::Over { why },
-            (Phase::Header { .. }, Event::Introduced) => Phase::Serving,
-            (
-                Phase::Header { .. } | Phase::Serving | Phase::Closing(Closing::Last),
-                Event::Stop,
-            ) => Phase::Closing(Closing::Drain),
+            (Phase::Header, Event::Introduced) => Phase::Serving,
+            (Phase::Header | Phase::Serving | Phase::Closing(Closing::Last), Event::Stop) => {
+                Phase::Closing(Closing::Drain)
+            }
             (Phase::Serving, Event::Last) => Phase::Closing(Closing::Last),
-            (Phase::Header { .. } | Phase::Serving, Event::Farewell { by }) => {
+            (Phase::Header | Phase::Serving, Event::Farewell { by }) => {
                 Phase::Closing(Closing::Farewell { by })
             }
             (Phase::Closing(closing), Event::Shut) => Phase::Lingering {
@@ -104,16 +101,50 @@ impl Phase {
                 left_bytes: left_bytes.saturating_sub(count),
             },
             // A stop changes nothing for a connection that lingers already, and so on.
-            (
-                Phase::Header { .. } | Phase::Serving | Phase::Closing(_) | Phase::Lingering { .. },
-                _,
-            ) => self,
+            (Phase::Header | Phase::Serving | Phase::Closing(_) | Phase::Lingering { .. }, _) => {
+                self
+            }
+        }
+    }
+
+    /// What is to be done with a connection whose unsent bytes have been offered to its socket;
+    /// none if it may be read. The end of what its client sends `is_ended`, if it has been read;
+    /// `is_finished` says whether nothing is pending, and nothing more can come.
+    pub(super) fn action(
+        self,
+        readable: bool,
+        is_ended: bool,
+        is_finished: impl Fn() -> bool,
+    ) -> Option<Action> {
+        const FINISHED: Action = Action::Close { why: "finished" };
+        Some(match self {
+            Phase::Header | Phase::Serving if !is_ended => return None,
+            Phase::Header | Phase::Serving | Phase::Closing(_) if !is_finished() => Action::Wait,
+            Phase::Closing(_) if !is_ended => Action::ShutDown,
+            Phase::Header | Phase::Serving | Phase::Closing(_) => FINISHED,
+            Phase::Lingering { .. } if is_ended => FINISHED,
+            Phase::Lingering {
+                left_bytes: 1.., ..
+            } if readable => Action::Discard,
+            Phase::Lingering { .. } => Action::Wait,
+            Phase::Over { why } => Action::Close { why },
+        })
+    }
+
+    /// What people see of it.
+    pub(super) fn state(self) -> ConnectionState {
+        match self {
+            Phase::Header => ConnectionState::Header,
+            Phase::Serving => ConnectionState::Serving,
+            Phase::Closing(_) => ConnectionState::Closing,
+            Phase::Lingering { .. } => ConnectionState::Lingering,
+            Phase::Over { .. } => ConnectionState::Over,
         }
     }
 
     /// What its client sends may still become requests.
     pub(super) fn is_open(self) -> bool {
-        matches!(self, Phase::Header { .. } | Phase::Serving)
+        matches!(self, Phase::Header | Phase::Serving)
     }
 
     /// The server drains, and this connection has been cut off from sending.
@@ -121,7 +152,7 @@ impl Phase {
         match self {
             Phase::Closing(closing) => closing == Closing::Drain,
             Phase::Lingering { is_draining, .. } => is_draining,
-            Phase::Header { .. } | Phase::Serving | Phase::Over { .. } => false,
+            Phase::Header | Phase::Serving | Phase::Over { .. } => false,
         }
     }
 }

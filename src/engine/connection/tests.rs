@@ -6,7 +6,8 @@
 
 use super::order::RUN_BYTES;
 use super::*;
-use crate::codec::{Frame, Lines, NotOneResponse, Notes, Outcome};
+use crate::codec::{Frame, Guarded, Lines, NotOneResponse, Notes, Outcome};
+use crate::engine::IsQuick;
 use crate::engine::admission::Admission;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -39,10 +40,10 @@ fn answer(
     rules: &Rules<impl Codec>,
     now: Instant,
     got: &mut Vec<Vec<Vec<u8>>>,
-) -> Framed {
+) -> Counts {
     let submit = || connection.order.submit(usize::MAX, &rules.codec, now);
     let runs: Vec<_> = std::iter::from_fn(submit).collect();
-    let mut framed = Framed::default();
+    let mut counts = Counts::default();
     for run in runs {
         let requests = rules.codec.checked().all(&run.frames).flatten();
         let lines: Vec<_> = requests.map(|whole| whole.payload.to_vec()).collect();
@@ -54,10 +55,10 @@ fn answer(
             .fill(run.span, b"\n".repeat(run.span.requests), now);
         got.push(lines);
     }
-    connection.advance(rules, now, &mut framed);
+    connection.advance(rules, now, &mut counts);
     let unsent = connection.outbox.unsent().len();
     connection.outbox.sent(unsent, |_, _| ());
-    framed
+    counts
 }
 
 /// The definition of the runs, line by line. When a line finds no place, all before it are
@@ -122,15 +123,15 @@ proptest! {
         let (mut got, mut framed) = (Vec::new(), 0);
         for cut in cuts.windows(2) {
             let chunk = &bytes[cut[0]..cut[1]];
-            framed += connection.receive(chunk, &rules, now).requests;
+            framed += connection.receive(chunk, &rules, now).framed;
             connection.counted_bytes = connection.buffered_bytes();
             connection.counted_waiting = connection.order.waiting();
             connection.check_invariants(&rules);
             while connection.input.is_blocked() {
-                framed += answer(&mut connection, &rules, now, &mut got).requests;
+                framed += answer(&mut connection, &rules, now, &mut got).framed;
             }
         }
-        framed += answer(&mut connection, &rules, now, &mut got).requests;
+        framed += answer(&mut connection, &rules, now, &mut got).framed;
         prop_assert_eq!(framed, lines.len());
         let asked_about = asked.try_iter();
         prop_assert!(asked_about.eq(lines.iter().map(|(line, _)| line.clone())), "each line is asked about once");
@@ -205,6 +206,24 @@ fn a_client_is_told_to_go_on_as_soon_as_there_is_room_for_what_it_has_begun() {
     assert_eq!(connection.outbox.unsent().len(), all);
     connection.sent(all, &rules, now, |_, _| ());
     assert_eq!(connection.outbox.unsent(), b"go on\n");
+}
+
+#[test]
+fn no_request_is_awaited_behind_the_end_of_the_stream() {
+    let timeout = Duration::from_secs(1);
+    let config = Config::default().max_line(3).request_timeout(timeout);
+    let (rules, _asked) = rules(config);
+    let now = Instant::now();
+    let mut connection = connection(now);
+    // The rest of a line that is too long is awaited, and thrown away.
+    connection.receive(b"too long", &rules, now);
+    let unsent = connection.outbox.unsent().len();
+    connection.sent(unsent, &rules, now, |_, _| ());
+    let awaited_until = |connection: &Connection| connection.deadline(&rules.config, now);
+    assert_eq!(awaited_until(&connection), Some(now + timeout));
+    let framed = connection.receive_end(&rules, now);
+    assert_eq!(framed, Ok(Counts::default()));
+    assert!(awaited_until(&connection).is_none_or(|at| at > now + timeout));
 }
 
 #[cfg(feature = "http")]
