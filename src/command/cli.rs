@@ -1,6 +1,7 @@
 //! The command line of `server`: flags and environment variables to a [`Config`].
 //!
-//! Knows no sockets and no protocol; the numbers, their ranges and reasons are `config.rs`'s.
+//! Knows no sockets and no protocol; the numbers, their ranges and reasons are those of
+//! `config/limits.rs`.
 //!
 //! Rule: what is wrong is said in one line that names the flag and what is allowed.
 
