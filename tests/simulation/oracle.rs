@@ -6,6 +6,7 @@
 //!
 //! Rule: it foretells, so that the engine's every step and every unsent byte can be compared.
 
+mod actions;
 mod deadlines;
 mod places;
 mod runs;
@@ -14,9 +15,10 @@ use crate::answers;
 use crate::framing::{Cut, Cutter, Framing};
 use crate::header::Header;
 use crate::settings::{Counts, Settings};
+pub(crate) use actions::CLOSE;
 use deadlines::LINGER_TIMEOUT;
 use reactor_pool::Peer;
-use reactor_pool::engine::{Action, UNSENT_LIMIT_BYTES};
+use reactor_pool::engine::UNSENT_LIMIT_BYTES;
 use reactor_pool::task::ConnectionId;
 pub(crate) use runs::Run;
 use std::collections::VecDeque;
@@ -31,9 +33,6 @@ const NOTE_BYTES: usize = size_of::<(u64, u64, Instant, u64)>();
 
 /// One read takes at most so much.
 const CHUNK_BYTES: usize = 65_536;
-
-/// What the log says of a close is not looked at.
-pub(crate) const CLOSE: Action = Action::Close { why: "" };
 
 /// A framed request whose response has not yet its turn to be written.
 #[derive(Debug)]
@@ -570,58 +569,5 @@ impl Oracle {
         self.check_due = self.check_due.filter(|_| closing == Closing::Drain);
         self.unframed.clear();
         self.cutter.forget();
-    }
-
-    // What is so.
-
-    /// What the reactor has to do next, once the unsent bytes have been offered to the socket.
-    pub(crate) fn next_action(&mut self, readable: bool, budget_spent: bool) -> Action {
-        match self.phase {
-            Phase::Over => return CLOSE,
-            Phase::Lingering { .. } if self.end_read => return CLOSE,
-            Phase::Lingering {
-                left_bytes: 1.., ..
-            } if readable => return Action::Discard,
-            Phase::Lingering { .. } => return Action::Wait,
-            Phase::Header { .. } if self.end_read => return CLOSE,
-            Phase::Header { .. } if readable || self.idle_unless.is_some() => {
-                return Action::ReadHeader;
-            }
-            Phase::Header { .. } => return Action::Wait,
-            Phase::Serving | Phase::Closing(_) => {}
-        }
-        let input_over = self.end_read || self.phase != Phase::Serving;
-        if input_over && self.has_nothing_pending() && self.unframed.is_empty() {
-            return if self.end_read {
-                CLOSE
-            } else {
-                Action::ShutDown
-            };
-        }
-        if input_over || !(readable || self.idle_unless.is_some()) {
-            return Action::Wait;
-        }
-        if self.unsent_weight() > UNSENT_LIMIT_BYTES {
-            self.counts.unsent_pauses += 1;
-            return Action::Wait;
-        }
-        // Promises 4 and 5.
-        if self.has_waiting() || !self.unframed.is_empty() || self.places.len() == self.max_inflight
-        {
-            self.counts.places_pauses += 1;
-            return Action::Wait;
-        }
-        if budget_spent && !self.has_nothing_pending() {
-            self.counts.budget_pauses += 1;
-            return Action::Wait;
-        }
-        Action::Read
-    }
-
-    /// It is to be read before it is called idle, and nothing keeps it from being read.
-    pub(crate) fn must_be_read(&mut self) -> bool {
-        // A budget that is spent does not matter to who is owed nothing.
-        let action = self.next_action(false, true);
-        self.is_read_due && matches!(action, Action::Read | Action::ReadHeader)
     }
 }
