@@ -56,7 +56,7 @@ pub(crate) fn measure(
     mut progress: Progress,
 ) -> Result<Outcome, Error> {
     raise_descriptor_limit(u64::from(plan.most_clients + plan.hogs) + OTHER_DESCRIPTORS);
-    let mut show = |standing| progress.show(standing);
+    let mut show = |standing| progress.show(&standing);
     let mut causes = Vec::new();
     for &address in &target.addresses {
         let outcome = crew::run(plan, address, signals, verbose, &mut show)

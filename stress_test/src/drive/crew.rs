@@ -22,6 +22,7 @@ use crate::check::sent::Sent;
 use crate::drive::driver::Driver;
 use crate::drive::orders::{Counts, LoopEnd, News, Order};
 use crate::figures::outcome::{Ended, Outcome, Standing};
+use crate::figures::timeline::Slice;
 use crate::load::part::Part;
 use crate::load::plan::Plan;
 
@@ -110,7 +111,7 @@ impl<'a> Crew<'a> {
         let mut drivers = Vec::new();
         for part in Part::all_of(plan) {
             let (orders_to, orders) = channel();
-            let counts = Arc::new(Counts::default());
+            let counts = Arc::new(Counts::none());
             let end = LoopEnd {
                 orders,
                 news: self.news_to.clone(),
@@ -208,12 +209,12 @@ impl<'a> Crew<'a> {
 
     /// How far the run is, `elapsed` after its start.
     fn standing(&self, elapsed: Duration) -> Standing {
-        let (mut ended, mut busy, mut failures) = (0, 0, 0);
+        let (mut ended, mut failures, mut recent) = (0, 0, Slice::new());
         for one in &self.loops {
             let counts = one.counts.read();
             ended += counts.0;
-            busy += counts.1;
-            failures += counts.2;
+            failures += counts.1;
+            recent.add(&one.counts.take_recent());
         }
         let load = &self.plan.load;
         let done = match (load.frames(), load.duration()) {
@@ -223,9 +224,8 @@ impl<'a> Crew<'a> {
         Standing {
             elapsed,
             done,
-            ended,
-            busy,
             failures,
+            recent,
         }
     }
 }

@@ -305,7 +305,7 @@ impl Driver {
         }
         self.next_sweep = now + SWEEP_EVERY;
         self.watch.look_at_the_scheduler();
-        self.crew.counts.publish(&self.desk.ledger);
+        self.crew.counts.publish(&mut self.desk.ledger);
         for index in 0..self.begun {
             let connection = &mut self.connections[index];
             let was_connecting = connection.phase() == Phase::Connecting;

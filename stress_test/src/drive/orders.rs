@@ -5,14 +5,16 @@
 //! Rule: whoever is told something is woken, so nobody waits for a timeout to hear it.
 
 use std::io;
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use mio::Waker;
 
 use crate::figures::ledger::Ledger;
+use crate::figures::timeline::Slice;
 
 /// What a loop says.
 #[derive(Debug)]
@@ -96,27 +98,47 @@ impl Drop for LoopEnd {
 }
 
 /// How far a loop is, for those who look now and then. The loop writes, the crew reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counts {
     ended: AtomicU64,
-    busy: AtomicU64,
     failures: AtomicU64,
+    /// What came since the crew looked.
+    recent: Mutex<Slice>,
 }
 
 impl Counts {
-    /// It stands so in `ledger`.
-    pub(crate) fn publish(&self, ledger: &Ledger) {
-        // Plain counters: nothing else is read because of them.
-        self.ended.store(ledger.clients.ended(), Ordering::Relaxed);
-        self.busy
-            .store(ledger.clients.busy_answers, Ordering::Relaxed);
-        self.failures
-            .store(ledger.failures.total(), Ordering::Relaxed);
+    /// Nothing yet.
+    pub(crate) fn none() -> Self {
+        Self {
+            ended: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            recent: Mutex::new(Slice::new()),
+        }
     }
 
-    /// Requests that came to an end, busy answers, and failures.
-    pub(crate) fn read(&self) -> (u64, u64, u64) {
+    /// It stands so in `ledger`.
+    pub(crate) fn publish(&self, ledger: &mut Ledger) {
+        // Plain counters: nothing else is read because of them.
+        self.ended.store(ledger.clients.ended(), Ordering::Relaxed);
+        self.failures
+            .store(ledger.failures.total(), Ordering::Relaxed);
+        let recent = ledger.take_recent();
+        self.recent().add(&recent);
+    }
+
+    /// Requests that came to an end, and failures.
+    pub(crate) fn read(&self) -> (u64, u64) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (read(&self.ended), read(&self.busy), read(&self.failures))
+        (read(&self.ended), read(&self.failures))
+    }
+
+    /// What came since the last time.
+    pub(crate) fn take_recent(&self) -> Slice {
+        let none = Slice::new();
+        mem::replace(&mut self.recent(), none)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Slice> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

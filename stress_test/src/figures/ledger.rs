@@ -5,13 +5,14 @@
 //! Rule: ordinary clients and hogs are never added together, except in the list of failures.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::check::failure::{Failures, Kind, Sender};
 use crate::figures::latencies::Latencies;
 use crate::figures::occupancy::Occupancy;
 use crate::figures::stages::StageTallies;
-use crate::figures::timeline::Timeline;
+use crate::figures::timeline::{Slice, Timeline};
 use crate::load::mix::Operation;
 use crate::load::stages::Stage;
 
@@ -28,6 +29,8 @@ pub(crate) struct Ledger {
     pub(crate) timeline: Timeline,
     /// The same by the stages of an open loop that has several.
     pub(crate) stages: StageTallies,
+    /// What they got since [`Self::take_recent`].
+    recent: Slice,
     window: Window,
 }
 
@@ -83,6 +86,7 @@ impl Ledger {
             hogs: Tally::default(),
             timeline: Timeline::new(now),
             stages: StageTallies::new(now, now, &[]),
+            recent: Slice::new(),
             window: Window {
                 from: now,
                 until: None,
@@ -104,6 +108,11 @@ impl Ledger {
         self.hogs.merge(&other.hogs);
         self.timeline.merge(other.timeline);
         self.stages.merge(other.stages);
+    }
+
+    /// What the ordinary clients got since the last time.
+    pub(crate) fn take_recent(&mut self) -> Slice {
+        mem::replace(&mut self.recent, Slice::new())
     }
 
     /// The part of the run that is measured.
@@ -158,6 +167,7 @@ impl Ledger {
         self.ended(sender, count, times.intended, now);
         if let Sender::Client(_) = sender {
             self.timeline.answered(now, latency, count);
+            self.recent.answered(latency, count);
             if let Some(stage) = self.stages.at(now) {
                 stage.came += u64::from(count);
             }
@@ -189,6 +199,7 @@ impl Ledger {
         let is_measured = self.window.is_measured(times.intended);
         if let Sender::Client(_) = sender {
             self.timeline.refused(now);
+            self.recent.busy += 1;
             if let Some(stage) = self.stages.at(times.intended) {
                 stage.busy += 1;
             }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::figures::fairness::Share;
 use crate::figures::latencies::Latencies;
 use crate::figures::ledger::Ledger;
+use crate::figures::timeline::Slice;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -102,16 +103,14 @@ impl Effort {
 }
 
 /// How far a run is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Standing {
     /// How long it has been running.
     pub(crate) elapsed: Duration,
     /// How much of it is done, 0 to 1.
     pub(crate) done: f64,
-    /// Requests that came to an end.
-    pub(crate) ended: u64,
-    /// `ERR server busy` answers.
-    pub(crate) busy: u64,
     /// Failures of all kinds.
     pub(crate) failures: u64,
+    /// What came since the last time that somebody was told.
+    pub(crate) recent: Slice,
 }

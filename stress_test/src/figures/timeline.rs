@@ -39,7 +39,8 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    fn new() -> Self {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
         Self {
             answers: 0,
             busy: 0,
@@ -49,7 +50,17 @@ impl Slice {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    /// `count` right answers came `latency` after they were due.
+    pub(crate) fn answered(&mut self, latency: Duration, count: u32) {
+        self.answers += u64::from(count);
+        self.longest = self.longest.max(latency);
+        self.latencies
+            .record_n(latency.min(LONGEST).as_micros() as u64, count)
+            .expect("a histogram that resizes itself takes every value");
+    }
+
+    /// Adds what came in `other`.
+    pub(crate) fn add(&mut self, other: &Self) {
         self.answers += other.answers;
         self.busy += other.busy;
         self.longest = self.longest.max(other.longest);
@@ -78,13 +89,7 @@ impl Timeline {
 
     /// `count` right answers came `latency` after they were due.
     pub(crate) fn answered(&mut self, now: Instant, latency: Duration, count: u32) {
-        let slice = self.slice_at(now);
-        slice.answers += u64::from(count);
-        slice.longest = slice.longest.max(latency);
-        slice
-            .latencies
-            .record_n(latency.min(LONGEST).as_micros() as u64, count)
-            .expect("a histogram that resizes itself takes every value");
+        self.slice_at(now).answered(latency, count);
         let due = now.checked_sub(latency).unwrap_or(self.start);
         let slice = self.slice_at(due);
         slice.longest_of_due = slice.longest_of_due.max(Some(latency));

@@ -335,6 +335,24 @@ fn a_rate_beyond_the_generator_is_the_generators_limit_not_the_servers() {
 }
 
 #[test]
+fn progress_in_a_log_tells_of_the_seconds_that_have_just_passed() {
+    // One client gets 200 answers a second at most, of 5 ms each.
+    let flags = ["--clients", "1", "--rate", "20", "--arrivals", "uniform"];
+    let flags = [&flags[..], &["--duration", "5.5", "--max-clients", "1"]].concat();
+    let report = run(against(&server(Fault::Slow), &flags));
+    let line = report.stderr.lines().next().unwrap_or_default();
+    let (time, what) = line.split_once(" s left; the last 5 s: ").expect("a line");
+    assert!(time.starts_with("5 s, "), "{line}");
+    let (rate, p99) = what
+        .split_once("/s, p99 ")
+        .expect("a rate and a percentile");
+    let rate: f64 = rate.parse().expect("a number");
+    assert!((10.0..=21.0).contains(&rate), "{line}");
+    let p99: f64 = p99.trim_end_matches(" ms").parse().expect("a number");
+    assert!(p99 >= 5.0, "{line}");
+}
+
+#[test]
 fn no_client_comes_when_the_load_has_ended() {
     // Twice what the server can do: at the end no client has room, and each that came then would
     // wait for ever for something to send.
