@@ -22,7 +22,7 @@ use crate::drive::crew;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::load::plan::Plan;
 use crate::output::progress::Progress;
-use crate::stderr::say;
+use crate::stderr::{flush, say, say_at_the_end};
 
 /// Descriptors for everything that is not a client.
 const OTHER_DESCRIPTORS: u64 = 32;
@@ -121,11 +121,13 @@ pub(crate) fn publish(
 ) -> anyhow::Result<()> {
     let mut text = Vec::new();
     write(&mut text).with_context(|| format!("cannot make the {form}"))?;
+    // What was said meanwhile stands before it, also where both are one terminal.
+    flush();
     let (json, text) = match json {
         Json::Unwanted => (Ok(()), to_stdout(&text)),
         Json::File(file) => (write_file(file, result), to_stdout(&text)),
         Json::Stdout => {
-            say(String::from_utf8_lossy(&text).trim_end());
+            say_at_the_end(String::from_utf8_lossy(&text).trim_end());
             (write_json(io::stdout().lock(), result), Ok(()))
         }
     };

@@ -28,14 +28,17 @@ use std::process::ExitCode;
 
 use self::cli::Command;
 use self::error::Error;
-use crate::stderr::say;
+use crate::stderr::{flush, say_at_the_end};
 
 /// Does what the command line of this process says, and returns what to exit with.
 pub fn main() -> ExitCode {
     match command() {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => {
+            flush();
+            ExitCode::from(code)
+        }
         Err(error) => {
-            say(format_args!("stress_test: {error}"));
+            say_at_the_end(format_args!("stress_test: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

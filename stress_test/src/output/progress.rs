@@ -92,7 +92,7 @@ fn set_position(bar: &ProgressBar, done: f64) {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}")
+    ProgressStyle::with_template("{bar:16} {percent:>3} %  {msg}")
         .expect("the template is well formed")
 }
 

@@ -98,6 +98,18 @@ fn a_stderr_that_takes_nothing_ends_no_run() {
     }
 }
 
+/// Whoever runs a command here reads its pipes when it has ended.
+#[test]
+fn a_pipe_that_nobody_reads_does_not_hold_the_run() {
+    let server = server(Fault::BusyAlways);
+    let flags = ["-v", "--frames", "60", "--retries", "1"];
+    let report = run(against(&server, &flags));
+    assert_eq!(report.code, Some(1), "{}", report.stdout);
+    assert!(report.verdict().contains(", 3000 failures (3000 busy)"));
+    // It was more than a pipe holds.
+    assert!(report.stderr.len() > 60_000, "{}", report.stderr.len());
+}
+
 #[test]
 fn a_log_that_nobody_reads_any_more_is_no_dead_server() {
     let double = server(Fault::None);
