@@ -4,8 +4,9 @@
 //!
 //! Rule: a page of one file has none.
 
+use super::frame::Axis;
 use super::page::{contents, heading, paragraph};
-use super::plot::{Axis, Plot};
+use super::plot::Plot;
 use super::{ramps, runs};
 use crate::figures::results::Verdict;
 use crate::figures::saved::Saved;

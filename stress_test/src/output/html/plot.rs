@@ -1,12 +1,14 @@
-//! A plot as inline SVG: axes, lines, dots with their spread.
+//! A plot as inline SVG: lines, dots with their spread, and a legend.
 //!
 //! Knows numbers and labels; not what they mean.
 //!
-//! Rule: drawn twice, wide and narrow, so that its text keeps its size; the page shows the one
-//! that fits. Colours are the page's, so that they follow light and dark.
+//! Rule: whatever is not like the rest of a line is explained in the legend.
 
 use std::fmt::Write;
 
+use super::frame::{
+    Axis, LEFT, NARROW, Size, TOP, WIDE, draw_axes, draw_levels, draw_marks, figure,
+};
 use super::page::escape;
 use super::scale::{Scale, short};
 
@@ -24,19 +26,6 @@ pub(crate) struct Plot {
     levels: Vec<(f64, String)>,
     /// What a hollow point means.
     hollow: &'static str,
-}
-
-/// One axis.
-#[derive(Debug)]
-pub(crate) struct Axis {
-    /// What it shows, with its unit.
-    label: String,
-    /// Powers of ten are equally far from each other.
-    is_log: bool,
-    /// Where the labels stand, if not at round numbers.
-    ticks: Option<Vec<(f64, String)>>,
-    /// A place on it in words, for the tip of a point.
-    show: fn(f64) -> String,
 }
 
 /// One line of a plot.
@@ -113,71 +102,6 @@ impl Series {
     }
 }
 
-impl Axis {
-    /// From zero or the smallest value on, in equal steps.
-    pub(crate) fn linear(label: &str) -> Self {
-        Self {
-            label: label.to_owned(),
-            is_log: false,
-            ticks: None,
-            show: short,
-        }
-    }
-
-    /// In powers of ten.
-    pub(crate) fn log(label: &str) -> Self {
-        Self {
-            is_log: true,
-            ..Self::linear(label)
-        }
-    }
-
-    /// The same with `show` for the places in tips.
-    pub(crate) fn shown_by(self, show: fn(f64) -> String) -> Self {
-        Self { show, ..self }
-    }
-
-    /// What stands beside it. Equal steps that are not equal amounts are named as such.
-    fn caption(&self) -> String {
-        let kind = if self.is_log { " (log scale)" } else { "" };
-        format!("{}{kind}", self.label)
-    }
-
-    /// In powers, with labels of its own.
-    pub(crate) fn with_ticks(label: &str, ticks: impl Iterator<Item = (f64, String)>) -> Self {
-        Self {
-            ticks: Some(ticks.collect()),
-            ..Self::log(label)
-        }
-    }
-}
-
-/// Width and height, and what of them is left for labels.
-struct Size {
-    class: &'static str,
-    width: f64,
-    height: f64,
-    ticks: usize,
-}
-
-const WIDE: Size = Size {
-    class: "wide",
-    width: 760.0,
-    height: 340.0,
-    ticks: 8,
-};
-const NARROW: Size = Size {
-    class: "narrow",
-    width: 360.0,
-    height: 280.0,
-    ticks: 5,
-};
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 18.0;
-const TOP: f64 = 26.0;
-const BOTTOM: f64 = 42.0;
-/// What a character of a label takes, generously.
-const CHARACTER: f64 = 6.8;
 /// A line without dots has tips at about so many places, so that the page stays small.
 const TIPS: usize = 100;
 
@@ -226,12 +150,9 @@ impl Plot {
 
     /// The plot with its legend.
     pub(crate) fn render(&self) -> String {
-        let mut html = format!("<figure><figcaption>{}</figcaption>\n", escape(&self.title));
-        html += &self.legend();
-        for size in [WIDE, NARROW] {
-            html += &self.svg(&size);
-        }
-        html + "</figure>\n"
+        figure(&self.title, &self.legend(), [WIDE, NARROW], |svg, size| {
+            self.draw(svg, size);
+        })
     }
 
     fn legend(&self) -> String {
@@ -279,53 +200,13 @@ impl Plot {
         })
     }
 
-    fn svg(&self, size: &Size) -> String {
+    fn draw(&self, svg: &mut String, size: &Size) {
         let (x, y) = self.scales(size);
-        let (class, width, height) = (size.class, size.width, size.height);
-        let mut svg = format!(
-            "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             aria-label=\"{}\">\n",
-            escape(&self.title)
-        );
-        self.draw_axes(&mut svg, size, &x, &y);
-        self.draw_marks(&mut svg, size, &x, &y);
+        draw_axes(svg, size, (&self.x, &x), (&self.y, &y));
+        draw_levels(svg, size, &y, &self.levels);
+        draw_marks(svg, size, &x, &self.marks);
         for (class, series) in self.classes().zip(&self.series) {
-            self.draw_series(&mut svg, &class, series, &x, &y);
-        }
-        svg + "</svg>\n"
-    }
-
-    fn draw_marks(&self, svg: &mut String, size: &Size, x: &Scale, y: &Scale) {
-        let (width, height) = (size.width, size.height);
-        for (level, text) in &self.levels {
-            let at = y.place(*level);
-            let _infallible = writeln!(
-                svg,
-                "<path class=\"mark\" d=\"M{LEFT} {at:.1}H{:.1}\"/><text class=\"halo\" \
-                 x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-                width - RIGHT,
-                LEFT + 5.0,
-                at - 5.0,
-                escape(text)
-            );
-        }
-        for (place, text) in &self.marks {
-            let at = x.place(*place);
-            // Beside the line, on the side that has room.
-            let (anchor, shift) = if at > width / 2.0 {
-                ("end", -5.0)
-            } else {
-                ("start", 5.0)
-            };
-            let _infallible = writeln!(
-                svg,
-                "<path class=\"mark\" d=\"M{at:.1} {TOP}V{:.1}\"/><text class=\"halo\" \
-                 x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-                height - BOTTOM,
-                at + shift,
-                TOP + 12.0,
-                escape(text)
-            );
+            self.draw_series(svg, &class, series, &x, &y);
         }
     }
 
@@ -339,10 +220,8 @@ impl Plot {
             [low, point.y, high]
         });
         let ys = ys.chain(self.levels.iter().map(|level| level.0));
-        let right = size.width - RIGHT;
-        let bottom = size.height - BOTTOM;
-        let x = Scale::new(self.x.is_log, xs, (LEFT, right));
-        let y = Scale::new(self.y.is_log, ys, (bottom, TOP));
+        let x = Scale::new(self.x.is_log, xs, (LEFT, size.right()));
+        let y = Scale::new(self.y.is_log, ys, (size.bottom(), TOP));
         // Labels of the ticks belong inside; lines that start at zero show proportions.
         let x = match &self.x.ticks {
             Some(_) => x,
@@ -354,48 +233,6 @@ impl Plot {
             y.with_zero()
         };
         (x, y.rounded(6))
-    }
-
-    fn draw_axes(&self, svg: &mut String, size: &Size, x: &Scale, y: &Scale) {
-        let (right, bottom) = (size.width - RIGHT, size.height - BOTTOM);
-        for (value, label) in y.ticks(6) {
-            let at = y.place(value);
-            let _infallible = writeln!(
-                svg,
-                "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/><text x=\"{}\" y=\"{:.1}\" \
-                 text-anchor=\"end\">{label}</text>",
-                LEFT - 6.0,
-                at + 4.0
-            );
-        }
-        let ticks = self.x.ticks.clone().unwrap_or_else(|| x.ticks(size.ticks));
-        let mut free_from = f64::NEG_INFINITY;
-        for (value, label) in ticks {
-            let at = x.place(value);
-            let half = label.chars().count() as f64 * CHARACTER / 2.0;
-            let _infallible = write!(svg, "<path class=\"grid\" d=\"M{at:.1} {TOP}V{bottom}\"/>");
-            // A label that would run into the one before it is left out.
-            let middle = at.min(size.width - half);
-            if middle - half >= free_from {
-                let _infallible = writeln!(
-                    svg,
-                    "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                    bottom + 16.0,
-                    escape(&label)
-                );
-                free_from = middle + half + 4.0;
-            }
-        }
-        let _infallible = writeln!(
-            svg,
-            "<path class=\"axis\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>\
-             <text class=\"label\" x=\"4\" y=\"14\">{}</text>\
-             <text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            escape(&self.y.caption()),
-            f64::midpoint(LEFT, right),
-            size.height - 6.0,
-            escape(&self.x.caption())
-        );
     }
 
     fn draw_series(&self, svg: &mut String, class: &str, series: &Series, x: &Scale, y: &Scale) {
@@ -495,7 +332,7 @@ mod tests {
             Series::new("measured & more", Look::Dots, [measured]),
         ];
         let (x, y) = (Axis::log("workers"), Axis::linear("answers/s"));
-        Plot::new("A < B", x, y, series).with_marks(Some((4.0, "here".to_owned())))
+        Plot::new("A < B", x, y, series).with_marks([(4.0, "here".to_owned())])
     }
 
     #[test]
@@ -519,11 +356,12 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_outside() {
-        let html = plot().svg(&NARROW);
+        let mut html = String::new();
+        plot().draw(&mut html, &NARROW);
         let numbers = html.split("cx=\"").skip(1);
         for number in numbers {
             let at: f64 = number.split('"').next().unwrap_or("").parse().expect("cx");
-            assert!((LEFT..=NARROW.width - RIGHT).contains(&at), "{at}");
+            assert!((LEFT..=NARROW.right()).contains(&at), "{at}");
         }
     }
 
@@ -546,7 +384,8 @@ mod tests {
             Axis::linear("s").shown_by(|x| format!("<{x}>")),
             Axis::linear("ms"),
         );
-        let html = Plot::new("", x, y, [line]).svg(&WIDE);
+        let mut html = String::new();
+        Plot::new("", x, y, [line]).draw(&mut html, &WIDE);
         assert_eq!(html.matches("<title>").count(), TIPS);
         assert!(html.contains("line: 1 ms\ns: &lt;10&gt;<"), "{html}");
     }

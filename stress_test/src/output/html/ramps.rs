@@ -4,8 +4,9 @@
 //!
 //! Rule: the highest rate that held is marked in every plot, and what had to hold where it can be.
 
+use super::frame::Axis;
 use super::page::{heading, list, table, verdict};
-use super::plot::{Axis, Look, Plot, Point, Series};
+use super::plot::{Look, Plot, Point, Series};
 use super::runs::{LIMITED, load, ms};
 use super::scale::short;
 use crate::figures::ramp::{RampResult, RampStep};

@@ -4,8 +4,9 @@
 //!
 //! Rule: below each plot stands a table with the figures that it is made of.
 
+use super::frame::Axis;
 use super::page::{heading, list, paragraph, table, verdict};
-use super::plot::{Axis, Look, Plot, Point, Series};
+use super::plot::{Look, Plot, Point, Series};
 pub(crate) use super::scale::ms;
 use super::scale::short;
 use super::stages;

@@ -4,8 +4,9 @@
 //!
 //! Rule: a median is drawn with its spread, and the ideal where there is one.
 
+use super::frame::Axis;
 use super::page::{heading, list, paragraph, table, verdict};
-use super::plot::{Axis, Look, Plot, Point, Series};
+use super::plot::{Look, Plot, Point, Series};
 use super::runs::{LIMITED, ms};
 use super::scale::short;
 use crate::figures::sweep::{CellFigures, Spread, SweepResult};

@@ -1,0 +1,228 @@
+//! What stands around every picture: its two sizes, axes, and lines across it.
+//!
+//! Knows places and labels; not what is drawn between them.
+//!
+//! Rule: each picture is drawn twice, wide and narrow, so that its text keeps its size; the page
+//! shows the one that fits. Colours are the page's, so that they follow light and dark.
+
+use std::fmt::Write;
+
+use super::page::escape;
+use super::scale::{Scale, short};
+
+/// One axis.
+#[derive(Debug)]
+pub(crate) struct Axis {
+    /// What it shows, with its unit.
+    pub(crate) label: String,
+    /// Powers of ten are equally far from each other.
+    pub(crate) is_log: bool,
+    /// Where the labels stand, if not at round numbers.
+    pub(crate) ticks: Option<Vec<(f64, String)>>,
+    /// A place on it in words, for the tip of a point.
+    pub(crate) show: fn(f64) -> String,
+}
+
+impl Axis {
+    /// From zero or the smallest value on, in equal steps.
+    pub(crate) fn linear(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            is_log: false,
+            ticks: None,
+            show: short,
+        }
+    }
+
+    /// In powers of ten.
+    pub(crate) fn log(label: &str) -> Self {
+        Self {
+            is_log: true,
+            ..Self::linear(label)
+        }
+    }
+
+    /// The same with `show` for the places in tips.
+    pub(crate) fn shown_by(self, show: fn(f64) -> String) -> Self {
+        Self { show, ..self }
+    }
+
+    /// In powers, with labels of its own.
+    pub(crate) fn with_ticks(label: &str, ticks: impl Iterator<Item = (f64, String)>) -> Self {
+        Self {
+            ticks: Some(ticks.collect()),
+            ..Self::log(label)
+        }
+    }
+
+    /// What stands beside it. Equal steps that are not equal amounts are named as such.
+    fn caption(&self) -> String {
+        let kind = if self.is_log { " (log scale)" } else { "" };
+        format!("{}{kind}", self.label)
+    }
+}
+
+/// Width and height of a picture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    class: &'static str,
+    pub(crate) width: f64,
+    height: f64,
+    /// About so many labels have room beside the horizontal axis.
+    pub(crate) ticks: usize,
+}
+
+pub(crate) const WIDE: Size = Size {
+    class: "wide",
+    width: 760.0,
+    height: 340.0,
+    ticks: 8,
+};
+pub(crate) const NARROW: Size = Size {
+    class: "narrow",
+    width: 360.0,
+    height: 280.0,
+    ticks: 5,
+};
+pub(crate) const LEFT: f64 = 52.0;
+pub(crate) const TOP: f64 = 26.0;
+const RIGHT: f64 = 18.0;
+const BOTTOM: f64 = 42.0;
+/// What a character of a label takes, generously.
+const CHARACTER: f64 = 6.8;
+/// From one line of text to the next.
+const LINE: f64 = 15.0;
+
+impl Size {
+    /// The same, so high that `inside` is left between the axes.
+    pub(crate) fn with_inside(self, inside: f64) -> Self {
+        Self {
+            height: TOP + inside + BOTTOM,
+            ..self
+        }
+    }
+
+    /// Where the horizontal axis ends.
+    pub(crate) fn right(&self) -> f64 {
+        self.width - RIGHT
+    }
+
+    /// Where the vertical axis begins.
+    pub(crate) fn bottom(&self) -> f64 {
+        self.height - BOTTOM
+    }
+}
+
+/// The picture `title` with its `legend`, in each of `sizes` as `draw` says.
+pub(crate) fn figure(
+    title: &str,
+    legend: &str,
+    sizes: [Size; 2],
+    draw: impl Fn(&mut String, &Size),
+) -> String {
+    let title = escape(title);
+    let mut html = format!("<figure><figcaption>{title}</figcaption>\n{legend}");
+    for size in sizes {
+        let (class, width, height) = (size.class, size.width, size.height);
+        let _infallible = writeln!(
+            html,
+            "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+             aria-label=\"{title}\">"
+        );
+        draw(&mut html, &size);
+        html += "</svg>\n";
+    }
+    html + "</figure>\n"
+}
+
+/// The axes `x` and `y`, each with its scale.
+pub(crate) fn draw_axes(svg: &mut String, size: &Size, x: (&Axis, &Scale), y: (&Axis, &Scale)) {
+    let right = size.right();
+    let ticks = y.0.ticks.clone().unwrap_or_else(|| y.1.ticks(6));
+    for (value, label) in ticks {
+        let at = y.1.place(value);
+        let _infallible = writeln!(
+            svg,
+            "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/><text x=\"{}\" y=\"{:.1}\" \
+             text-anchor=\"end\">{}</text>",
+            LEFT - 6.0,
+            at + 4.0,
+            escape(&label)
+        );
+    }
+    draw_horizontal(svg, size, x);
+    let _infallible = writeln!(
+        svg,
+        "<path class=\"axis\" d=\"M{LEFT} {TOP}V{}H{right}\"/>\
+         <text class=\"label\" x=\"4\" y=\"14\">{}</text>",
+        size.bottom(),
+        escape(&y.0.caption())
+    );
+}
+
+fn draw_horizontal(svg: &mut String, size: &Size, (axis, scale): (&Axis, &Scale)) {
+    let bottom = size.bottom();
+    let ticks = axis.ticks.clone();
+    let mut free_from = f64::NEG_INFINITY;
+    for (value, label) in ticks.unwrap_or_else(|| scale.ticks(size.ticks)) {
+        let at = scale.place(value);
+        let half = label.chars().count() as f64 * CHARACTER / 2.0;
+        let _infallible = write!(svg, "<path class=\"grid\" d=\"M{at:.1} {TOP}V{bottom}\"/>");
+        // A label that would run into the one before it is left out.
+        let middle = at.min(size.width - half);
+        if middle - half >= free_from {
+            let _infallible = writeln!(
+                svg,
+                "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                bottom + 16.0,
+                escape(&label)
+            );
+            free_from = middle + half + 4.0;
+        }
+    }
+    let _infallible = writeln!(
+        svg,
+        "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+        f64::midpoint(LEFT, size.right()),
+        size.height - 6.0,
+        escape(&axis.caption())
+    );
+}
+
+/// Horizontal lines across the picture: how high on `y`, and what they are.
+pub(crate) fn draw_levels(svg: &mut String, size: &Size, y: &Scale, levels: &[(f64, String)]) {
+    for (level, text) in levels {
+        let at = y.place(*level);
+        let _infallible = writeln!(
+            svg,
+            "<path class=\"mark\" d=\"M{LEFT} {at:.1}H{:.1}\"/><text class=\"halo\" x=\"{:.1}\" \
+             y=\"{:.1}\">{}</text>",
+            size.right(),
+            LEFT + 5.0,
+            at - 5.0,
+            escape(text)
+        );
+    }
+}
+
+/// Vertical lines across the picture: where on `x`, and what they are.
+pub(crate) fn draw_marks(svg: &mut String, size: &Size, x: &Scale, marks: &[(f64, String)]) {
+    for (row, (place, text)) in marks.iter().enumerate() {
+        let at = x.place(*place);
+        // Beside the line, on the side that has room, and below the one before it.
+        let (anchor, shift) = if at > size.width / 2.0 {
+            ("end", -5.0)
+        } else {
+            ("start", 5.0)
+        };
+        let _infallible = writeln!(
+            svg,
+            "<path class=\"mark\" d=\"M{at:.1} {TOP}V{:.1}\"/><text class=\"halo\" x=\"{:.1}\" \
+             y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            size.bottom(),
+            at + shift,
+            TOP + 12.0 + LINE * row as f64,
+            escape(text)
+        );
+    }
+}
