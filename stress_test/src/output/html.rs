@@ -6,6 +6,7 @@
 
 mod comparisons;
 mod frame;
+mod limit;
 mod overview;
 mod page;
 mod plot;
@@ -15,6 +16,7 @@ mod runs;
 mod scale;
 mod stages;
 mod sweeps;
+mod varied;
 
 pub(crate) use self::page::page;
 use crate::figures::saved::Saved;

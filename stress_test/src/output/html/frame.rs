@@ -189,40 +189,51 @@ fn draw_horizontal(svg: &mut String, size: &Size, (axis, scale): (&Axis, &Scale)
     );
 }
 
-/// Horizontal lines across the picture: how high on `y`, and what they are.
-pub(crate) fn draw_levels(svg: &mut String, size: &Size, y: &Scale, levels: &[(f64, String)]) {
-    for (level, text) in levels {
-        let at = y.place(*level);
-        let _infallible = writeln!(
-            svg,
-            "<path class=\"mark\" d=\"M{LEFT} {at:.1}H{:.1}\"/><text class=\"halo\" x=\"{:.1}\" \
-             y=\"{:.1}\">{}</text>",
-            size.right(),
-            LEFT + 5.0,
-            at - 5.0,
-            escape(text)
-        );
+/// Lines across a picture, with what they are.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// Vertical ones: where, and what they are.
+    pub(crate) marks: Vec<(f64, String)>,
+    /// Horizontal ones: how high, and what they are.
+    pub(crate) levels: Vec<(f64, String)>,
+}
+
+impl Lines {
+    /// Draws them. Their words are returned: they belong above all that is drawn later.
+    pub(crate) fn draw(&self, svg: &mut String, size: &Size, x: &Scale, y: &Scale) -> String {
+        let mut words = String::new();
+        for (row, (place, text)) in self.marks.iter().enumerate() {
+            let at = x.place(*place);
+            let bottom = size.bottom();
+            let _infallible = writeln!(svg, "<path class=\"mark\" d=\"M{at:.1} {TOP}V{bottom}\"/>");
+            // Beside the line, on the side that has room, and below the words before it.
+            let (anchor, shift) = if at > size.width / 2.0 {
+                ("end", -5.0)
+            } else {
+                ("start", 5.0)
+            };
+            let height = TOP + 12.0 + LINE * row as f64;
+            write_words(&mut words, (at + shift, height), anchor, text);
+        }
+        let free_from = TOP + 12.0 + LINE * self.marks.len() as f64;
+        for (level, text) in &self.levels {
+            let (at, right) = (y.place(*level), size.right());
+            let _infallible = writeln!(svg, "<path class=\"mark\" d=\"M{LEFT} {at:.1}H{right}\"/>");
+            write_words(
+                &mut words,
+                (LEFT + 5.0, (at - 5.0).max(free_from)),
+                "start",
+                text,
+            );
+        }
+        words
     }
 }
 
-/// Vertical lines across the picture: where on `x`, and what they are.
-pub(crate) fn draw_marks(svg: &mut String, size: &Size, x: &Scale, marks: &[(f64, String)]) {
-    for (row, (place, text)) in marks.iter().enumerate() {
-        let at = x.place(*place);
-        // Beside the line, on the side that has room, and below the one before it.
-        let (anchor, shift) = if at > size.width / 2.0 {
-            ("end", -5.0)
-        } else {
-            ("start", 5.0)
-        };
-        let _infallible = writeln!(
-            svg,
-            "<path class=\"mark\" d=\"M{at:.1} {TOP}V{:.1}\"/><text class=\"halo\" x=\"{:.1}\" \
-             y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            size.bottom(),
-            at + shift,
-            TOP + 12.0 + LINE * row as f64,
-            escape(text)
-        );
-    }
+fn write_words(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
+    let _infallible = writeln!(
+        svg,
+        "<text class=\"halo\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
+        escape(text)
+    );
 }

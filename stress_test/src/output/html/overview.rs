@@ -5,9 +5,10 @@
 //! Rule: a page of one file has none.
 
 use super::frame::Axis;
+use super::limit::LIMITED;
 use super::page::{contents, heading, paragraph};
 use super::plot::Plot;
-use super::{ramps, runs};
+use super::{ramps, runs, sweeps};
 use crate::figures::results::Verdict;
 use crate::figures::saved::Saved;
 use crate::figures::sweep::Spread;
@@ -68,7 +69,7 @@ fn line(saved: &Saved) -> Line {
             let mut mixes: Vec<&str> = sweep.cells.iter().map(|cell| cell.mix.as_str()).collect();
             mixes.sort_unstable();
             mixes.dedup();
-            let result = format!("{} cells", sweep.cells.len());
+            let result = sweeps::findings(sweep).join(". ");
             line("sweep", &sweep.verdict, &mixes.join(" "), result)
         }
         Saved::Ramp(ramp) => {
@@ -123,7 +124,7 @@ fn ramps_together(files: &[(String, Saved)]) -> Plot {
     });
     let (x, y) = (Axis::log("offered requests/s"), Axis::log("ms"));
     let title = "All ramps: p99 against offered load";
-    Plot::new(title, x, y, several(series.collect())).with_hollow(runs::LIMITED)
+    Plot::new(title, x, y, several(series.collect())).with_hollow(LIMITED)
 }
 
 /// `all`, or nothing if there is nothing to compare one with.

@@ -6,9 +6,7 @@
 
 use std::fmt::Write;
 
-use super::frame::{
-    Axis, LEFT, NARROW, Size, TOP, WIDE, draw_axes, draw_levels, draw_marks, figure,
-};
+use super::frame::{Axis, LEFT, Lines, NARROW, Size, TOP, WIDE, draw_axes, figure};
 use super::page::escape;
 use super::scale::{Scale, short};
 
@@ -20,10 +18,7 @@ pub(crate) struct Plot {
     y: Axis,
     /// In the order of the legend.
     series: Vec<Series>,
-    /// Vertical lines: where, and what they are.
-    marks: Vec<(f64, String)>,
-    /// Horizontal lines: how high, and what they are.
-    levels: Vec<(f64, String)>,
+    lines: Lines,
     /// What a hollow point means.
     hollow: &'static str,
 }
@@ -118,21 +113,20 @@ impl Plot {
             x,
             y,
             series: series.into_iter().collect(),
-            marks: Vec::new(),
-            levels: Vec::new(),
+            lines: Lines::default(),
             hollow: "",
         }
     }
 
     /// The same with vertical lines: where, and what they are.
     pub(crate) fn with_marks(mut self, marks: impl IntoIterator<Item = (f64, String)>) -> Self {
-        self.marks.extend(marks);
+        self.lines.marks.extend(marks);
         self
     }
 
     /// The same with horizontal lines: how high, and what they are.
     pub(crate) fn with_levels(mut self, levels: impl IntoIterator<Item = (f64, String)>) -> Self {
-        self.levels.extend(levels);
+        self.lines.levels.extend(levels);
         self
     }
 
@@ -203,23 +197,23 @@ impl Plot {
     fn draw(&self, svg: &mut String, size: &Size) {
         let (x, y) = self.scales(size);
         draw_axes(svg, size, (&self.x, &x), (&self.y, &y));
-        draw_levels(svg, size, &y, &self.levels);
-        draw_marks(svg, size, &x, &self.marks);
+        let words = self.lines.draw(svg, size, &x, &y);
         for (class, series) in self.classes().zip(&self.series) {
             self.draw_series(svg, &class, series, &x, &y);
         }
+        *svg += &words;
     }
 
     fn scales(&self, size: &Size) -> (Scale, Scale) {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let xs = points()
             .map(|point| point.x)
-            .chain(self.marks.iter().map(|mark| mark.0));
+            .chain(self.lines.marks.iter().map(|mark| mark.0));
         let ys = points().flat_map(|point| {
             let (low, high) = point.spread.unwrap_or((point.y, point.y));
             [low, point.y, high]
         });
-        let ys = ys.chain(self.levels.iter().map(|level| level.0));
+        let ys = ys.chain(self.lines.levels.iter().map(|level| level.0));
         let x = Scale::new(self.x.is_log, xs, (LEFT, size.right()));
         let y = Scale::new(self.y.is_log, ys, (size.bottom(), TOP));
         // Labels of the ticks belong inside; lines that start at zero show proportions.

@@ -2,12 +2,14 @@
 //!
 //! Knows which figures of a ramp make which plot.
 //!
-//! Rule: the highest rate that held is marked in every plot, and what had to hold where it can be.
+//! Rule: the highest rate that held, and from where on this program was the limit, are marked in
+//! every plot, and what had to hold where it can be.
 
 use super::frame::Axis;
+use super::limit::{LIMITED, limited_from};
 use super::page::{heading, list, table, verdict};
 use super::plot::{Look, Plot, Point, Series};
-use super::runs::{LIMITED, load, ms};
+use super::runs::{load, ms};
 use super::scale::short;
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::threshold::Threshold;
@@ -45,7 +47,9 @@ fn plot(ramp: &RampResult, title: &str, unit: &str, series: Vec<Series>) -> Plot
     let highest = ramp.highest_rate_per_s;
     let mark = highest.map(|rate| (rate, format!("{}/s holds", short(rate))));
     let (x, y) = (Axis::log("offered requests/s"), Axis::log(unit));
-    let plot = Plot::new(title, x, y, series).with_marks(mark);
+    let steps = ramp.steps.iter();
+    let limit = limited_from(steps.map(|step| (step.rate_per_s, step.limited.is_some())));
+    let plot = Plot::new(title, x, y, series).with_marks(mark.into_iter().chain(limit));
     plot.with_hollow(LIMITED)
 }
 
@@ -225,5 +229,11 @@ pub(crate) mod tests {
         let throughput = throughput(&ramp()).render();
         assert!(throughput.contains("<circle class=\"dot c0\""));
         assert!(throughput.contains("<circle class=\"dot hollow c0\""));
+        for picture in [latency, throughput] {
+            assert!(
+                picture.contains(">limit of this program: 2000/s<"),
+                "{picture}"
+            );
+        }
     }
 }

@@ -14,9 +14,6 @@ use crate::figures::distribution::Distribution;
 use crate::figures::load::LoadFigures;
 use crate::figures::results::{RunResult, SliceFigures, TimelineFigures};
 
-/// What a hollow point means.
-pub(crate) const LIMITED: &str = "hollow: this program was the limit, the server may be faster";
-
 /// The part of the page that shows `run`.
 pub(crate) fn section(name: &str, run: &RunResult) -> String {
     let mut html = heading(&format!("Run: {name}"));

@@ -54,9 +54,11 @@ impl Scale {
         Self { from, ..self }
     }
 
-    /// In powers, it ends a little beyond its values, so that these do not lie on its edge.
+    /// In powers, it ends a little beyond its values, so that these do not lie on its edge. Values
+    /// that are close together look so: its end is at least twice its beginning.
     pub(crate) fn padded(self) -> Self {
-        let beyond = (self.to / self.from).powf(0.06);
+        let wide = self.to / self.from;
+        let beyond = wide.powf(0.06).max((2.0 / wide).sqrt());
         Self {
             from: self.from / beyond,
             to: self.to * beyond,
@@ -207,6 +209,15 @@ mod tests {
         assert_eq!(labels(wide, 6), ["0.1", "1", "10", "100"]);
         let close = Scale::new(true, [1.1, 6.0].into_iter(), (0.0, 1.0));
         assert_eq!(labels(close, 6), ["1.5", "2", "3", "4", "5", "6"]);
+    }
+
+    #[test]
+    fn close_values_lie_in_the_middle_of_an_axis_in_powers_that_has_labels() {
+        let scale = Scale::new(true, [48.2, 49.0].into_iter(), (0.0, 1.0)).padded();
+        assert_eq!(labels(scale, 6), ["40", "50", "60"]);
+        assert!(scale.place(49.0) - scale.place(48.2) < 0.03);
+        let scale = Scale::new(true, [1290.0, 1455.0].into_iter(), (0.0, 1.0)).padded();
+        assert_eq!(labels(scale, 6), ["1000", "1500"]);
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! The pictures of a sweep: throughput, efficiency and latency against the size of the pool.
+//! The pictures of a sweep: throughput, efficiency and latency against what it varied.
 //!
 //! Knows which figures of a sweep make which plot.
 //!
-//! Rule: a median is drawn with its spread, and the ideal where there is one.
+//! Rule: a median is drawn with its spread, the ideal where there is one, and the limit of this
+//! program where it was reached.
 
 use super::frame::Axis;
+use super::limit::{LIMITED, ceiling};
 use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Look, Plot, Point, Series};
-use super::runs::{LIMITED, ms};
+use super::runs::ms;
 use super::scale::short;
+use super::varied::Varied;
 use crate::figures::sweep::{CellFigures, Spread, SweepResult};
 
 /// The part of the page that shows `sweep`.
@@ -31,21 +34,76 @@ pub(crate) fn section(name: &str, sweep: &SweepResult) -> String {
         ("machine", machine),
         ("seed", sweep.seed.to_string()),
     ]);
-    let mut mixes: Vec<&str> = Vec::new();
-    for cell in &sweep.cells {
-        if !mixes.contains(&cell.mix.as_str()) {
-            mixes.push(&cell.mix);
-        }
-    }
-    for mix in mixes {
-        let cells: Vec<&CellFigures> = sweep.cells.iter().filter(|cell| cell.mix == mix).collect();
+    for (mix, cells) in by_mix(sweep) {
         html += &section_of_mix(mix, &cells, sweep.cores);
     }
     html
 }
 
+/// The cells of each mix.
+fn by_mix(sweep: &SweepResult) -> Vec<(&str, Vec<&CellFigures>)> {
+    let mut mixes: Vec<(&str, Vec<&CellFigures>)> = Vec::new();
+    for cell in &sweep.cells {
+        match mixes.iter_mut().find(|(mix, _)| *mix == cell.mix) {
+            Some((_, cells)) => cells.push(cell),
+            None => mixes.push((&cell.mix, vec![cell])),
+        }
+    }
+    mixes
+}
+
+/// What the sweep found of each mix, in a sentence each.
+pub(crate) fn findings(sweep: &SweepResult) -> Vec<String> {
+    let mixes = by_mix(sweep).into_iter();
+    let findings = mixes.map(|(mix, cells)| finding(mix, &cells, sweep.cores));
+    findings.collect()
+}
+
+/// What a reader is to see at a glance: how much was answered, how near that is to the ideal, and
+/// whether size matters at all.
+fn finding(mix: &str, cells: &[&CellFigures], cores: usize) -> String {
+    let varied = Varied::of(cells);
+    let rate = |cell: &&&CellFigures| cell.throughput_per_s.median;
+    let by_rate = |one: &&&CellFigures, other: &&&CellFigures| rate(one).total_cmp(&rate(other));
+    let (Some(least), Some(most)) = (cells.iter().min_by(by_rate), cells.iter().max_by(by_rate))
+    else {
+        return String::new();
+    };
+    let (low, high) = (rate(&least), rate(&most));
+    let mut text = format!("{mix}: {} to {} answers/s", short(low), short(high));
+    let best = varied.in_words(varied.value(most));
+    let spread = |cell: &&CellFigures| cell.throughput_per_s.percent();
+    let widest = cells.iter().map(spread).fold(0.0, f64::max);
+    let apart = 100.0 * (high - low) / high;
+    text += &if cells.len() < 2 {
+        String::new()
+    } else if apart <= widest {
+        ", no trend: rounds of one cell are as far apart".to_owned()
+    } else {
+        format!(", most with {best}")
+    };
+    let groups = varied.groups(cells);
+    let shares = groups.iter().flat_map(|(_, group)| {
+        let share = |cell: &&CellFigures| {
+            let ideal = ideal(cell, group, cores)?;
+            Some(100.0 * cell.throughput_per_s.median / ideal)
+        };
+        group.iter().filter_map(share).collect::<Vec<_>>()
+    });
+    if let Some(shares) = Spread::of(shares) {
+        text += &format!("; {:.1} to {:.1} % of the ideal", shares.min, shares.max);
+    }
+    let limited = cells.iter().filter(|cell| cell.limited.is_some()).count();
+    if limited > 0 {
+        let count = cells.len();
+        text += &format!("; this program was the limit in {limited} of {count} cells");
+    }
+    text
+}
+
 fn section_of_mix(mix: &str, cells: &[&CellFigures], cores: usize) -> String {
-    let mut html = throughput(mix, cells, cores).render();
+    let mut html = paragraph(&format!("{}.", finding(mix, cells, cores)));
+    html += &throughput(mix, cells, cores).render();
     html += &throughput_table(cells);
     if cells.iter().any(|cell| cell.limited.is_some()) {
         html += &paragraph("* The generator was the limit in a round: the server may be faster.");
@@ -63,23 +121,6 @@ fn section_of_mix(mix: &str, cells: &[&CellFigures], cores: usize) -> String {
     html
 }
 
-/// Cells that differ only in workers, with what they have in common.
-fn groups<'a>(cells: &[&'a CellFigures]) -> Vec<(String, Vec<&'a CellFigures>)> {
-    let mut groups: Vec<((u32, u32), Vec<&CellFigures>)> = Vec::new();
-    for &cell in cells {
-        let key = (cell.clients, cell.queue);
-        match groups.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, group)) => group.push(cell),
-            None => groups.push((key, vec![cell])),
-        }
-    }
-    let named = groups.into_iter().map(|((clients, queue), mut group)| {
-        group.sort_by_key(|cell| cell.workers);
-        (format!("{clients} clients, queue {queue}"), group)
-    });
-    named.collect()
-}
-
 /// What `cell` of `group` could do at best, where that is known. HASH only computes, so that each
 /// worker can do as much as one of the fewest, as far as there are cores.
 fn ideal(cell: &CellFigures, group: &[&CellFigures], cores: usize) -> Option<f64> {
@@ -87,8 +128,9 @@ fn ideal(cell: &CellFigures, group: &[&CellFigures], cores: usize) -> Option<f64
         return cell.ideal_per_s;
     }
     let fewest = group.first()?;
-    // One cell is its own ideal, and what the generator could do is none.
-    if group.len() < 2 || fewest.limited.is_some() {
+    // A number of workers is its own ideal, and what the generator could do is none.
+    let have_one_size = group.iter().all(|cell| cell.workers == fewest.workers);
+    if have_one_size || fewest.limited.is_some() {
         return None;
     }
     let busy = |cell: &CellFigures| (cell.workers as usize).min(cores) as f64;
@@ -106,17 +148,21 @@ fn ideal_in_words(mix: &str, group: &[&CellFigures], cores: usize) -> String {
     }
 }
 
-/// A plot against the number of workers.
-fn plot(title: String, cells: &[&CellFigures], y: Axis, series: Vec<Series>) -> Plot {
-    let mut workers: Vec<u32> = cells.iter().map(|cell| cell.workers).collect();
-    workers.sort_unstable();
-    workers.dedup();
-    let ticks = workers.into_iter();
+/// A plot of `what` against what was varied.
+fn plot(what: &str, cells: &[&CellFigures], y: Axis, series: Vec<Series>) -> Plot {
+    let varied = Varied::of(cells);
+    let name = varied.name();
+    let ticks = varied.values(cells).into_iter();
     let ticks = ticks.map(|count| (f64::from(count), count.to_string()));
-    Plot::new(title, Axis::with_ticks("workers", ticks), y, series).with_hollow(LIMITED)
+    let (title, x) = (
+        format!("{what} against {name}"),
+        Axis::with_ticks(name, ticks),
+    );
+    Plot::new(title, x, y, series).with_hollow(LIMITED)
 }
 
 fn series(
+    varied: Varied,
     name: String,
     group: &[&CellFigures],
     figure: impl Fn(&CellFigures) -> Option<Spread>,
@@ -126,7 +172,7 @@ fn series(
         Some(Point {
             spread: Some((min, max)),
             is_hollow: cell.limited.is_some(),
-            ..Point::new(f64::from(cell.workers), median)
+            ..Point::new(f64::from(varied.value(cell)), median)
         })
     });
     Series::new(name, Look::Dots, points)
@@ -135,19 +181,22 @@ fn series(
 fn throughput(mix: &str, cells: &[&CellFigures], cores: usize) -> Plot {
     let mut lines = Vec::new();
     let mut ideals: Vec<Vec<(u32, f64)>> = Vec::new();
-    for (name, group) in groups(cells) {
+    let varied = Varied::of(cells);
+    for (name, group) in varied.groups(cells) {
         let ideal = group
             .iter()
-            .filter_map(|cell| Some((cell.workers, ideal(cell, &group, cores)?)));
+            .filter_map(|cell| Some((varied.value(cell), ideal(cell, &group, cores)?)));
         let ideal: Vec<(u32, f64)> = ideal.collect();
         if !ideal.is_empty() && !ideals.contains(&ideal) {
             let points = ideal.iter();
-            let points = points.map(|&(workers, rate)| Point::new(f64::from(workers), rate));
+            let points = points.map(|&(size, rate)| Point::new(f64::from(size), rate));
             let name = ideal_in_words(mix, &group, cores);
             lines.push(Series::new(name, Look::Ideal, points));
             ideals.push(ideal);
         }
-        lines.push(series(name, &group, |cell| Some(cell.throughput_per_s)));
+        lines.push(series(varied, name, &group, |cell| {
+            Some(cell.throughput_per_s)
+        }));
     }
     // With both axes in powers, what grows with the workers is a straight line.
     let y = if ideals.is_empty() {
@@ -155,32 +204,33 @@ fn throughput(mix: &str, cells: &[&CellFigures], cores: usize) -> Plot {
     } else {
         Axis::log("answers/s")
     };
-    plot(
-        format!("{mix}: throughput against workers"),
-        cells,
-        y,
-        lines,
-    )
+    let rates = cells.iter();
+    let rates = rates.map(|cell| (cell.throughput_per_s.median, cell.limited.is_some()));
+    plot(&format!("{mix}: throughput"), cells, y, lines).with_levels(ceiling(rates))
 }
 
 fn efficiency(mix: &str, cells: &[&CellFigures], cores: usize) -> Plot {
-    let lines = groups(cells).into_iter().map(|(name, group)| {
-        series(name, &group, |cell| {
+    let varied = Varied::of(cells);
+    let lines = varied.groups(cells).into_iter().map(|(name, group)| {
+        series(varied, name, &group, |cell| {
             Some(
                 cell.throughput_per_s
                     .times(100.0 / ideal(cell, &group, cores)?),
             )
         })
     });
-    let (title, y) = (
-        format!("{mix}: share of the ideal"),
-        Axis::linear("% of the ideal"),
-    );
-    plot(title, cells, y, lines.collect())
+    let y = Axis::linear("% of the ideal");
+    plot(
+        &format!("{mix}: share of the ideal"),
+        cells,
+        y,
+        lines.collect(),
+    )
 }
 
 fn latency(mix: &str, cells: &[&CellFigures]) -> Plot {
-    let groups = groups(cells);
+    let varied = Varied::of(cells);
+    let groups = varied.groups(cells);
     let mut lines = Vec::new();
     for (name, group) in &groups {
         let suffix = match groups.len() {
@@ -188,19 +238,16 @@ fn latency(mix: &str, cells: &[&CellFigures]) -> Plot {
             _ => format!(", {name}"),
         };
         let in_ms = |spread: Spread| spread.times(1e-3);
-        lines.push(series(format!("p50{suffix}"), group, |cell| {
+        lines.push(series(varied, format!("p50{suffix}"), group, |cell| {
             cell.p50_us.map(in_ms)
         }));
-        lines.push(series(format!("p99{suffix}"), group, |cell| {
+        lines.push(series(varied, format!("p99{suffix}"), group, |cell| {
             cell.p99_us.map(in_ms)
         }));
     }
-    plot(
-        format!("{mix}: latency against workers"),
-        cells,
-        Axis::log("ms"),
-        lines,
-    )
+    // A percentile that no cell had the sample for is not shown.
+    lines.retain(|series| !series.is_empty());
+    plot(&format!("{mix}: latency"), cells, Axis::log("ms"), lines)
 }
 
 /// What every table of cells begins with.
@@ -242,7 +289,7 @@ fn throughput_table(cells: &[&CellFigures]) -> String {
 fn efficiency_table(cells: &[&CellFigures], cores: usize) -> String {
     let head = format!("{NAMES} | answers/s | ideal/s | % of it");
     let mut rows = Vec::new();
-    for (_, group) in groups(cells) {
+    for (_, group) in Varied::of(cells).groups(cells) {
         rows.extend(group.iter().filter_map(|cell| {
             let ideal = ideal(cell, &group, cores)?;
             let rate = cell.throughput_per_s.median;
@@ -319,11 +366,58 @@ mod tests {
         ] {
             assert!(html.contains(text), "no {text} in {html}");
         }
+        let found = finding("hash", &all, 4);
+        let expected =
+            "hash: 2000 to 3000 answers/s, most with 8 workers; 75.0 to 100.0 % of the ideal";
+        assert_eq!(found, expected);
         cells[0].limited = Some("too slow".to_owned());
         assert_eq!(ideals(&cells), [None, None, None]);
         assert_eq!(
             ideals(&[cell("echo", 1, 1.0), cell("echo", 2, 1.0)]),
             [None, None]
         );
+    }
+    #[test]
+    fn what_is_varied_is_the_axis() {
+        let mut cells = [1, 16, 256].map(|queue| CellFigures {
+            queue,
+            throughput_per_s: Spread::of([990.0, 1000.0, 1010.0].into_iter()).expect("rounds"),
+            ..cell("sleep", 4, 1000.0)
+        });
+        let all: Vec<&CellFigures> = cells.iter().collect();
+        let html = section_of_mix("sleep", &all, 2);
+        for text in [
+            ">sleep: throughput against queue<",
+            ">queue (log scale)<",
+            "</svg>4 workers, 64 clients</li>",
+            "4 workers, 64 clients: 1000 answers/s\nqueue: 16",
+            "sleep: 1000 to 1000 answers/s, no trend: rounds of one cell are as far apart.",
+        ] {
+            assert!(html.contains(text), "no {text} in {html}");
+        }
+        for cell in &mut cells {
+            (cell.clients, cell.queue) = (cell.queue, 256);
+        }
+        let all: Vec<&CellFigures> = cells.iter().collect();
+        assert_eq!(Varied::of(&all), Varied::Clients);
+        assert_eq!(Varied::of(&all[..1]), Varied::Workers);
+    }
+
+    #[test]
+    fn where_this_program_was_the_limit_its_rate_is_a_line() {
+        let mut cells = [cell("echo", 1, 900.0), cell("echo", 2, 1000.0)];
+        let html = |cells: &[CellFigures]| {
+            let all: Vec<&CellFigures> = cells.iter().collect();
+            section_of_mix("echo", &all, 2)
+        };
+        assert!(!html(&cells).contains("limit of this program"));
+        cells[1].limited = Some("too slow".to_owned());
+        let html = html(&cells);
+        for text in [
+            ">limit of this program: 1000/s<",
+            "; this program was the limit in 1 of 2 cells.",
+        ] {
+            assert!(html.contains(text), "no {text} in {html}");
+        }
     }
 }
