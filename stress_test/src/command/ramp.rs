@@ -22,11 +22,10 @@ use crate::command::target::Target;
 use crate::figures::backlog::{self, BacklogFigures};
 use crate::figures::load::LoadFigures;
 use crate::figures::outcome::Ended;
-use crate::figures::queueing;
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::results::{RunResult, SCHEMA, Verdict};
 use crate::figures::threshold::Threshold;
-use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests};
+use crate::load::plan::{Load, OpenLoop, Plan};
 use crate::output;
 use crate::output::progress::Progress;
 use crate::stderr::say;
@@ -139,7 +138,8 @@ impl Ramp<'_> {
         if let Ended::Interrupted = outcome.ended {
             return Err(Error::Interrupted);
         }
-        let result = RunResult::of(&plan, &self.target.name, &outcome);
+        let workers = self.arguments.target.workers;
+        let result = RunResult::of(&plan, &self.target.name, &outcome).with_theory(&plan, workers);
         // What is late or refused is a matter of load; all else is the server's fault.
         let by_load = ["unsent", "missing"];
         let mut kinds = result.failures.by_kind.keys();
@@ -147,25 +147,7 @@ impl Ramp<'_> {
             self.end = End::Wrong;
             self.wrong.clone_from(&result.failures.first);
         }
-        Ok(RampStep {
-            predicted_mean_us: self.predicted_mean_us(rate),
-            ..step(rate, result, &self.arguments.slo)
-        })
-    }
-
-    /// The mean latency in theory, where the workers only sleep, requests come by chance, and it
-    /// is known how many workers there are.
-    fn predicted_mean_us(&self, rate: f64) -> Option<f64> {
-        let workers = self.arguments.target.workers?;
-        let only_sleeps = match self.plan.requests {
-            Requests::Mixes { clients, .. } => clients == Mix::Sleep && self.plan.hogs == 0,
-            Requests::Template(_) | Requests::Http(_) => false,
-        };
-        let is_random = self.arguments.arrivals == Arrivals::Poisson;
-        let service_ms = self.plan.sleep_ms;
-        (only_sleeps && is_random)
-            .then(|| queueing::mean_stay_us(rate, workers, service_ms))
-            .flatten()
+        Ok(step(rate, result, &self.arguments.slo))
     }
 
     /// How long a step at `rate` lasts: every percentile of the service level is known then, and a
@@ -240,7 +222,7 @@ fn step(rate: f64, result: RunResult, slo: &[Threshold]) -> RampStep {
         unsent: result.ledger.unsent,
         limited: result.generator.limited,
         latency: result.latency,
-        predicted_mean_us: None,
+        predicted_mean_us: result.queueing.map(|theory| theory.predicted_mean_us),
         service: result.service,
     }
 }

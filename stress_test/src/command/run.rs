@@ -61,7 +61,8 @@ pub(crate) fn measure_once(
     let mut outcome = measure(plan, &target, signals, verbose, progress)?;
     let name = target.name.clone();
     target.stop(&mut outcome)?;
-    let mut result = RunResult::of(plan, &name, &outcome);
+    let workers = arguments.target.workers;
+    let mut result = RunResult::of(plan, &name, &outcome).with_theory(plan, workers);
     result.provenance = Some(provenance::since(started));
     conclude(&mut result, plan, &arguments.fail_if);
     Ok(result)

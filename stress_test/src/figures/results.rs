@@ -21,6 +21,7 @@ use crate::figures::load::LoadFigures;
 use crate::figures::occupancy::Little;
 use crate::figures::outcome::{Ended, Outcome};
 use crate::figures::provenance::Provenance;
+use crate::figures::queueing::QueueingFigures;
 use crate::figures::stages::StageFigures;
 use crate::figures::timeline::Timeline;
 use crate::load::mix::Operation;
@@ -75,6 +76,10 @@ pub(crate) struct RunResult {
     pub(crate) connections: ConnectionFigures,
     /// Little's law.
     pub(crate) little: Little,
+    /// What theory says of the mean latency, where it applies and it is known how many workers
+    /// there were. Files of earlier releases do not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) queueing: Option<QueueingFigures>,
     /// The load generator itself.
     pub(crate) generator: GeneratorFigures,
     /// How evenly the clients were served.
@@ -263,6 +268,7 @@ impl RunResult {
             },
             connections: ConnectionFigures::of(tally),
             little,
+            queueing: None,
             generator,
             fairness: FairnessFigures::of(&outcome.shares, window_s(tally, outcome)),
             timeline: timeline_figures(&outcome.ledger.timeline),
@@ -270,6 +276,14 @@ impl RunResult {
             hogs,
             thresholds_broken: Vec::new(),
         }
+    }
+
+    /// The same with what theory says of it, if the server has so many `workers`.
+    pub(crate) fn with_theory(mut self, plan: &Plan, workers: Option<u32>) -> Self {
+        let refused = self.busy.answers;
+        self.queueing =
+            workers.and_then(|workers| QueueingFigures::of(plan, workers, &self.latency, refused));
+        self
     }
 
     /// How many of the tries that are measured were refused as busy, if there were any. Each

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 
 use crate::figures::backlog::BacklogFigures;
 use crate::figures::distribution::{Distribution, Percentile, REPORTED_PERCENTILES};
+use crate::figures::queueing::QueueingFigures;
 use crate::figures::results::{LedgerFigures, RunResult, Verdict};
 
 /// How wide a line is at most that is not a name or a verdict.
@@ -209,6 +210,22 @@ fn write_account(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         little.in_flight,
         little.rate_per_s,
         Milliseconds(little.stay_us)
+    )?;
+    match (&result.queueing, result.latency.mean_us) {
+        (Some(theory), Some(mean)) => writeln!(out, "queueing    {}", in_theory(theory, mean)),
+        _ => Ok(()),
+    }
+}
+
+/// What theory says of a mean latency, beside what it was.
+pub(crate) fn in_theory(theory: &QueueingFigures, mean_us: f64) -> String {
+    let (predicted, mean) = (
+        Milliseconds(theory.predicted_mean_us),
+        Milliseconds(mean_us),
+    );
+    format!(
+        "{}, {:.0} % busy: mean {predicted} in theory, {mean} here ({:+.1} %)",
+        theory.model, theory.load_percent, theory.deviation_percent
     )
 }
 
@@ -465,6 +482,27 @@ mod tests {
         ] {
             assert!(report.contains(text), "no {text:?} in:\n{report}");
         }
+    }
+
+    #[test]
+    fn theory_stands_beside_the_mean_in_one_line_that_fits() {
+        let mut result = result(&outcome());
+        let text = |result: &RunResult| {
+            let mut out = Vec::new();
+            write(&mut out, result, false).expect("a Vec takes it all");
+            String::from_utf8(out).expect("the report is text")
+        };
+        assert!(!text(&result).contains("queueing"));
+        result.queueing = Some(QueueingFigures {
+            model: "M/D/1000".to_owned(),
+            load_percent: 99.0,
+            predicted_mean_us: 12_345.6,
+            deviation_percent: -12.3,
+        });
+        let line = "\nqueueing    M/D/1000, 99 % busy: mean 12.3 ms in theory, 15.0 ms here \
+                    (-12.3 %)\n";
+        let report = text(&result);
+        assert!(report.contains(line) && line.len() <= 82, "{report}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::stages;
 use crate::figures::distribution::Distribution;
 use crate::figures::load::LoadFigures;
 use crate::figures::results::{RunResult, SliceFigures, TimelineFigures};
+use crate::output::run::in_theory;
 
 /// The part of the page that shows `run`.
 pub(crate) fn section(name: &str, run: &RunResult) -> String {
@@ -44,15 +45,19 @@ fn summary(run: &RunResult) -> String {
         (None, Some(percent)) => format!("{percent:.0} % of a core"),
         (None, None) => "too short a run to tell".to_owned(),
     };
-    list(&[
+    let mut entries = vec![
         ("server", run.target.clone()),
         ("load", load(&run.load)),
         ("answers", format!("{:.0} per second", run.throughput_per_s)),
         ("ledger", account),
         ("Little's law", law),
-        ("generator", generator),
-        ("seed", run.load.seed.to_string()),
-    ])
+    ];
+    if let (Some(theory), Some(mean)) = (&run.queueing, run.latency.mean_us) {
+        entries.push(("queueing theory", in_theory(theory, mean)));
+    }
+    entries.push(("generator", generator));
+    entries.push(("seed", run.load.seed.to_string()));
+    list(&entries)
 }
 
 /// What was asked for, in one line.
@@ -274,6 +279,7 @@ fn fairness(run: &RunResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::queueing::QueueingFigures;
     use crate::figures::results::tests::{outcome, result};
 
     #[test]
@@ -285,6 +291,22 @@ mod tests {
         let html = timeline(&run);
         let tip = "<title>offered: 1500 per second\nseconds since the start: 3<";
         assert!(html.contains(tip), "{html}");
+    }
+
+    #[test]
+    fn what_theory_says_stands_in_the_summary() {
+        let mut run = result(&outcome());
+        assert!(!summary(&run).contains("theory"));
+        run.queueing = Some(QueueingFigures {
+            model: "M/D/4".to_owned(),
+            load_percent: 75.0,
+            predicted_mean_us: 12_000.0,
+            deviation_percent: 25.0,
+        });
+        let html = summary(&run);
+        let entry = "<dt>queueing theory</dt><dd>M/D/4, 75 % busy: mean 12.0 ms in theory, \
+                     15.0 ms here (+25.0 %)</dd>";
+        assert!(html.contains(entry), "{html}");
     }
 
     #[test]
