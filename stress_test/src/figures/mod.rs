@@ -11,6 +11,7 @@ pub(crate) mod connections;
 pub(crate) mod distribution;
 pub(crate) mod fairness;
 pub(crate) mod generator;
+pub(crate) mod heat;
 pub(crate) mod interval;
 pub(crate) mod latencies;
 pub(crate) mod ledger;

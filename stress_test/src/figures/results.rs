@@ -193,6 +193,10 @@ pub(crate) struct SliceFigures {
     /// earlier releases do not say it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) due_max_us: Option<f64>,
+    /// Of these, pairs of microseconds and a count: so many took at least so long, and less than
+    /// the next quarter of an octave. Files of earlier releases do not say it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) due_buckets: Vec<(u64, u64)>,
 }
 
 /// What was wrong.
@@ -363,6 +367,7 @@ fn timeline_figures(timeline: &Timeline) -> TimelineFigures {
         p99_us: slice.percentile(99.0).map(microseconds),
         max_us: (slice.answers > 0).then(|| microseconds(slice.longest)),
         due_max_us: slice.longest_of_due.map(microseconds),
+        due_buckets: slice.due.pairs(),
     });
     TimelineFigures {
         slice_ms: timeline.slice_length().as_millis() as u64,

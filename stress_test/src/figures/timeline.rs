@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::figures::heat::Buckets;
 use crate::figures::latencies::LONGEST;
 
 /// How long a slice is at first.
@@ -35,6 +36,8 @@ pub(crate) struct Slice {
     /// The longest latency of what was due in it and got its answer, whenever that came. A stop of
     /// the server is a tooth of a saw: what was due at its beginning waited for all of it.
     pub(crate) longest_of_due: Option<Duration>,
+    /// How long each of these took.
+    pub(crate) due: Buckets,
     latencies: Histogram<u32>,
 }
 
@@ -46,6 +49,7 @@ impl Slice {
             busy: 0,
             longest: Duration::ZERO,
             longest_of_due: None,
+            due: Buckets::default(),
             latencies: Histogram::new(2).expect("a histogram can have 2 digits"),
         }
     }
@@ -65,6 +69,7 @@ impl Slice {
         self.busy += other.busy;
         self.longest = self.longest.max(other.longest);
         self.longest_of_due = self.longest_of_due.max(other.longest_of_due);
+        self.due.add(&other.due);
         self.latencies
             .add(&other.latencies)
             .expect("a histogram that resizes itself takes every other one");
@@ -93,6 +98,7 @@ impl Timeline {
         let due = now.checked_sub(latency).unwrap_or(self.start);
         let slice = self.slice_at(due);
         slice.longest_of_due = slice.longest_of_due.max(Some(latency));
+        slice.due.record(latency, count);
     }
 
     /// A request was refused as busy.
@@ -198,6 +204,12 @@ mod tests {
         let expected = [500, 400, 300, 200, 100].map(|ms| Some(Duration::from_millis(ms)));
         assert_eq!(tooth.take(5).collect::<Vec<_>>(), expected);
         assert_eq!(timeline.slices()[5].longest_of_due, None);
+        // Of the first slice 500 to 410 ms, of the last 100 to 10 ms.
+        assert_eq!(
+            timeline.slices()[0].due.pairs(),
+            [(393_216, 5), (458_752, 5)]
+        );
+        assert_eq!(timeline.slices()[4].due.pairs().len(), 9);
     }
 
     #[test]
@@ -243,5 +255,7 @@ mod tests {
         assert_eq!(answers.sum::<u64>(), 3600);
         let recorded = timeline.slices().iter().map(|slice| slice.latencies.len());
         assert_eq!(recorded.sum::<u64>(), 3600);
+        let due = timeline.slices().iter().flat_map(|slice| slice.due.pairs());
+        assert_eq!(due.map(|(_, count)| count).sum::<u64>(), 3600);
     }
 }

@@ -6,6 +6,7 @@
 
 mod comparisons;
 mod frame;
+mod heat;
 mod limit;
 mod overview;
 mod page;
@@ -83,6 +84,7 @@ mod tests {
             "Percentiles of latency and service time",
             "Answers over time",
             "Latency over time",
+            "Heat map of latency",
             "<td>29.7</td>",
             ">PASS<",
         ] {

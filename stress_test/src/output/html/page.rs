@@ -29,7 +29,9 @@ stroke-dasharray:6 4}.mark{stroke:var(--ink);stroke-dasharray:2 3}\n\
 .c4{stroke:var(--c4)}.c5{stroke:var(--c5)}\n\
 .line.c1{stroke-dasharray:9 3}.line.c2{stroke-dasharray:3 3}.line.c4{stroke-dasharray:9 3 2 3}.line.spread{stroke-dasharray:none}\n\
 .plain{stroke:var(--soft);stroke-width:2}circle{stroke-width:2}\
-.tip{fill:transparent;stroke:none}.tip:hover{fill:var(--edge)}\n\
+.tip,.column{fill:transparent;stroke:none}.tip:hover{fill:var(--edge)}.column:hover{stroke:var(--ink)}\n\
+.heat{fill:var(--c0);stroke:none;shape-rendering:crispEdges}.h0{fill-opacity:.24}.h1{fill-opacity:.4}\
+.h2{fill-opacity:.55}.h3{fill-opacity:.7}.h4{fill-opacity:.85}\n\
 .dot.c0{fill:var(--c0)}.dot.c1{fill:var(--c1)}.dot.c2{fill:var(--c2)}.dot.c3{fill:var(--c3)}\
 .dot.c4{fill:var(--c4)}.dot.c5{fill:var(--c5)}.dot.hollow,circle.plain{fill:var(--paper)}\n\
 details{margin:.2rem 0 1.2rem}summary{cursor:pointer;color:var(--soft);font-size:13px}\n\

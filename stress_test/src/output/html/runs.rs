@@ -5,6 +5,7 @@
 //! Rule: below each plot stands a table with the figures that it is made of.
 
 use super::frame::Axis;
+use super::heat;
 use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Look, Plot, Point, Series};
 pub(crate) use super::scale::ms;
@@ -202,7 +203,9 @@ fn timeline(run: &RunResult) -> String {
     if throughput.is_empty() || latency.is_empty() {
         return String::new();
     }
-    throughput.render() + &latency.render() + &timeline_table(&run.timeline, seconds)
+    let mut html = throughput.render() + &latency.render();
+    html += &heat::heat_map(&run.timeline, stages::marks(run)).unwrap_or_default();
+    html + &timeline_table(&run.timeline, seconds)
 }
 
 fn timeline_table(timeline: &TimelineFigures, seconds: f64) -> String {
