@@ -10,17 +10,26 @@ use std::time::SystemTime;
 use crate::command::cli::CompareArguments;
 use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::measure::{create, publish};
+use crate::command::measure::{create, is_stdout, publish};
 use crate::command::provenance;
+use crate::command::report;
 use crate::command::saved;
 use crate::figures::comparison::{ComparisonResult, Difference, Side, load_differences, why_unfit};
 use crate::figures::interval::LEAST_ROUNDS;
 use crate::figures::results::RunResult;
 use crate::figures::saved::Saved;
-use crate::output;
+use crate::output::{self, html};
+
+/// What stands at the top of its page.
+const TITLE: &str = "Comparison by stress_test";
 
 /// Compares what `arguments` name, and returns the exit code.
 pub(crate) fn compare(arguments: &CompareArguments) -> Result<u8, Error> {
+    let page = arguments.html.as_deref();
+    if page.is_some_and(is_stdout) {
+        let text = "compare --html: the table goes to stdout, so the page needs a file";
+        return Err(Error::Usage(text.to_owned()));
+    }
     let [base, new] = arguments.sides();
     let base = side("base", base, &[])?;
     let new = side("new", new, &base.rounds)?;
@@ -36,7 +45,13 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<u8, Error> {
     publish(&result, json, "comparison", |out| {
         output::comparison::write(out, &result, arguments.quiet)
     })?;
-    Ok(result.exit_code)
+    let exit_code = result.exit_code;
+    if let Some(path) = page {
+        let saved = Saved::Comparison(Box::new(result));
+        let body = html::body(&[("base and new".to_owned(), saved)]);
+        report::write(path, &html::page(TITLE, &body))?;
+    }
+    Ok(exit_code)
 }
 
 /// The rounds of the side `name`, whose load has to be one and the same. `others` are those of the

@@ -29,11 +29,16 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Error> {
         to_stdout(html.as_bytes()).context("cannot write the page")?;
         return Ok(exit::PASS);
     }
-    fs::write(path, &html)
-        .map_err(|error| Error::File(path.clone(), format!("cannot write it: {error}")))?;
+    write(path, &html)?;
     let line = format!("{}: {} bytes\n", path.display(), html.len());
     to_stdout(line.as_bytes()).context("cannot say that the page is written")?;
     Ok(exit::PASS)
+}
+
+/// Writes a page into the file `path`.
+pub(crate) fn write(path: &Path, html: &str) -> Result<(), Error> {
+    fs::write(path, html)
+        .map_err(|error| Error::File(path.to_owned(), format!("cannot write it: {error}")))
 }
 
 /// What --json wrote into the file `path`.

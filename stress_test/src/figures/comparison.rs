@@ -124,6 +124,20 @@ pub(crate) struct SideFigures {
     pub(crate) load: LoadFigures,
     /// Where the first round comes from.
     pub(crate) provenance: Option<Provenance>,
+    /// The whole distribution of the latency, as far as each round knows it. Files of earlier
+    /// releases do not say it.
+    #[serde(default)]
+    pub(crate) curve: Vec<CurvePoint>,
+}
+
+/// One percentile of several rounds, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CurvePoint {
+    /// Which percentile.
+    pub(crate) percent: f64,
+    /// What it is in the rounds.
+    #[serde(flatten)]
+    pub(crate) us: Middle,
 }
 
 /// One figure of both sides.
@@ -239,7 +253,24 @@ fn side(side: Side) -> SideFigures {
         rounds: side.rounds.len(),
         load: first.load.clone(),
         provenance: first.provenance.clone(),
+        curve: curve(&side.rounds),
     }
+}
+
+/// The curve of the latency in all of `rounds`, as far as all have the same percentiles.
+fn curve(rounds: &[RunResult]) -> Vec<CurvePoint> {
+    let point = |place: usize| {
+        let points = rounds.iter().map(|run| run.latency.curve.get(place));
+        let points: Vec<&(f64, f64)> = points.collect::<Option<_>>()?;
+        let percent = points.first()?.0;
+        let are_alike = points.iter().all(|point| point.0 == percent);
+        let us: Vec<f64> = points.iter().map(|point| point.1).collect();
+        are_alike.then(|| CurvePoint {
+            percent,
+            us: middle(&us),
+        })
+    };
+    (0..).map_while(point).collect()
 }
 
 /// In the order of time, where it is known.

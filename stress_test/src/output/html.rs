@@ -5,6 +5,7 @@
 //! Rule: it needs nothing but those files: what is in the picture is in the JSON.
 
 mod comparisons;
+mod forest;
 mod frame;
 mod heat;
 mod limit;

@@ -201,6 +201,44 @@ fn a_slower_server_is_told_and_exits_4() {
 }
 
 #[test]
+fn a_page_has_the_curves_of_both_sides_and_the_changes_with_their_intervals() {
+    let rounds = Rounds::new();
+    let base = rounds.write("base", &BASE, 0, 1);
+    let new = rounds.write("new", &BASE.map(|rate| 0.95 * rate), 30, 1);
+    let curve = |factor: f64| serde_json::json!([[0.0, 5e3 * factor], [50.0, 1e4 * factor]]);
+    for (place, file) in base.iter().chain(&new).enumerate() {
+        rounds.change(file, |json| {
+            json["latency"]["curve"] = curve([1.0, 2.0][place / base.len()]);
+        });
+    }
+    // One round is short: the curve ends with it.
+    rounds.change(&new[0], |json| {
+        json["latency"]["curve"]
+            .as_array_mut()
+            .expect("a list")
+            .pop();
+    });
+    let report = rounds.compare(&base, &new, &["--html", "c.html", "--json", "c.json"]);
+    assert_eq!(report.code, Some(4), "{report}");
+    let json = read(&rounds.folder.path().join("c.json"));
+    assert_valid(&json);
+    assert_eq!(json["base"]["curve"][1]["max"].as_f64(), Some(10_000.0));
+    assert_eq!(json["base"]["curve"].as_array().map(Vec::len), Some(2));
+    assert_eq!(json["new"]["curve"].as_array().map(Vec::len), Some(1));
+    let html = fs::read_to_string(rounds.folder.path().join("c.html")).expect("a page");
+    for text in [
+        "base: the typical round: 10 ms\npercentile: 50 %\n10 to 10 ms<",
+        "new: the typical round: 10 ms\npercentile: 0 %",
+        "class=\"band c0\"",
+        "Change from base to new, with 95 % confidence",
+        ">-5.0 %, worse</text>",
+        ">SLOWER<",
+    ] {
+        assert!(html.contains(text), "no {text} in {html}");
+    }
+}
+
+#[test]
 fn what_slows_both_sides_in_turns_is_no_noise() {
     let rounds = Rounds::new();
     let base = [1000.0, 900.0, 810.0, 729.0, 656.0];
@@ -313,6 +351,14 @@ fn what_cannot_be_compared_is_one_line() {
     report.assert_complains(1, &["base0.json", "compared already"]);
     let report = rounds.compare(&base, &new, &["--ignore", "101"]);
     report.assert_complains(2, &["--ignore", "0 to 100"]);
+    let report = rounds.compare(&base, &new, &["--html", "-"]);
+    report.assert_complains(2, &["--html", "stdout", "needs a file"]);
+    let report = rounds.compare(&base, &new, &["--quiet", "--html", "none/c.html"]);
+    assert_eq!(report.code, Some(1), "{report}");
+    assert!(
+        report.stderr.contains("none/c.html: cannot write it"),
+        "{report}"
+    );
     fs::write(rounds.folder.path().join("none.json"), "{}").expect("the folder is ours");
     let report = rounds.compare(&base, &["none.json".to_owned()], &[]);
     report.assert_complains(1, &["none.json", "not a result of stress_test"]);

@@ -94,6 +94,14 @@ const CHARACTER: f64 = 6.8;
 const LINE: f64 = 15.0;
 
 impl Size {
+    /// The same, so high that `inside` is left between the axes.
+    pub(crate) fn with_inside(self, inside: f64) -> Self {
+        Self {
+            height: TOP + inside + BOTTOM,
+            ..self
+        }
+    }
+
     /// Where the horizontal axis ends.
     pub(crate) fn right(&self) -> f64 {
         self.width - RIGHT

@@ -34,6 +34,10 @@ stroke-dasharray:6 4}.mark{stroke:var(--ink);stroke-dasharray:2 3}\n\
 .h2{fill-opacity:.55}.h3{fill-opacity:.7}.h4{fill-opacity:.85}\n\
 .dot.c0{fill:var(--c0)}.dot.c1{fill:var(--c1)}.dot.c2{fill:var(--c2)}.dot.c3{fill:var(--c3)}\
 .dot.c4{fill:var(--c4)}.dot.c5{fill:var(--c5)}.dot.hollow,circle.plain{fill:var(--paper)}\n\
+.band{fill-opacity:.16;stroke:none}.band.c0{fill:var(--c0)}.band.c1{fill:var(--c1)}.band.c2{fill:var(--c2)}\
+.band.c3{fill:var(--c3)}.band.c4{fill:var(--c4)}.band.c5{fill:var(--c5)}\n\
+.ignored{fill:var(--grid)}.interval{stroke-width:2.5}.better{stroke:var(--c2)}.worse{stroke:var(--c1)}.same{stroke:var(--soft)}\
+circle.better{fill:var(--c2)}circle.worse{fill:var(--c1)}circle.same{fill:var(--soft)}\n\
 details{margin:.2rem 0 1.2rem}summary{cursor:pointer;color:var(--soft);font-size:13px}\n\
 .scroll{overflow:auto;max-height:26rem;border:1px solid var(--grid);border-radius:4px;margin-top:.3rem}\n\
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}\n\

@@ -51,7 +51,8 @@ pub(crate) struct Point {
     pub(crate) x: f64,
     /// How much; where that is not a number, the line is broken.
     pub(crate) y: f64,
-    /// The smallest and the largest of what `y` is the median of.
+    /// The smallest and the largest of what `y` is the middle of: a bar where there are dots, and
+    /// a band behind a line.
     pub(crate) spread: Option<(f64, f64)>,
     /// Its dot is not filled: it is not quite what the others are.
     pub(crate) is_hollow: bool,
@@ -199,6 +200,11 @@ impl Plot {
         draw_axes(svg, size, (&self.x, &x), (&self.y, &y));
         let words = self.lines.draw(svg, size, &x, &y);
         for (class, series) in self.classes().zip(&self.series) {
+            if series.look == Look::Line {
+                draw_band(svg, &class, series, &x, &y);
+            }
+        }
+        for (class, series) in self.classes().zip(&self.series) {
             self.draw_series(svg, &class, series, &x, &y);
         }
         *svg += &words;
@@ -241,7 +247,9 @@ impl Plot {
         let known = |point: &&Point| point.y.is_finite();
         for point in series.points.iter().step_by(nth).filter(known) {
             let (at, height) = (x.place(point.x), y.place(point.y));
-            draw_extent(svg, class, point, at, y);
+            if is_dotted {
+                draw_extent(svg, class, point, at, y);
+            }
             let (class, radius) = match (is_dotted, point.is_hollow) {
                 (true, false) => (class.replace("line", "dot"), 3.5),
                 (true, true) => (class.replace("line", "dot hollow"), 3.5),
@@ -286,6 +294,22 @@ fn path(series: &Series, x: &Scale, y: &Scale) -> String {
         is_begun = point.y.is_finite();
     }
     line
+}
+
+/// The spread of a line without dots, as a band behind it.
+fn draw_band(svg: &mut String, class: &str, series: &Series, x: &Scale, y: &Scale) {
+    let points = series.points.iter();
+    let ends = points.filter_map(|point| Some((x.place(point.x), point.spread?)));
+    let ends: Vec<(f64, (f64, f64))> = ends.collect();
+    if ends.is_empty() {
+        return;
+    }
+    let corner = |at: f64, height: f64| format!("L{at:.1} {:.1}", y.place(height));
+    let lows = ends.iter().map(|&(at, (low, _))| corner(at, low));
+    let highs = ends.iter().rev().map(|&(at, (_, high))| corner(at, high));
+    let path: String = lows.chain(highs).collect();
+    let (class, path) = (class.replace("line", "band"), path.replacen('L', "M", 1));
+    let _infallible = writeln!(svg, "<path class=\"{class}\" d=\"{path}z\"/>");
 }
 
 /// How far `point` may be from where it is drawn: its spread, and an arrow up if it is a lower

@@ -88,8 +88,13 @@ pub(crate) fn load(load: &LoadFigures) -> String {
 /// Percentiles as a line, the rare ones as far from each other as the usual ones.
 pub(crate) fn curve(name: &str, distribution: &Distribution) -> Series {
     let curve = distribution.curve.iter();
-    let points = curve.map(|(percent, us)| Point::new(100.0 / (100.0 - percent), us / 1000.0));
+    let points = curve.map(|(percent, us)| Point::new(percentile_place(*percent), us / 1000.0));
     Series::new(name, Look::Line, points)
+}
+
+/// Where a percentile is on the axis of [`percentile_axis`].
+pub(crate) fn percentile_place(percent: f64) -> f64 {
+    100.0 / (100.0 - percent)
 }
 
 /// The axis below `curves`.
@@ -121,7 +126,7 @@ fn percentiles(run: &RunResult) -> String {
     let mut percentiles = run.latency.percentiles.iter();
     let bound = percentiles.find(|percentile| percentile.is_lower_bound);
     let bound = bound.map(|bound| {
-        let place = 100.0 / (100.0 - bound.percent);
+        let place = percentile_place(bound.percent);
         (place, "at least that, from here".to_owned())
     });
     let plot = Plot::new(title, x, Axis::log("ms"), curves).with_marks(bound);
