@@ -59,8 +59,8 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "FILE", value_parser = file)]
     pub(crate) json: Option<PathBuf>,
 
-    /// Writes a page into this file: the percentiles of both sides on one axis, and the changes with
-    /// their intervals
+    /// Writes a page into this file: the percentiles of both sides on one axis, and the changes
+    /// with their intervals
     #[arg(long, value_name = "FILE", value_parser = file)]
     pub(crate) html: Option<PathBuf>,
 

@@ -53,9 +53,15 @@ fn line(saved: &Saved) -> Line {
     match saved {
         Saved::Run(run) => {
             let time = |percent| runs::ms(run.latency.us(percent));
-            let (p50, p99) = (time(50.0), time(99.0));
+            let (p50, p99, longest) = (time(50.0), time(99.0), runs::ms(run.latency.max_us));
             let rate = run.throughput_per_s;
-            let result = format!("{rate:.0} answers/s, p50 {p50}, p99 {p99} (ms)");
+            let theory = run.queueing.as_ref().map_or_else(String::new, |theory| {
+                let (model, deviation) = (&theory.model, theory.deviation_percent);
+                format!("; mean {deviation:+.1} % from {model} in theory")
+            });
+            let result = format!(
+                "{rate:.0} answers/s, p50 {p50}, p99 {p99}, longest {longest} (ms){theory}"
+            );
             line("run", &run.verdict, &run.load.mix, result)
         }
         Saved::Rounds(rounds) => {
@@ -74,10 +80,14 @@ fn line(saved: &Saved) -> Line {
         }
         Saved::Ramp(ramp) => {
             let slo = ramp.slo.join(", ");
-            let result = match ramp.highest_rate_per_s {
+            let mut result = match ramp.highest_rate_per_s {
                 Some(rate) => format!("{rate:.0} requests/s hold {slo}"),
                 None => format!("no rate holds {slo}"),
             };
+            if let Some(theory) = ramps::deviation(ramp) {
+                let (min, max) = (theory.min, theory.max);
+                result += &format!("; mean {min:+.1} to {max:+.1} % from theory");
+            }
             line("ramp", &ramp.verdict, &ramp.load.mix, result)
         }
         Saved::Comparison(result) => {
@@ -156,7 +166,7 @@ mod tests {
         let html = overview(&files);
         for text in [
             "2 files. 1 of 2 measurements have the verdict PASS.",
-            "<a href=\"#file-1\">&lt;one&gt;</a></td><td>FAIL</td><td>1000 answers/s, p50 15, p99 29.7 (ms)</td>",
+            "<a href=\"#file-1\">&lt;one&gt;</a></td><td>FAIL</td><td class=\"prose\">1000 answers/s, p50 15, p99 29.7, longest 30 (ms)</td>",
             "<a href=\"#file-2\">two</a></td><td>PASS</td><td>1000 requests/s hold p99&lt;50ms, busy&lt;1%</td>",
             "<td>run</td><td>echo</td>",
             "<td>ramp</td><td>echo</td>",

@@ -12,6 +12,7 @@ use super::plot::{Look, Plot, Point, Series};
 use super::runs::{load, ms};
 use super::scale::short;
 use crate::figures::ramp::{RampResult, RampStep};
+use crate::figures::sweep::Spread;
 use crate::figures::threshold::Threshold;
 
 /// The percentiles that are drawn.
@@ -100,16 +101,27 @@ fn queue(ramp: &RampResult) -> Plot {
     plot(ramp, "Mean latency, measured and in theory", "ms", series)
 }
 
+/// By how many percent the mean of each step that held was above theory; nothing where theory says
+/// nothing.
+pub(crate) fn deviation(ramp: &RampResult) -> Option<Spread> {
+    let steps = ramp.steps.iter().filter(|step| step.holds);
+    Spread::of(steps.filter_map(deviation_percent))
+}
+
+fn deviation_percent(step: &RampStep) -> Option<f64> {
+    let predicted = step.predicted_mean_us.filter(|&us| us > 0.0)?;
+    Some(100.0 * (step.latency.mean_us? / predicted - 1.0))
+}
+
 fn queue_table(steps: &[RampStep]) -> String {
     let head = "offered/s | mean | in theory | deviation %";
     let rows = steps.iter().filter_map(|step| {
-        let predicted = step.predicted_mean_us.filter(|&us| us > 0.0)?;
-        let mean = step.latency.mean_us?;
+        let deviation = deviation_percent(step)?;
         Some(vec![
             format!("{:.0}", step.rate_per_s),
-            ms(Some(mean)),
-            ms(Some(predicted)),
-            format!("{:+.1}", 100.0 * (mean / predicted - 1.0)),
+            ms(step.latency.mean_us),
+            ms(step.predicted_mean_us),
+            format!("{deviation:+.1}"),
         ])
     });
     table("Figures in ms", head, rows)
@@ -216,6 +228,8 @@ pub(crate) mod tests {
             assert!(html.contains(text), "no {text} in {html}");
         }
         assert!(!html.contains("measured: 15 ms\noffered requests/s: 2000"));
+        let deviation = deviation(&ramp).map(|all| (all.min.round(), all.max.round()));
+        assert_eq!(deviation, Some((25.0, 25.0)));
     }
 
     #[test]
