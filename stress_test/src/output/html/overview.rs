@@ -75,7 +75,7 @@ fn line(saved: &Saved) -> Line {
             let mut mixes: Vec<&str> = sweep.cells.iter().map(|cell| cell.mix.as_str()).collect();
             mixes.sort_unstable();
             mixes.dedup();
-            let result = sweeps::findings(sweep).join(". ");
+            let result = sweeps::findings(sweep).join("\n");
             line("sweep", &sweep.verdict, &mixes.join(" "), result)
         }
         Saved::Ramp(ramp) => {

@@ -43,7 +43,7 @@ details{margin:.2rem 0 1.2rem}summary{cursor:pointer;color:var(--soft);font-size
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}\n\
 th,td{padding:.2rem .5rem;text-align:right;white-space:nowrap}\
 th{position:sticky;top:0;background:var(--band);font-weight:600}\
-td:first-child,th:first-child,td.prose{text-align:left}td.prose{white-space:normal;min-width:16rem}tr:nth-child(even) td{background:var(--band)}\n\
+td:first-child,th:first-child,td.prose{text-align:left}td.prose{white-space:pre-line;min-width:16rem}tr:nth-child(even) td{background:var(--band)}\n\
 nav td,nav th{text-align:left}a{color:var(--c0)}\n\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:.6rem 0}\
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n\

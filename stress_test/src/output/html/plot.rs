@@ -219,7 +219,10 @@ impl Plot {
             let (low, high) = point.spread.unwrap_or((point.y, point.y));
             [low, point.y, high]
         });
-        let ys = ys.chain(self.lines.levels.iter().map(|level| level.0));
+        // Above a line there is room for its words.
+        let room = if self.y.is_log { 1.0 } else { 1.08 };
+        let levels = self.lines.levels.iter();
+        let ys = ys.chain(levels.flat_map(|(level, _)| [*level, room * level]));
         let x = Scale::new(self.x.is_log, xs, (LEFT, size.right()));
         let y = Scale::new(self.y.is_log, ys, (size.bottom(), TOP));
         // Labels of the ticks belong inside; lines that start at zero show proportions.

@@ -36,10 +36,11 @@ impl Varied {
 
     /// So much of it.
     pub(crate) fn in_words(self, value: u32) -> String {
+        let many = if value == 1 { "" } else { "s" };
         match self {
-            Self::Workers => format!("{value} workers"),
+            Self::Workers => format!("{value} worker{many}"),
             Self::Queue => format!("a queue of {value}"),
-            Self::Clients => format!("{value} clients"),
+            Self::Clients => format!("{value} client{many}"),
         }
     }
 
