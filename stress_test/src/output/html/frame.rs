@@ -202,20 +202,22 @@ impl Lines {
     /// Draws them. Their words are returned: they belong above all that is drawn later.
     pub(crate) fn draw(&self, svg: &mut String, size: &Size, x: &Scale, y: &Scale) -> String {
         let mut words = String::new();
-        for (row, (place, text)) in self.marks.iter().enumerate() {
+        let mut rows = Rows::default();
+        for (place, text) in &self.marks {
             let at = x.place(*place);
             let bottom = size.bottom();
             let _infallible = writeln!(svg, "<path class=\"mark\" d=\"M{at:.1} {TOP}V{bottom}\"/>");
-            // Beside the line, on the side that has room, and below the words before it.
-            let (anchor, shift) = if at > size.width / 2.0 {
-                ("end", -5.0)
+            // Beside the line, on the side that has room, and below the words that are in the way.
+            let length = text.chars().count() as f64 * CHARACTER;
+            let (anchor, shift, left) = if at > size.width / 2.0 {
+                ("end", -5.0, at - 5.0 - length)
             } else {
-                ("start", 5.0)
+                ("start", 5.0, at + 5.0)
             };
-            let height = TOP + 12.0 + LINE * row as f64;
+            let height = TOP + 12.0 + LINE * rows.take(left, left + length) as f64;
             write_words(&mut words, (at + shift, height), anchor, text);
         }
-        let free_from = TOP + 12.0 + LINE * self.marks.len() as f64;
+        let free_from = TOP + 12.0 + LINE * rows.count() as f64;
         for (level, text) in &self.levels {
             let (at, right) = (y.place(*level), size.right());
             let _infallible = writeln!(svg, "<path class=\"mark\" d=\"M{LEFT} {at:.1}H{right}\"/>");
@@ -230,10 +232,64 @@ impl Lines {
     }
 }
 
+/// Lines of text, so that none is written over another.
+#[derive(Default)]
+struct Rows {
+    /// What is taken: a row, from where, and to where.
+    taken: Vec<(usize, f64, f64)>,
+}
+
+impl Rows {
+    /// The first row that is free between two places, which it is no longer.
+    fn take(&mut self, from: f64, to: f64) -> usize {
+        let taken = &self.taken;
+        let is_free = |row: &usize| {
+            let mut in_row = taken.iter().filter(|(other, ..)| other == row);
+            in_row.all(|&(_, begin, end)| to <= begin || end <= from)
+        };
+        let row = (0..).find(is_free).expect("there are rows without end");
+        self.taken.push((row, from, to));
+        row
+    }
+
+    /// How many rows have words.
+    fn count(&self) -> usize {
+        self.taken
+            .iter()
+            .map(|(row, ..)| row + 1)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
 fn write_words(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
     let _infallible = writeln!(
         svg,
         "<text class=\"halo\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
         escape(text)
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_beside_lines_share_a_row_unless_they_are_in_each_others_way() {
+        let mut rows = Rows::default();
+        assert_eq!(rows.take(0.0, 50.0), 0);
+        assert_eq!(rows.take(40.0, 90.0), 1);
+        assert_eq!(rows.take(50.0, 90.0), 0);
+        assert_eq!(rows.take(80.0, 95.0), 2);
+        assert_eq!(rows.count(), 3);
+        let words = |number: u32| (f64::from(number), format!("stage {number}"));
+        let lines = Lines {
+            marks: (1..5).map(words).collect(),
+            levels: vec![(1.0, "level".to_owned())],
+        };
+        let scale = |places| Scale::new(false, [0.0, 5.0].into_iter(), places);
+        let x = scale((LEFT, WIDE.right()));
+        let text = lines.draw(&mut String::new(), &WIDE, &x, &scale((WIDE.bottom(), TOP)));
+        assert_eq!(text.matches("y=\"38.0\"").count(), 4, "{text}");
+    }
 }
