@@ -246,16 +246,16 @@ mod tests {
             timeline.answered(
                 start + Duration::from_secs(second),
                 Duration::from_secs(1),
-                1,
+                3,
             );
         }
         assert!(timeline.slices().len() <= MOST_SLICES);
         assert_eq!(timeline.slice_length(), FIRST_SLICE * 256);
         let answers = timeline.slices().iter().map(|slice| slice.answers);
-        assert_eq!(answers.sum::<u64>(), 3600);
+        assert_eq!(answers.sum::<u64>(), 10_800);
         let recorded = timeline.slices().iter().map(|slice| slice.latencies.len());
-        assert_eq!(recorded.sum::<u64>(), 3600);
+        assert_eq!(recorded.sum::<u64>(), 10_800);
         let due = timeline.slices().iter().flat_map(|slice| slice.due.pairs());
-        assert_eq!(due.map(|(_, count)| count).sum::<u64>(), 3600);
+        assert_eq!(due.map(|(_, count)| count).sum::<u64>(), 10_800);
     }
 }
