@@ -88,6 +88,7 @@ pub(crate) enum LineEnding {
 
 impl LineEnding {
     /// Makes the bytes from `start` on, a request or an answer, what is sent.
+    #[inline]
     pub(crate) fn enclose(self, start: usize, bytes: &mut Vec<u8>) {
         match self {
             Self::Lf => bytes.push(b'\n'),
@@ -97,6 +98,16 @@ impl LineEnding {
                 insert_length(start, length.expect("no limit is above 16 MiB"), bytes);
             }
             Self::Eof => {}
+        }
+    }
+
+    /// The request that `sent`, a line, encloses, and how it ends there.
+    #[inline]
+    pub(crate) fn split_off(sent: &[u8]) -> (&[u8], Self) {
+        match sent {
+            [line @ .., b'\r', b'\n'] => (line, Self::CrLf),
+            [line @ .., b'\n'] => (line, Self::Lf),
+            line => (line, Self::Eof),
         }
     }
 }
@@ -169,6 +180,17 @@ mod tests {
             let mut text = Vec::new();
             append_decimal(&mut text, number);
             assert_eq!(text, number.to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_line_is_taken_apart_as_it_was_put_together() {
+        for ending in [LineEnding::Lf, LineEnding::CrLf, LineEnding::Eof] {
+            for line in [&b""[..], b"ECHO x", b"x\ry"] {
+                let mut sent = line.to_vec();
+                ending.enclose(0, &mut sent);
+                assert_eq!(LineEnding::split_off(&sent), (line, ending));
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Joins the workload (what is asked) and the oracle (what is right); knows no connection's state.
 //!
-//! Rule: nothing is stored per request: both sides are written anew, into the same two buffers.
+//! Rule: nothing is stored per request: both sides are written anew, into the same two buffers,
+//! unless whoever asks has the request still.
 
 use std::mem;
 use std::ops::Range;
@@ -75,17 +76,19 @@ impl Protocol {
     }
 
     fn append_answer(&mut self, frame: Frame, answer: &mut Vec<u8>) {
-        let ending = self.write_request(frame);
-        oracle::append_answer(self.limits, &self.request, ending, answer);
+        let limits = self.limits;
+        let (request, ending) = self.request(frame);
+        oracle::append_answer(limits, request, ending, answer);
     }
 
-    fn write_request(&mut self, frame: Frame) -> LineEnding {
+    /// The request of `frame`, written anew, and how it ends.
+    fn request(&mut self, frame: Frame) -> (&[u8], LineEnding) {
         let mut request = mem::take(&mut self.request);
         request.clear();
         let workload = self.workload(frame.client);
         let ending = workload.append_request(frame, &mut request);
         self.request = request;
-        ending
+        (&self.request, ending)
     }
 }
 
@@ -212,14 +215,32 @@ impl Expectations {
 
     /// Whether `line` is the right answer to `frame`.
     pub(crate) fn is_answer(&mut self, frame: Frame, line: &[u8]) -> bool {
-        self.answer_at_the_front(frame, line) == Some(line.len())
+        self.answer_at_the_front(frame, None, line) == Some(line.len())
     }
 
-    /// How long the right answer to `frame` is, if `bytes` begin with it.
-    pub(crate) fn answer_at_the_front(&mut self, frame: Frame, bytes: &[u8]) -> Option<usize> {
+    /// How long the right answer to `frame` is, if `bytes` begin with it. Of a frame that is a
+    /// line, somebody may still have what was `sent`.
+    #[inline]
+    pub(crate) fn answer_at_the_front(
+        &mut self,
+        frame: Frame,
+        sent: Option<&[u8]>,
+        bytes: &[u8],
+    ) -> Option<usize> {
         if let Source::Protocol(protocol) = &mut self.source {
-            let ending = protocol.write_request(frame);
-            let (limits, request) = (protocol.limits, &protocol.request);
+            let limits = protocol.limits;
+            let (request, ending) = match sent {
+                Some(sent) => {
+                    let request = LineEnding::split_off(sent);
+                    debug_assert_eq!(
+                        request,
+                        protocol.request(frame),
+                        "it was sent for {frame:?}"
+                    );
+                    request
+                }
+                None => protocol.request(frame),
+            };
             return oracle::answer_at_the_front(limits, request, ending, bytes, &mut self.answer);
         }
         let answer = self.answer(frame);

@@ -11,6 +11,7 @@ pub(crate) mod lengths;
 mod verified;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -179,11 +180,11 @@ impl Client {
         self.frame_of(what.sequence)
     }
 
-    /// `what` has been queued for writing, and ends at `end_offset` of the outgoing bytes.
+    /// `what` has been queued for writing, at this `place` among the outgoing bytes.
     pub(crate) fn queued(
         &mut self,
         what: Try,
-        end_offset: u64,
+        place: Range<u64>,
         ends_stream: bool,
         now: Instant,
         ledger: &mut Ledger,
@@ -193,17 +194,22 @@ impl Client {
         }
         self.in_flight.push_back(InFlight {
             what,
-            end_offset,
+            place,
             sent: now,
             ends_stream,
         });
+    }
+
+    /// Where the first frame whose answer is due is among the outgoing bytes.
+    pub(crate) fn first_place(&self) -> Option<u64> {
+        self.in_flight.front().map(|front| front.place.start)
     }
 
     /// The kernel has taken the outgoing bytes up to `offset`.
     pub(crate) fn written_up_to(&mut self, offset: u64, now: Instant, ledger: &mut Ledger) {
         let unwritten = self.in_flight.iter_mut().skip(self.written_frames);
         let mut written = unwritten
-            .take_while(|frame| frame.end_offset <= offset)
+            .take_while(|frame| frame.place.end <= offset)
             .map(|frame| {
                 frame.sent = now;
                 (frame.what.intended, frame.what.earlier_tries == 0)

@@ -24,6 +24,7 @@ use crate::drive::attempts::Attempts;
 use crate::drive::client::lengths::Taken;
 use crate::drive::client::{Client, Next};
 use crate::drive::desk::{Desk, READ_BYTES};
+use crate::drive::outbox::Outbox;
 use crate::figures::fairness::Share;
 use crate::wire::{AnswerEnd, LENGTH_BYTES, split_length};
 
@@ -64,13 +65,9 @@ pub(crate) struct Connection {
     progress: Instant,
     /// There was more to read than was read at once.
     has_more: bool,
-    /// Bytes to send; those before `outbox_start` are sent.
-    outbox: Vec<u8>,
-    outbox_start: usize,
-    /// All bytes ever sent.
-    sent_bytes: u64,
+    outbox: Outbox,
     writable: bool,
-    /// The last request ended the stream: when the outbox is empty, the sending side is shut down.
+    /// The last request ended the stream: when all is sent, the sending side is shut down.
     ends_stream: bool,
     /// The beginning of an answer whose end has not come.
     partial: Vec<u8>,
@@ -91,9 +88,7 @@ impl Connection {
             due: now,
             progress: now,
             has_more: false,
-            outbox: Vec::new(),
-            outbox_start: 0,
-            sent_bytes: 0,
+            outbox: Outbox::default(),
             writable: false,
             ends_stream: false,
             partial: Vec::new(),
@@ -219,7 +214,7 @@ impl Connection {
         }
         loop {
             self.fill_outbox(now, desk);
-            if self.outbox.is_empty() {
+            if self.outbox.unsent().is_empty() {
                 break;
             }
             self.write(now, desk);
@@ -292,17 +287,17 @@ impl Connection {
     }
 
     fn fill_outbox(&mut self, now: Instant, desk: &mut Desk) {
-        while self.outbox.len() - self.outbox_start < OUTBOX_BYTES && !self.ends_stream {
+        self.outbox.forget_before(self.client.first_place());
+        while self.outbox.unsent().len() < OUTBOX_BYTES && !self.ends_stream {
             let Some(what) = self.client.next_try(now) else {
                 break;
             };
             let frame = self.client.frame(what);
-            let outbox = &mut self.outbox;
-            self.ends_stream = desk.expectations.append_request(frame, outbox);
-            let end_offset = self.sent_bytes + (self.outbox.len() - self.outbox_start) as u64;
-            let (ends_stream, ledger) = (self.ends_stream, &mut desk.ledger);
-            self.client
-                .queued(what, end_offset, ends_stream, now, ledger);
+            let append = |bytes: &mut Vec<u8>| desk.expectations.append_request(frame, bytes);
+            let (place, ends_stream) = self.outbox.queue(append);
+            self.ends_stream = ends_stream;
+            let ledger = &mut desk.ledger;
+            self.client.queued(what, place, ends_stream, now, ledger);
         }
     }
 
@@ -310,24 +305,16 @@ impl Connection {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        let unsent = &self.outbox[self.outbox_start..];
+        let unsent = self.outbox.unsent();
         // The C library's own calls are slower in a program with threads, which it may have to
         // cancel.
         match send(&*stream, unsent, SendFlags::NOSIGNAL).map_err(io::Error::from) {
             Ok(count) => {
                 // Less than asked for: the kernel has no more room, and will say when it has.
                 self.writable = count == unsent.len();
-                self.outbox_start += count;
-                if self.writable {
-                    self.outbox.clear();
-                    self.outbox_start = 0;
-                } else {
-                    self.discard_sent();
-                }
-                self.sent_bytes += count as u64;
                 self.progress = now;
-                self.client
-                    .written_up_to(self.sent_bytes, now, &mut desk.ledger);
+                let sent = self.outbox.note_sent(count);
+                self.client.written_up_to(sent, now, &mut desk.ledger);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
@@ -339,14 +326,6 @@ impl Connection {
                     self.on_closed(&format!("connection lost ({error})"), desk);
                 }
             }
-        }
-    }
-
-    /// Moves the unsent bytes to the front when that is cheap for what it frees.
-    fn discard_sent(&mut self) {
-        if self.outbox_start >= OUTBOX_BYTES {
-            self.outbox.drain(..self.outbox_start);
-            self.outbox_start = 0;
         }
     }
 
@@ -409,7 +388,7 @@ impl Connection {
         let mut rest = bytes;
         loop {
             if self.partial.is_empty()
-                && let Some(length) = self.client.take_due_line(rest, now, desk)
+                && let Some(length) = self.client.take_due_line(rest, &self.outbox, now, desk)
             {
                 rest = &rest[length..];
                 continue;
@@ -500,8 +479,7 @@ impl Connection {
         self.stream = None;
         self.phase = Phase::Over;
         self.writable = false;
-        self.outbox = Vec::new();
-        self.outbox_start = 0;
+        self.outbox.clear();
         self.partial = Vec::new();
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Rule: a frame keeps the time that it was meant for, however often it is sent.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::figures::ledger::Times;
@@ -28,8 +29,8 @@ pub(crate) struct Try {
 pub(crate) struct InFlight {
     /// Which, and which try of it.
     pub(crate) what: Try,
-    /// The connection's outgoing bytes up to and including this frame.
-    pub(crate) end_offset: u64,
+    /// Where it is among the connection's outgoing bytes.
+    pub(crate) place: Range<u64>,
     /// When it was queued for writing, and then when its last byte was handed to the kernel.
     pub(crate) sent: Instant,
     /// It shuts the sending side down, so it cannot be refused: it never becomes a request.

@@ -16,6 +16,7 @@ pub(crate) mod doubt;
 pub(crate) mod driver;
 pub(crate) mod in_flight;
 pub(crate) mod orders;
+pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod roster;
 pub(crate) mod watch;

@@ -110,6 +110,7 @@ impl Mix {
 
     /// The operation of one request, unless it provokes errors. Where there is no choice nothing
     /// is drawn.
+    #[inline]
     pub(crate) fn pick(self, random: &mut Rng) -> Option<Operation> {
         Some(match self {
             Self::Echo => Operation::Echo,

@@ -91,6 +91,7 @@ impl Sizes {
     }
 
     /// One of its numbers.
+    #[inline]
     pub(crate) fn pick(self, random: &mut Rng) -> u32 {
         match self {
             Self::Uniform(span) => span.pick(random),

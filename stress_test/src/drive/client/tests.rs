@@ -7,6 +7,7 @@ use crate::check::failure::Failures;
 use crate::check::oracle::BUSY;
 use crate::check::sent::Sent;
 use crate::drive::client::lengths::Taken;
+use crate::drive::outbox::Outbox;
 use crate::figures::latencies::Latencies;
 use crate::load::plan::tests::plan;
 use crate::load::plan::{Arrivals, Load, Mix, OpenLoop, Plan, Requests, Span};
@@ -79,10 +80,10 @@ impl Bench {
                 .desk
                 .expectations
                 .append_request(frame, &mut Vec::new());
-            let offset = self.sent.len() as u64;
+            let offset = self.sent.len() as u64 + 1;
             let ledger = &mut self.desk.ledger;
             self.client
-                .queued(what, offset, ends_stream, self.now, ledger);
+                .queued(what, offset - 1..offset, ends_stream, self.now, ledger);
             self.client.written_up_to(offset, self.now, ledger);
             self.sent.push(what);
         }
@@ -328,7 +329,7 @@ fn service_time_counts_from_the_last_byte_written_and_latency_from_the_intention
         let ledger = &mut bench.desk.ledger;
         bench
             .client
-            .queued(what, end_offset, false, bench.now, ledger);
+            .queued(what, end_offset - 100..end_offset, false, bench.now, ledger);
     }
     bench.wait(50);
     bench
@@ -524,7 +525,9 @@ fn answers_of_one_read_are_entered_each_with_its_own_time() {
         let (client, desk) = (1, &mut bench.desk);
         let frame = Frame { client, sequence };
         let line = [desk.expectations.answer(frame), b"\n"].concat();
-        let taken = bench.client.take_due_line(&line, bench.now, desk);
+        let taken = bench
+            .client
+            .take_due_line(&line, &Outbox::default(), bench.now, desk);
         assert_eq!(taken, Some(line.len()));
     }
     bench.client.book(&mut bench.desk.ledger);
@@ -550,7 +553,7 @@ fn a_line_that_only_begins_with_the_answer_is_not_taken_for_it() {
     let mut take = |bytes: &[u8]| {
         bench
             .client
-            .take_due_line(bytes, bench.now, &mut bench.desk)
+            .take_due_line(bytes, &Outbox::default(), bench.now, &mut bench.desk)
     };
     assert_eq!(take(&longer), None);
     assert_eq!(take(&answer), None, "its end has not come");

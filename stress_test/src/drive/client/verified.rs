@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::drive::batch::Batch;
 use crate::drive::client::Client;
 use crate::drive::desk::Desk;
+use crate::drive::outbox::Outbox;
 use crate::figures::ledger::Ledger;
 use crate::load::frame::Frame;
 
@@ -61,17 +62,21 @@ impl Client {
         }
     }
 
-    /// Takes the answer that is due, and the end of its line, off the beginning of `bytes`.
+    /// Takes the answer that is due, and the end of its line, off the beginning of `bytes`. The
+    /// request may still be in `outbox`.
     /// Returns how many bytes that were, if it is there: then nobody has to look for that end.
     #[inline]
     pub(crate) fn take_due_line(
         &mut self,
         bytes: &[u8],
+        outbox: &Outbox,
         now: Instant,
         desk: &mut Desk,
     ) -> Option<usize> {
-        let due = self.due()?;
-        let length = desk.expectations.answer_at_the_front(due, bytes)?;
+        let due = self.in_flight.get(self.batch.count)?;
+        let (frame, sent) = (self.frame(due.what), outbox.kept(&due.place));
+        let expectations = &mut desk.expectations;
+        let length = expectations.answer_at_the_front(frame, sent, bytes)?;
         let has_end = bytes.get(length) == Some(&b'\n');
         has_end.then(|| {
             self.verify(&bytes[..length], now);

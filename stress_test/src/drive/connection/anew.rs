@@ -24,7 +24,7 @@ impl Connection {
         match self.phase {
             Phase::Waiting => Some(self.due),
             // With a full outbox a retry has to wait until the kernel takes more.
-            Phase::Running if self.outbox.len() - self.outbox_start < OUTBOX_BYTES => {
+            Phase::Running if self.outbox.unsent().len() < OUTBOX_BYTES => {
                 self.client.next_retry_due()
             }
             _ => None,

@@ -67,7 +67,7 @@ impl Bench {
 #[test]
 fn requests_have_their_length_in_front() {
     let bench = Bench::new();
-    let mut rest = bench.connection.outbox.as_slice();
+    let mut rest = bench.connection.outbox.unsent();
     for sequence in 0..FRAMES {
         let (length, behind) = split_length(rest).expect("a length");
         let request = &behind[..length];

@@ -41,9 +41,13 @@ fn a_frame_of_which_the_kernel_got_nothing_is_sent_again() {
     for offset in 1..=4 {
         let what = bench.client.next_try(bench.now).expect("there is room");
         let ledger = &mut bench.desk.ledger;
-        bench
-            .client
-            .queued(what, offset * 100, false, bench.now, ledger);
+        bench.client.queued(
+            what,
+            offset * 100 - 100..offset * 100,
+            false,
+            bench.now,
+            ledger,
+        );
     }
     // All of the first frame, and perhaps the beginning of the second one.
     let ledger = &mut bench.desk.ledger;
