@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use rustix::io::read;
-use rustix::net::{SendFlags, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::check::failure::{Kind, speaker};
 use crate::drive::attempts::Attempts;
@@ -349,9 +348,10 @@ impl Connection {
                 self.has_more = true;
                 break;
             }
-            match read(&*stream, &mut buffer[..]).map_err(io::Error::from) {
-                Ok(0) => self.on_closed("connection closed by the server", desk),
-                Ok(count) => {
+            let received = recv(&*stream, &mut buffer[..], RecvFlags::empty());
+            match received.map_err(io::Error::from) {
+                Ok((0, _)) => self.on_closed("connection closed by the server", desk),
+                Ok((count, _)) => {
                     let now = Instant::now();
                     last = Some(now);
                     if self.phase != Phase::Closing {
