@@ -12,7 +12,7 @@ use crate::wire::{Framing, Limits, LineEnding, append_decimal, split_length};
 /// What stands before a result.
 const OK: &[u8] = b"OK ";
 /// Repeats its argument.
-const ECHO: &[u8] = b"ECHO";
+const ECHO: &[u8; 4] = b"ECHO";
 /// The answer to a request that found no queue slot in time.
 pub(crate) const BUSY: &[u8] = b"ERR server busy";
 /// What a connection is told that the server will not have; then it closes.
@@ -62,6 +62,7 @@ pub(crate) fn append_answer(limits: Limits, line: &[u8], ending: LineEnding, ans
 
 /// How long the right answer to `line` is, if `bytes` begin with it. `scratch` may be written
 /// into.
+#[inline]
 pub(crate) fn answer_at_the_front(
     limits: Limits,
     line: &[u8],
@@ -80,16 +81,20 @@ pub(crate) fn answer_at_the_front(
 }
 
 /// What follows `OK ` in the answer to an ECHO that is one.
+#[inline]
 fn echoed(limits: Limits, line: &[u8], ending: LineEnding) -> Option<&[u8]> {
-    let (op, rest) = line.split_at_checked(ECHO.len())?;
+    let (op, rest) = line.split_first_chunk()?;
     let is_whole = ending != LineEnding::Eof && !is_too_long(limits, line, ending);
     let text = rest.strip_prefix(b" ")?;
-    (is_whole && op.eq_ignore_ascii_case(ECHO)).then_some(text)
+    // A letter and its capital differ in this bit, and in no other one from any other byte.
+    let is_echo = op.map(|byte| byte & !0x20) == *ECHO;
+    (is_whole && is_echo).then_some(text)
 }
 
 /// Whether the limit is passed before the request ends. At the end of the stream that is known of
 /// a length as soon as all of it is there; and a CR after exactly the most bytes of a line has
 /// passed no limit: the server is still waiting for the LF.
+#[inline]
 fn is_too_long(limits: Limits, line: &[u8], ending: LineEnding) -> bool {
     let limit = limits.max_line_bytes;
     match (ending, limits.framing) {

@@ -127,29 +127,16 @@ impl Client {
     }
 
     /// The frame to send now, if there is one: a retry that is due, or else the next new one.
+    #[inline]
     pub(crate) fn next_try(&mut self, now: Instant) -> Option<Try> {
         if let Some(due) = self.retries.iter().position(|retry| retry.due <= now) {
             return Some(self.retries.swap_remove(due).what);
         }
-        if self.demand.paced {
-            let intended = self.offered.pop_front()?;
-            return self.next_new(intended);
-        }
-        let under_way = self.under_way();
-        if self.stopped || under_way >= self.demand.max_inflight {
-            return None;
-        }
-        if let Some(frames) = self.demand.frames {
-            let is_last = self.next_sequence + 1 == frames;
-            let must_wait = is_last && self.demand.last_frame_alone && under_way > 0;
-            if self.next_sequence == frames || must_wait {
-                return None;
-            }
-        }
-        self.next_new(now)
-    }
-
-    fn next_new(&mut self, intended: Instant) -> Option<Try> {
+        let intended = if self.demand.paced {
+            self.offered.pop_front()?
+        } else {
+            self.wants_more().then_some(now)?
+        };
         let sequence = self.next_sequence;
         self.next_sequence = sequence.checked_add(1)?;
         Some(Try {
@@ -158,6 +145,17 @@ impl Client {
             intended,
             earlier_tries: 0,
         })
+    }
+
+    /// Whether it sends one more new frame of its own accord (closed loop).
+    #[inline]
+    fn wants_more(&self) -> bool {
+        let Some(frames) = self.demand.frames else {
+            return self.has_room();
+        };
+        let is_last = self.next_sequence + 1 == frames;
+        let must_wait = is_last && self.demand.last_frame_alone && self.under_way() > 0;
+        self.has_room() && self.next_sequence < frames && !must_wait
     }
 
     /// Whether it can be offered one more frame.
