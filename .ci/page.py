@@ -41,6 +41,7 @@ TOTALS = {
     "foreign": 'refusals_total{reason="other_protocol"}',
     "request_timeouts": 'refusals_total{reason="request_timeout"}',
     "slow_closed": 'refusals_total{reason="slow_reader"}',
+    "parted": "connections_parted_total",
     "lost": "connections_lost_total",
     "discarded": 'abandoned_requests_total{stage="not_run"}',
     "dropped": 'abandoned_requests_total{stage="not_sent"}',

@@ -149,6 +149,8 @@ pub struct Stats {
     /// Connections closed because their clients took their responses more slowly than
     /// [`Config::min_read_rate`](crate::Config::min_read_rate).
     pub slow_closed: u64,
+    /// Connections closed with an answer because the server was about to stop.
+    pub parted: u64,
     /// Connections lost to a reset or another error of the socket.
     pub lost: u64,
 
@@ -341,6 +343,7 @@ impl Reports {
                 idle_closed: idle_closed,
                 request_timeouts: request_timeouts,
                 slow_closed: slow_closed,
+                parted: parted,
                 lost: lost,
                 accept_pauses: accept_pauses
             ],

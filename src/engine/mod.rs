@@ -319,8 +319,14 @@ impl<C: Codec> Engine<C> {
         }
     }
 
+    /// This connection closes with what is unsent, for the server is about to stop.
+    pub fn part(&mut self, id: ConnectionId, now: Instant) {
+        self.ledger.stats.parted += 1;
+        self.stop_one(id, now);
+    }
+
     /// From now on nothing more of this connection is read or framed.
-    pub fn stop_one(&mut self, id: ConnectionId, now: Instant) {
+    fn stop_one(&mut self, id: ConnectionId, now: Instant) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.stop(&self.rules, now);
             self.settle(id, Counts::default(), now);

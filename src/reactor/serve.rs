@@ -199,7 +199,7 @@ fn flush<N: Net>(
             && net.unread(socket.stream()) == 0
         {
             // It parts: its client waits for this answer, and so has no request on its way.
-            engine.stop_one(id, now);
+            engine.part(id, now);
         }
         let unsent = engine.unsent(id);
         if unsent.is_empty() {

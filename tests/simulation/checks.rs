@@ -118,6 +118,10 @@ impl World {
         );
         assert_eq!(stats.too_many, all.too_many, "connections refused");
         assert_eq!(stats.too_many_per_address, all.too_many_per_address);
+        assert_eq!(
+            stats.parted, all.parted,
+            "promise 9: connections that parted"
+        );
         let bad_headers = all.headers_broken + all.headers_ended + all.headers_late;
         assert_eq!(
             stats.bad_headers, bad_headers,

@@ -216,6 +216,7 @@ fn totals(stats: &Stats) -> Value {
         idle_closed,
         request_timeouts,
         slow_closed,
+        parted,
         lost,
         framed,
         answered_ok,

@@ -184,6 +184,8 @@ impl Scrape {
             "Connections accepted.",
             stats.accepted,
         )?;
+        let help = "Connections closed with an answer because the server was about to stop.";
+        out.counter("connections_parted", None, help, stats.parted)?;
         let help = "Connections lost to a reset or another error of the socket.";
         out.counter("connections_lost", None, help, stats.lost)?;
         let bytes = || Some(Unit::Bytes);
