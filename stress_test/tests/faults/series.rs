@@ -358,6 +358,29 @@ fn a_ramp_of_sleeps_has_the_mean_of_theory_where_it_is_known() {
 }
 
 #[test]
+fn a_run_of_sleeps_says_how_far_its_mean_is_from_theory() {
+    let double = server(Fault::None);
+    let folder = folder_with(&double);
+    let flags = "--spawn --workers 2 --mix sleep --sleep-ms 10 --rate 100 --duration 0.3 \
+                 --max-line 2000 --json run.json";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let mut command = program(&folder.path().join("stress_test"), &flags);
+    command.current_dir(folder.path());
+    let report = run(command);
+    let text = fs::read_to_string(folder.path().join("run.json")).expect("the file was written");
+    let json: Value = serde_json::from_str(&text).expect("it is JSON");
+    assert_valid(&json);
+    let theory = &json["queueing"];
+    assert_eq!(theory["model"], "M/D/2", "{report}");
+    assert_eq!(
+        theory["predicted_mean_us"].as_f64().map(f64::round),
+        Some(11_767.0)
+    );
+    let line = "\nqueueing    M/D/2, 50 % busy: mean 11.8 ms in theory, ";
+    assert!(report.stdout.contains(line), "{report}");
+}
+
+#[test]
 fn a_wrong_answer_ends_the_ramp() {
     let flags = ["--start", "40", "--slo", "busy<1%"];
     let (report, json) = ramp(&server(Fault::Alter), "1", &flags);

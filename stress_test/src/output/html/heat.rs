@@ -248,6 +248,9 @@ mod tests {
         ] {
             assert!(html.contains(text), "no {text} in {html}");
         }
+        timeline.slices[0].due_buckets = vec![(1024, 1)];
+        let html = heat_map(&timeline, Vec::new()).expect("there is an answer");
+        assert!(html.contains("class=\"heat h5\"") && !html.contains("class=\"heat h0\""));
         timeline.slices[0].due_buckets.clear();
         assert!(
             heat_map(&timeline, Vec::new()).is_none(),
