@@ -179,7 +179,7 @@ impl Deadlines {
     }
 
     /// When something is due, or is to be looked at again, if nothing happens before.
-    #[cold]
+    #[inline(never)]
     pub(super) fn next(
         &self,
         standing: &Standing,
@@ -209,19 +209,14 @@ impl Deadlines {
         config: &Config,
         now: Instant,
     ) -> Option<Instant> {
-        if standing.phase != Phase::Serving {
+        let has_other_clocks = !config.request_timeout.is_zero() || config.min_read_rate > 0;
+        if standing.phase != Phase::Serving || has_other_clocks {
             return self.next(standing, config, now);
         }
-        let has_other_clocks = !config.request_timeout.is_zero() || config.min_read_rate > 0;
-        if !standing.is_unsent && !has_other_clocks {
-            return None;
+        match standing.is_unsent {
+            true => self.check(standing, config.idle_timeout, now),
+            false => None,
         }
-        let check = self.check(standing, config.idle_timeout, now);
-        if !has_other_clocks {
-            return check;
-        }
-        let all = [check, self.request(standing, config), self.rate()];
-        all.into_iter().flatten().min()
     }
 
     /// What is due. `may_read` is how many more bytes count that come while the connection is read
