@@ -568,32 +568,25 @@ impl<C: Codec> Engine<C> {
         self.call(address);
     }
 
-    /// Marks those ready that others of their address have kept waiting, as far as there is room.
+    /// Calls those whose turn has come at an address.
     #[inline]
     fn call(&mut self, address: Option<AddressSlot>) {
-        let Some(address) = address else { return };
-        while let Some(id) = self.read_gate.next_called(address) {
-            let connection = &mut self.connections[id];
-            self.read_gate.note_call(connection);
-            self.ready.mark(id, &mut connection.listed);
+        if let Some(address) = address {
+            let connections = &mut self.connections;
+            self.read_gate.call(address, connections, &mut self.ready);
         }
     }
 
-    /// A connection holds another number of bytes than before: those that the budget has paused
-    /// are marked ready when it is free again.
+    /// A connection holds another number of bytes than before.
     #[inline]
     fn recount(&mut self, before: usize, after: usize) {
-        if before == after {
-            return;
-        }
-        self.read_gate.recount(before, after);
-        let buffered = &mut self.ledger.stats.buffered;
-        buffered.down(before);
-        buffered.up(after);
-        while let Some(id) = self.read_gate.next_resumed() {
-            let connection = &mut self.connections[id];
-            self.read_gate.forget(connection);
-            self.ready.mark(id, &mut connection.listed);
+        if before != after {
+            let connections = &mut self.connections;
+            self.read_gate
+                .recount(before, after, connections, &mut self.ready);
+            let buffered = &mut self.ledger.stats.buffered;
+            buffered.down(before);
+            buffered.up(after);
         }
     }
 }

@@ -16,6 +16,8 @@
 
 use super::addresses::{AddressSlot, Addresses, Place, Standing};
 use super::connection::Connection;
+use super::ready_list::ReadyList;
+use super::table::Table;
 use super::view::PauseReason;
 use crate::config::Config;
 use crate::task::ConnectionId;
@@ -144,18 +146,22 @@ impl ReadGate {
         }
     }
 
-    /// The next connection of an address that was kept waiting by others of it, and is not any
-    /// more: it is to be marked with [`ReadGate::note_call`].
-    pub(super) fn next_called(&mut self, address: AddressSlot) -> Option<ConnectionId> {
-        self.addresses.call(address)
-    }
-
-    /// A connection was called: it may be read until that is forgotten.
-    pub(super) fn note_call(&mut self, connection: &mut Connection) {
-        connection.pause = Pause {
-            is_called: true,
-            ..Pause::default()
-        };
+    /// Marks those ready that others of their address have kept waiting, as far as there is room:
+    /// each may be read until that is forgotten.
+    pub(super) fn call(
+        &mut self,
+        address: AddressSlot,
+        connections: &mut Table,
+        ready: &mut ReadyList,
+    ) {
+        while let Some(id) = self.addresses.call(address) {
+            let connection = &mut connections[id];
+            connection.pause = Pause {
+                is_called: true,
+                ..Pause::default()
+            };
+            ready.mark(id, &mut connection.listed);
+        }
     }
 
     /// A connection is about to frame: says how many requests it may have in flight, on account of
@@ -183,16 +189,23 @@ impl ReadGate {
         Some(address)
     }
 
-    /// A connection holds another number of bytes than before.
-    pub(super) fn recount(&mut self, before: usize, after: usize) {
+    /// A connection holds another number of bytes than before. Marks those ready that the budget
+    /// has paused, if it is not spent any more.
+    #[inline]
+    pub(super) fn recount(
+        &mut self,
+        before: usize,
+        after: usize,
+        connections: &mut Table,
+        ready: &mut ReadyList,
+    ) {
         self.buffered = self.buffered - before + after;
-    }
-
-    /// The next connection that resumes reading: the budget was spent, and is not any more.
-    pub(super) fn next_resumed(&mut self) -> Option<ConnectionId> {
-        match self.is_budget_spent() {
-            true => None,
-            false => self.over_budget.pop_first(),
+        while !self.is_budget_spent()
+            && let Some(id) = self.over_budget.pop_first()
+        {
+            let connection = &mut connections[id];
+            connection.pause = Pause::default();
+            ready.mark(id, &mut connection.listed);
         }
     }
 
