@@ -8,6 +8,7 @@
 mod checks;
 mod life;
 mod net;
+mod stop;
 mod workers;
 
 use crate::client::{Act, Client};
