@@ -131,28 +131,29 @@ const MOST_DIGITS: usize = 20;
 
 /// Appends `number` in plain decimal.
 pub(crate) fn append_decimal(text: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; MOST_DIGITS];
-    let first = put_decimal(&mut digits, number);
-    text.extend_from_slice(&digits[first..]);
+    let start = text.len();
+    text.extend_from_slice(&[0; MOST_DIGITS]);
+    let digits = put_decimal(&mut text[start..], number);
+    text.truncate(start + digits);
 }
 
-/// Writes `number` in plain decimal to the end of `place`, which has room for it. Returns where
-/// it begins.
+/// Writes `number` in plain decimal to the beginning of `place`, which has room for it. Returns
+/// how many digits that are.
 #[inline]
 pub(crate) fn put_decimal(place: &mut [u8], mut number: u64) -> usize {
-    let mut first = place.len();
+    let digits = 1 + number.checked_ilog10().unwrap_or(0) as usize;
+    let place = &mut place[..digits];
+    let mut left = digits;
     // Two at a time, as a division is most of what a digit costs.
-    while number >= 10 {
-        let pair = PAIRS[(number % 100) as usize];
+    while left >= 2 {
+        left -= 2;
+        place[left..left + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
         number /= 100;
-        first -= 2;
-        place[first..first + 2].copy_from_slice(&pair);
     }
-    if number > 0 || first == place.len() {
-        first -= 1;
-        place[first] = b'0' + number as u8;
+    if left == 1 {
+        place[0] = b'0' + number as u8;
     }
-    first
+    digits
 }
 
 /// The numbers below 100 in two digits.

@@ -19,34 +19,20 @@ pub(crate) struct Frame {
 /// A tag has so many bytes at most: `c`, `.f` and `.` with two numbers of ten digits.
 const MOST_TAG_BYTES: usize = 24;
 
-/// What tells a frame from all others: `c12.f345.`
-#[derive(Debug)]
-pub(crate) struct Tag {
-    /// It ends with this.
-    bytes: [u8; MOST_TAG_BYTES],
-    start: usize,
-}
-
-impl Tag {
-    /// The tag of `frame`.
-    #[inline]
-    pub(crate) fn of(frame: Frame) -> Self {
-        let mut bytes = [b'.'; MOST_TAG_BYTES];
-        let end = MOST_TAG_BYTES - 1;
-        let sequence = put_decimal(&mut bytes[..end], u64::from(frame.sequence));
-        bytes[sequence - 1] = b'f';
-        let end = sequence - 2;
-        let client = put_decimal(&mut bytes[..end], u64::from(frame.client));
-        let start = client - 1;
-        bytes[start] = b'c';
-        Self { bytes, start }
-    }
-
-    /// Its bytes.
-    #[inline]
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
+/// Appends what tells a frame from all others: `c12.f345.`
+///
+/// It is written where it stays: a copy of single bytes that were just written waits for them.
+#[inline(always)]
+pub(crate) fn append_tag(frame: Frame, line: &mut Vec<u8>) {
+    let start = line.len();
+    line.extend_from_slice(&[b'.'; MOST_TAG_BYTES]);
+    let tag = &mut line[start..];
+    tag[0] = b'c';
+    let dot = 1 + put_decimal(&mut tag[1..], u64::from(frame.client));
+    tag[dot + 1] = b'f';
+    let sequence = dot + 2;
+    let dot = sequence + put_decimal(&mut tag[sequence..], u64::from(frame.sequence));
+    line.truncate(start + dot + 1);
 }
 
 /// The frame that a text begins with the tag of.
@@ -74,10 +60,11 @@ mod tests {
             .flat_map(|&one| numbers.map(|two| (one, two)))
         {
             let frame = Frame { client, sequence };
-            let tag = Tag::of(frame);
-            let text = format!("c{client}.f{sequence}.");
-            assert_eq!(tag.as_bytes(), text.as_bytes());
-            assert_eq!(tagged_frame(tag.as_bytes()), Some(frame));
+            let mut line = b"x".to_vec();
+            append_tag(frame, &mut line);
+            let text = format!("xc{client}.f{sequence}.");
+            assert_eq!(line, text.as_bytes());
+            assert_eq!(tagged_frame(&line[1..]), Some(frame));
         }
     }
 

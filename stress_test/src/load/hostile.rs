@@ -8,7 +8,7 @@
 
 use fastrand::Rng;
 
-use crate::load::frame::{Frame, Tag};
+use crate::load::frame::{Frame, append_tag};
 use crate::load::payload::Payloads;
 use crate::wire::{Framing, LENGTH_BYTES, LineEnding, append_decimal, insert_length};
 
@@ -82,7 +82,7 @@ impl Line<'_> {
     }
 
     fn push_tag(&mut self) {
-        self.bytes.extend_from_slice(Tag::of(self.frame).as_bytes());
+        append_tag(self.frame, self.bytes);
     }
 
     fn push_filler(&mut self, length: usize) {

@@ -7,7 +7,7 @@
 
 use fastrand::Rng;
 
-use crate::load::frame::{Frame, Tag};
+use crate::load::frame::{Frame, append_tag};
 use crate::load::plan::Span;
 use crate::load::sizes::Sizes;
 use crate::random;
@@ -68,20 +68,18 @@ impl Payloads {
 
     /// Appends a payload: `c12.f345.` and filler. One that is too short for that begins with a
     /// character that is another one for the frames before and after it, and goes on with filler.
+    #[inline(always)]
     pub(crate) fn append(&self, frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
         let length = self.sizes.pick(random) as usize;
-        let tag = Tag::of(frame);
-        let first_character;
-        let beginning = match length {
-            0 => &[][..],
-            _ if length >= tag.as_bytes().len() => tag.as_bytes(),
-            _ => {
-                first_character = [self.first_characters.at(frame) as u8];
-                &first_character
+        let start = line.len();
+        append_tag(frame, line);
+        if line.len() - start > length {
+            line.truncate(start);
+            if length > 0 {
+                line.push(self.first_characters.at(frame) as u8);
             }
-        };
-        line.extend_from_slice(beginning);
-        self.append_filler(length - beginning.len(), random, line);
+        }
+        self.append_filler(length - (line.len() - start), random, line);
     }
 
     /// Appends `length` characters of filler, at most twice the longest line or 128.

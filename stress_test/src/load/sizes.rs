@@ -30,6 +30,7 @@ pub(crate) struct Span {
 
 impl Span {
     /// One of its numbers.
+    #[inline]
     pub(crate) fn pick(self, random: &mut Rng) -> u32 {
         random.u32(self.min..=self.max)
     }
@@ -91,7 +92,7 @@ impl Sizes {
     }
 
     /// One of its numbers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pick(self, random: &mut Rng) -> u32 {
         match self {
             Self::Uniform(span) => span.pick(random),

@@ -72,20 +72,21 @@ impl Workload {
     pub(crate) fn append_request(&self, frame: Frame, line: &mut Vec<u8>) -> LineEnding {
         let mut random = random::of(self.seed, frame.client, frame.sequence);
         match self.mix.pick(&mut random) {
-            Some(Operation::Echo) => self.append_payload(b"ECHO ", frame, &mut random, line),
-            Some(Operation::Hash) => self.append_payload(b"HASH ", frame, &mut random, line),
             Some(Operation::Sleep) => self.append_sleep(frame, &mut random, line),
+            Some(operation) => {
+                line.extend_from_slice(if operation == Operation::Echo {
+                    b"ECHO "
+                } else {
+                    b"HASH "
+                });
+                self.payloads.append(frame, &mut random, line);
+            }
             None => {
                 let is_last = self.last_sequence == Some(frame.sequence);
                 return hostile::append(&self.payloads, frame, is_last, &mut random, line);
             }
         }
         self.payloads.limits().framing.usual_ending()
-    }
-
-    fn append_payload(&self, op: &[u8], frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
-        line.extend_from_slice(op);
-        self.payloads.append(frame, random, line);
     }
 
     fn append_sleep(&self, frame: Frame, random: &mut Rng, line: &mut Vec<u8>) {
