@@ -220,7 +220,7 @@ impl Expectations {
 
     /// How long the right answer to `frame` is, if `bytes` begin with it. Of a frame that is a
     /// line, somebody may still have what was `sent`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn answer_at_the_front(
         &mut self,
         frame: Frame,

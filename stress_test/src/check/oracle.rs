@@ -86,7 +86,7 @@ fn echoed(limits: Limits, line: &[u8], ending: LineEnding) -> Option<&[u8]> {
     let (op, rest) = line.split_first_chunk()?;
     let is_whole = ending != LineEnding::Eof && !is_too_long(limits, line, ending);
     let text = rest.strip_prefix(b" ")?;
-    // A letter and its capital differ in this bit, and in no other one from any other byte.
+    // Without this bit a letter is its capital, and no other byte is one.
     let is_echo = op.map(|byte| byte & !0x20) == *ECHO;
     (is_whole && is_echo).then_some(text)
 }

@@ -386,7 +386,7 @@ impl Connection {
     /// Hands the lines in `bytes` to the client.
     fn take_lines(&mut self, bytes: &[u8], now: Instant, desk: &mut Desk) {
         let mut rest = bytes;
-        loop {
+        while !rest.is_empty() {
             if self.partial.is_empty()
                 && let Some(length) = self.client.take_due_line(rest, &self.outbox, now, desk)
             {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::drive::batch::Batch;
 use crate::drive::client::Client;
 use crate::drive::desk::Desk;
+use crate::drive::in_flight::InFlight;
 use crate::drive::outbox::Outbox;
 use crate::figures::ledger::Ledger;
 use crate::load::frame::Frame;
@@ -44,8 +45,11 @@ impl Client {
         // One that was answered before it was sent has not entered.
         let mut written = count.min(self.written_frames);
         self.written_frames -= written;
-        let frames = self.in_flight.drain(..count);
-        let mut times = frames.map(|frame| frame.times()).peekable();
+        let mut times = self
+            .in_flight
+            .range(..count)
+            .map(InFlight::times)
+            .peekable();
         while let Some(one) = times.next() {
             let mut alike = 1;
             while times.next_if_eq(&one).is_some() {
@@ -60,6 +64,7 @@ impl Client {
             self.share.record(one, alike, now, ledger.window());
             ledger.verified(self.sender, one, alike, now);
         }
+        self.in_flight.drain(..count);
     }
 
     /// Takes the answer that is due, and the end of its line, off the beginning of `bytes`. The
