@@ -6,25 +6,32 @@
 
 use crate::address::Peer;
 use crate::task::ConnectionId;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    open: Mutex<HashMap<ConnectionId, Peer>>,
+    /// By slot of the connection's id.
+    open: Mutex<Vec<Option<(ConnectionId, Peer)>>>,
     /// The server has ended, whoever is still connected. Written once, by the event loop.
     has_ended: AtomicBool,
 }
 
 impl Connections {
     pub(crate) fn open(&self, id: ConnectionId, peer: Peer) {
-        self.lock().insert(id, peer);
+        let mut open = self.lock();
+        if id.slot() >= open.len() {
+            open.resize(id.slot() + 1, None);
+        }
+        open[id.slot()] = Some((id, peer));
     }
 
     /// Whether it was open.
     pub(crate) fn close(&self, id: ConnectionId) -> bool {
-        self.lock().remove(&id).is_some()
+        let mut open = self.lock();
+        let slot = open.get_mut(id.slot());
+        slot.and_then(|slot| slot.take_if(|(there, _)| *there == id))
+            .is_some()
     }
 
     /// None is open any more, as far as workers care.
@@ -35,14 +42,18 @@ impl Connections {
 
     /// The other side, while the connection is open.
     pub(crate) fn peer(&self, id: ConnectionId) -> Option<Peer> {
-        self.lock().get(&id).copied()
+        let open = self.lock();
+        let there = open.get(id.slot()).copied().flatten();
+        there
+            .filter(|(there, _)| *there == id)
+            .map(|(_, peer)| peer)
     }
 
     pub(crate) fn is_gone(&self, id: ConnectionId) -> bool {
-        self.has_ended.load(Ordering::Relaxed) || !self.lock().contains_key(&id)
+        self.has_ended.load(Ordering::Relaxed) || self.peer(id).is_none()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Peer>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<(ConnectionId, Peer)>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

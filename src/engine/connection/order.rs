@@ -281,7 +281,7 @@ impl Order {
 
     fn push(&mut self, place: Place) {
         self.requests += place.span.requests;
-        self.places.push_back(place);
+        push_lean(&mut self.places, place);
         self.find_first_waiting();
     }
 
@@ -514,6 +514,15 @@ impl Order {
             "an answered front has left"
         );
     }
+}
+
+/// Appends to a deque that has room for one item at first: most connections have one request in
+/// flight.
+pub(super) fn push_lean<T>(deque: &mut VecDeque<T>, item: T) {
+    if deque.capacity() == 0 {
+        deque.reserve_exact(1);
+    }
+    deque.push_back(item);
 }
 
 #[cfg(test)]

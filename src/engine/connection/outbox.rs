@@ -4,7 +4,7 @@
 //!
 //! Rule: bytes leave in the order in which they came, and the memory follows what is unsent.
 
-use super::order::Leaving;
+use super::order::{Leaving, push_lean};
 use crate::task::Span;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -76,7 +76,7 @@ impl Outbox {
                     framed_at,
                     end,
                 };
-                self.notes.push_back(note);
+                push_lean(&mut self.notes, note);
             }
         }
     }
