@@ -231,9 +231,18 @@ impl Connection {
         }
     }
 
-    /// Looks for what has taken longer than `timeout`. What has come counts first: this process
-    /// may have been stopped for longer than that.
-    pub(crate) fn check_time(&mut self, timeout: Duration, now: Instant, desk: &mut Desk) {
+    /// Looks for what has taken longer than `timeout`, of which only the time from `since` on
+    /// counts. What has come counts first: this process may have been stopped for a while.
+    pub(crate) fn check_time(
+        &mut self,
+        timeout: Duration,
+        since: Instant,
+        now: Instant,
+        desk: &mut Desk,
+    ) {
+        if now.saturating_duration_since(since) < timeout {
+            return;
+        }
         if self.is_late(timeout, now) {
             self.read(true, desk);
             self.pump(now, desk);

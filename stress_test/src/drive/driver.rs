@@ -35,6 +35,9 @@ const EVENTS: usize = 1024;
 const HANDED_OUT: usize = 256;
 /// How often timeouts are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
+/// A loop that looks so late was stopped, or had no processor. The server on the same machine may
+/// not have run either, so no timeout counts that time.
+const ABSENCE: Duration = Duration::from_secs(1);
 /// In an open loop, one of so many clients shall have room, and as many as a burst takes; if fewer
 /// do, more are connected.
 const SPARE_SHARE: usize = 8;
@@ -79,6 +82,8 @@ pub(crate) struct Driver {
     /// Retries to come. A connection has one timer that counts, the one it knows itself.
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     next_sweep: Instant,
+    /// Since when timeouts count: the beginning, or the end of the last absence.
+    back_since: Instant,
     events: Option<Events>,
 }
 
@@ -129,6 +134,7 @@ impl Driver {
             over: 0,
             timers: BinaryHeap::new(),
             next_sweep: now + SWEEP_EVERY,
+            back_since: now,
             events: Some(Events::with_capacity(EVENTS)),
         })
     }
@@ -303,13 +309,16 @@ impl Driver {
         if now < self.next_sweep {
             return;
         }
+        if now >= self.next_sweep + ABSENCE {
+            self.back_since = now;
+        }
         self.next_sweep = now + SWEEP_EVERY;
         self.watch.look_at_the_scheduler();
         self.crew.counts.publish(&mut self.desk.ledger);
         for index in 0..self.begun {
             let connection = &mut self.connections[index];
             let was_connecting = connection.phase() == Phase::Connecting;
-            connection.check_time(self.plan.timeout, now, &mut self.desk);
+            connection.check_time(self.plan.timeout, self.back_since, now, &mut self.desk);
             connection.announce_rest(self.poll.registry(), Token(index), &mut self.desk);
             let is_given_up = was_connecting && connection.phase() == Phase::Over;
             if is_given_up && !connection.was_made() {

@@ -7,6 +7,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,52 @@ fn an_http_server_is_named_as_such() {
         let is_named = report.stdout.contains("an HTTP server answers here");
         assert!(is_named, "{framing}: {report}");
     }
+}
+
+/// Whether [`pause_once`] has got its first request.
+static WAS_ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Echoes, but only after four seconds the first time, as if it had been stopped.
+fn pause_once(stream: TcpStream) {
+    let mut writer = stream.try_clone().expect("a descriptor");
+    for line in BufReader::new(stream).lines() {
+        if !WAS_ASKED.swap(true, Ordering::Relaxed) {
+            thread::sleep(Duration::from_secs(4));
+        }
+        let line = line.expect("a request");
+        let text = line.strip_prefix("ECHO ").expect("the mix is echo");
+        let answer = writeln!(writer, "OK {text}");
+        answer.expect("the client reads");
+    }
+}
+
+#[test]
+fn a_run_whose_machine_was_stopped_does_not_blame_the_server() {
+    let port = listen(pause_once);
+    let flags = [
+        "--port",
+        &port,
+        "--clients",
+        "1",
+        "--frames",
+        "3",
+        "--timeout",
+        "2",
+    ];
+    let (mut stopped, mut is_continued) = (None, false);
+    let report: Report = run_while(stress_test(&flags), |id| match stopped {
+        None if WAS_ASKED.load(Ordering::Relaxed) => {
+            signal(id, Signal::STOP);
+            stopped = Some(Instant::now());
+        }
+        Some(at) if !is_continued && at.elapsed() > Duration::from_secs(3) => {
+            signal(id, Signal::CONT);
+            is_continued = true;
+        }
+        _ => {}
+    });
+    assert!(is_continued, "it ended before: {report}");
+    report.assert_passes("1 clients x 3 frames");
 }
 
 #[test]
