@@ -521,7 +521,7 @@ impl Client {
     }
 
     /// How many frames that were sent are neither answered nor in doubt.
-    fn unanswered(&self) -> u64 {
+    pub(crate) fn unanswered(&self) -> u64 {
         (self.in_flight.len() + self.retries.len()) as u64
     }
 

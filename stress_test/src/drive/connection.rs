@@ -168,6 +168,11 @@ impl Connection {
         }
     }
 
+    /// Frames that were sent and are not answered.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.client.unanswered()
+    }
+
     /// Whether it can be offered one more frame.
     pub(crate) fn has_room(&self) -> bool {
         self.phase == Phase::Running && self.client.has_room()

@@ -35,9 +35,9 @@ const EVENTS: usize = 1024;
 const HANDED_OUT: usize = 256;
 /// How often timeouts are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
-/// A loop that looks so late was stopped, or had no processor. The server on the same machine may
-/// not have run either, so no timeout counts that time.
-const ABSENCE: Duration = Duration::from_secs(1);
+/// A loop that has not looked for so long was stopped, or had no processor, and so may have been
+/// all of the machine. That holds up all that is in flight, and no timeout counts it.
+const ABSENCE: Duration = Duration::from_millis(200);
 /// In an open loop, one of so many clients shall have room, and as many as a burst takes; if fewer
 /// do, more are connected.
 const SPARE_SHARE: usize = 8;
@@ -212,7 +212,12 @@ impl Driver {
             // It was stopped and continued, and has not seen what came meanwhile.
             polled = self.poll.poll(&mut events, Some(Duration::ZERO));
         }
-        let (now, mut count) = (Instant::now(), 0);
+        let now = Instant::now();
+        let delay = self.watch.looked(asked, wake, now);
+        let (mut count, mut in_flight) = (0, 0);
+        if delay >= ABSENCE {
+            in_flight = self.connections.iter().map(Connection::unanswered).sum();
+        }
         for event in &events {
             match event.token() {
                 // They have woken the loop, which is all that they are for.
@@ -223,7 +228,7 @@ impl Driver {
                 }
             }
         }
-        self.watch.looked(asked, wake, now, count);
+        self.watch.held_up(delay, in_flight.max(count));
         events.clear();
         self.events = Some(events);
         polled

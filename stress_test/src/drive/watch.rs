@@ -69,14 +69,19 @@ impl Watch {
         self.until = Some((processor_time(), now));
     }
 
-    /// The loop has looked for `events`: it asked at `asked`, to be woken at `wake` at the latest,
-    /// and knew at `now`.
-    pub(crate) fn looked(&mut self, asked: Instant, wake: Instant, now: Instant, events: u64) {
+    /// The loop has looked what has happened: it asked at `asked`, to be woken at `wake` at the
+    /// latest, and knew at `now`. Says for how long it had not looked before.
+    pub(crate) fn looked(&mut self, asked: Instant, wake: Instant, now: Instant) -> Duration {
         let busy = asked.saturating_duration_since(self.looked);
         let late = now.saturating_duration_since(wake.max(asked));
         self.looked = now;
+        busy + late
+    }
+
+    /// `delay`, for which the loop had not looked, held up so many events.
+    pub(crate) fn held_up(&mut self, delay: Duration, events: u64) {
         if events > 0 && self.from.is_some() && self.until.is_none() {
-            self.delays.record_often(busy + late, events);
+            self.delays.record_often(delay, events);
             self.events += events;
         }
     }
@@ -163,18 +168,28 @@ mod tests {
     fn what_lies_between_two_looks_is_a_delay() {
         let start = Instant::now();
         let mut watch = Watch::new(start);
-        watch.looked(start, at(start, 50), at(start, 10), 1);
+        let mut looked = |watch: &mut Watch, asked, wake, now, events| {
+            let delay = watch.looked(asked, wake, now);
+            watch.held_up(delay, events);
+        };
+        looked(&mut watch, start, at(start, 50), at(start, 10), 1);
         assert_eq!(watch.delays.count(), 0, "it is not measured yet");
         watch.begin(start);
         // It handled events for 3 ms, and slept for less than it might have.
-        watch.looked(at(start, 13), at(start, 50), at(start, 20), 5);
+        looked(&mut watch, at(start, 13), at(start, 50), at(start, 20), 5);
         assert_eq!(watch.delays.longest(), Duration::from_millis(3));
         assert_eq!(watch.delays.count(), 5);
         // It was to be woken at 70, and was stopped meanwhile.
-        watch.looked(at(start, 20), at(start, 70), at(start, 500), 1);
+        looked(&mut watch, at(start, 20), at(start, 70), at(start, 500), 1);
         assert_eq!(watch.delays.longest(), Duration::from_millis(430));
         // Nothing had happened, so nothing was delayed.
-        watch.looked(at(start, 500), at(start, 550), at(start, 2000), 0);
+        looked(
+            &mut watch,
+            at(start, 500),
+            at(start, 550),
+            at(start, 2000),
+            0,
+        );
         assert_eq!(watch.delays.count(), 6);
     }
 
