@@ -103,7 +103,8 @@ pub(super) fn workers(workers: &[WorkerView], lived: Duration) -> Value {
         } else {
             "idle"
         });
-        worker["busy_share"] = json!(busy.as_secs_f64() / lived.as_secs_f64());
+        worker["busy_share"] =
+            json!((1e6 * busy.as_secs_f64() / lived.as_secs_f64()).round() / 1e6);
         worker
     };
     workers.iter().enumerate().map(with_share).collect()
@@ -186,7 +187,7 @@ fn worker((number, worker): (usize, &WorkerView)) -> Value {
         "running": worker.running.as_ref().map(running),
         "tasks": worker.tasks,
         "requests": worker.requests,
-        "busy_s": worker.busy.as_secs_f64(),
+        "busy_s": worker.busy.as_micros() as f64 / 1e6,
     })
 }
 
@@ -196,7 +197,7 @@ fn running(running: &RunningView) -> Value {
         "peer": running.peer.map(|peer| peer.to_string()),
         "sequence": running.first,
         "requests": running.requests,
-        "age_ms": running.age.as_secs_f64() * 1e3,
+        "age_ms": running.age.as_micros() as f64 / 1e3,
     })
 }
 

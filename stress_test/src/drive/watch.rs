@@ -168,7 +168,7 @@ mod tests {
     fn what_lies_between_two_looks_is_a_delay() {
         let start = Instant::now();
         let mut watch = Watch::new(start);
-        let mut looked = |watch: &mut Watch, asked, wake, now, events| {
+        let looked = |watch: &mut Watch, asked, wake, now, events| {
             let delay = watch.looked(asked, wake, now);
             watch.held_up(delay, events);
         };
