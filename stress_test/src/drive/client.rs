@@ -576,7 +576,8 @@ impl Client {
         let front = front.expect("the caller has seen a frame in flight");
         if let Some(written_frames) = self.written_frames.checked_sub(1) {
             self.written_frames = written_frames;
-            ledger.left(self.sender, 1, front.sent, now);
+            let stay = now.saturating_duration_since(front.sent);
+            ledger.left(self.sender, 1, stay, now);
         }
         front
     }

@@ -5,14 +5,14 @@
 //! Rule: all clients are counted over one window, the measured one. A client that is starved early
 //! and one that is served to the end would look alike if each had a window of its own.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::distribution::{PERCENTILES, microseconds};
 use crate::figures::latencies::{LONGEST, at_percentile, knows};
-use crate::figures::ledger::{Times, Window};
+use crate::figures::ledger::{Answered, Window};
 
 /// Of more clients than this, so many evenly chosen from the sorted list stand for all.
 const SHOWN_SHARES: usize = 200;
@@ -38,12 +38,12 @@ impl Share {
     }
 
     /// Adds `count` accepted requests that are alike, of a run that is measured in `window`.
-    pub(crate) fn record(&mut self, times: Times, count: u32, now: Instant, window: Window) {
-        if window.contains(now) {
+    pub(crate) fn record(&mut self, answered: Answered, count: u32, window: Window) {
+        if window.contains(answered.now) {
             self.accepted += u64::from(count);
         }
-        if window.is_measured(times.intended) {
-            let latency = times.latency(now);
+        if window.is_measured(answered.intended) {
+            let latency = answered.latency;
             self.longest = self.longest.max(latency);
             self.histogram
                 .record_n(latency.min(LONGEST).as_micros() as u64, count)
@@ -129,7 +129,10 @@ fn jains_index(shares: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::figures::ledger::Times;
 
     /// A run that is measured from 1 s to 3 s.
     struct Run {
@@ -160,7 +163,7 @@ mod tests {
                     intended,
                     written: intended,
                 };
-                share.record(times, 1, now, self.window);
+                share.record(times.answered(now), 1, self.window);
             }
             share
         }

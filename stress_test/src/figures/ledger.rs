@@ -67,14 +67,30 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// How long it took since it was meant to be sent.
-    pub(crate) fn latency(self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.intended)
+    /// All three, of a request that was answered `now`.
+    pub(crate) fn answered(self, now: Instant) -> Answered {
+        Answered {
+            operation: self.operation,
+            intended: self.intended,
+            now,
+            latency: now.saturating_duration_since(self.intended),
+            service: now.saturating_duration_since(self.written),
+        }
     }
+}
 
-    fn service(self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.written)
-    }
+/// A request that was answered. How long it took is told once, to all who count it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    operation: Option<Operation>,
+    /// When it was meant to be sent.
+    pub(crate) intended: Instant,
+    /// When its answer came.
+    pub(crate) now: Instant,
+    /// How long it took since it was meant to be sent.
+    pub(crate) latency: Duration,
+    /// How long it took since its last byte was handed to the kernel.
+    pub(crate) service: Duration,
 }
 
 impl Ledger {
@@ -153,25 +169,30 @@ impl Ledger {
         }
     }
 
-    /// `count` frames that were handed to the kernel at `written` are no longer in flight, for
+    /// `count` frames that the kernel had for a time of `stay` are no longer in flight, for
     /// whatever reason.
-    pub(crate) fn left(&mut self, sender: Sender, count: u32, written: Instant, now: Instant) {
-        self.tally(sender).occupancy.leave(count, written, now);
+    pub(crate) fn left(&mut self, sender: Sender, count: u32, stay: Duration, now: Instant) {
+        self.tally(sender).occupancy.leave(count, stay, now);
     }
 
-    /// `count` right answers came in their place, to requests of the same `times`: they differ in
-    /// no figure.
-    pub(crate) fn verified(&mut self, sender: Sender, times: Times, count: u32, now: Instant) {
-        let is_measured = self.window.is_measured(times.intended);
-        let (latency, service) = (times.latency(now), times.service(now));
-        self.ended(sender, count, times.intended, now);
+    /// `count` right answers came in their place, to requests that differ in no figure.
+    pub(crate) fn verified(&mut self, sender: Sender, answered: Answered, count: u32) {
+        let Answered {
+            operation,
+            intended,
+            now,
+            latency,
+            service,
+        } = answered;
+        let is_measured = self.window.is_measured(intended);
+        self.ended(sender, count, intended, now);
         if let Sender::Client(_) = sender {
             self.timeline.answered(now, latency, count);
             self.recent.answered(latency, count);
             if let Some(stage) = self.stages.at(now) {
                 stage.came += u64::from(count);
             }
-            if let Some(stage) = self.stages.at(times.intended) {
+            if let Some(stage) = self.stages.at(intended) {
                 stage.answers += u64::from(count);
                 stage.latencies.record_many(latency, count);
             }
@@ -187,7 +208,7 @@ impl Ledger {
         if is_measured {
             tally.latencies.record_many(latency, count);
             tally.service.record_many(service, count);
-            if let Some(operation) = times.operation {
+            if let Some(operation) = operation {
                 let latencies = tally.operations.entry(operation).or_default();
                 latencies.record_many(latency, count);
             }
@@ -208,7 +229,7 @@ impl Ledger {
         tally.busy_answers += 1;
         tally.last_answer = Some(now);
         if is_measured {
-            tally.busy_latencies.record(times.service(now));
+            tally.busy_latencies.record(times.answered(now).service);
         }
     }
 
@@ -459,7 +480,7 @@ mod tests {
                 intended: at(intended),
                 written: at(intended + 1),
             };
-            ledger.verified(sender, times, 1, at(answered));
+            ledger.verified(sender, times.answered(at(answered)), 1);
         }
         let tally = &ledger.clients;
         assert_eq!(tally.verified, 4);

@@ -37,12 +37,12 @@ impl Occupancy {
         self.inside += u64::from(count);
     }
 
-    /// `count` requests that entered at `entered` leave.
-    pub(crate) fn leave(&mut self, count: u32, entered: Instant, now: Instant) {
+    /// `count` requests that were inside for a time of `stay` leave.
+    pub(crate) fn leave(&mut self, count: u32, stay: Duration, now: Instant) {
         self.advance(now);
         self.inside = self.inside.saturating_sub(u64::from(count));
         self.left += u64::from(count);
-        self.stays += now.saturating_duration_since(entered) * count;
+        self.stays += stay * count;
     }
 
     /// Adds what was in flight in `other` at the same time.
@@ -59,10 +59,10 @@ impl Occupancy {
     }
 
     fn advance(&mut self, now: Instant) {
-        let since = self.changed.unwrap_or(now);
-        if now >= since {
-            self.area_s += self.inside as f64 * (now - since).as_secs_f64();
-            self.changed = Some(now);
+        let changed = self.changed.get_or_insert(now);
+        if now > *changed {
+            self.area_s += self.inside as f64 * (now - *changed).as_secs_f64();
+            *changed = now;
         }
     }
 
@@ -117,8 +117,9 @@ mod tests {
         for (enters, leaves) in [(0, 30), (30, 50), (50, 100)] {
             occupancy.enter(1, at(start, enters));
             occupancy.enter(1, at(start, enters));
-            occupancy.leave(1, at(start, enters), at(start, leaves));
-            occupancy.leave(1, at(start, enters), at(start, leaves));
+            let stay = Duration::from_millis(leaves - enters);
+            occupancy.leave(1, stay, at(start, leaves));
+            occupancy.leave(1, stay, at(start, leaves));
         }
         let little = occupancy.little();
         assert!((little.in_flight - 2.0).abs() < 1e-9, "{little:?}");
@@ -132,9 +133,9 @@ mod tests {
         let mut occupancy = Occupancy::default();
         occupancy.enter(1, start);
         occupancy.enter(1, start);
-        occupancy.leave(1, start, at(start, 10));
+        occupancy.leave(1, Duration::from_millis(10), at(start, 10));
         occupancy.enter(1, at(start, 1000));
-        occupancy.leave(1, at(start, 1000), at(start, 1010));
+        occupancy.leave(1, Duration::from_millis(10), at(start, 1010));
         assert!(!occupancy.little().holds, "{:?}", occupancy.little());
     }
 

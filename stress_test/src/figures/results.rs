@@ -453,14 +453,14 @@ pub(crate) mod tests {
             let sender = Sender::Client(0);
             ledger.clients.sent += 1;
             ledger.clients.occupancy.enter(1, now);
-            ledger.left(sender, 1, now, now);
+            ledger.left(sender, 1, Duration::ZERO, now);
             let times = Times {
                 operation: None,
                 intended: written,
                 written,
             };
-            ledger.verified(sender, times, 1, now);
-            shares[n as usize % 2].record(times, 1, now, ledger.window());
+            ledger.verified(sender, times.answered(now), 1);
+            shares[n as usize % 2].record(times.answered(now), 1, ledger.window());
         }
         Outcome {
             ended: Ended::Finished,

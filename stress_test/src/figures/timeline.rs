@@ -94,16 +94,16 @@ impl Timeline {
 
     /// `count` right answers came `latency` after they were due.
     pub(crate) fn answered(&mut self, now: Instant, latency: Duration, count: u32) {
-        self.slice_at(now).answered(latency, count);
-        let due = now.checked_sub(latency).unwrap_or(self.start);
-        let slice = self.slice_at(due);
+        let since_start = self.since_start(now);
+        self.slice_at(since_start).answered(latency, count);
+        let slice = self.slice_at(since_start.saturating_sub(nanos(latency)));
         slice.longest_of_due = slice.longest_of_due.max(Some(latency));
         slice.due.record(latency, count);
     }
 
     /// A request was refused as busy.
     pub(crate) fn refused(&mut self, now: Instant) {
-        self.slice_at(now).busy += 1;
+        self.slice_at(self.since_start(now)).busy += 1;
     }
 
     /// Adds what came in `other`, which began at the same time.
@@ -132,11 +132,13 @@ impl Timeline {
         &self.slices
     }
 
-    fn slice_at(&mut self, now: Instant) -> &mut Slice {
-        // 64 bits are nanoseconds of 584 years, and faster than more of them.
-        let nanos = |duration: Duration| duration.as_nanos() as u64;
-        let since = nanos(now.saturating_duration_since(self.start));
-        let mut place = since / nanos(self.slice);
+    fn since_start(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.start))
+    }
+
+    /// The slice at so many nanoseconds since the start.
+    fn slice_at(&mut self, since_start: u64) -> &mut Slice {
+        let mut place = since_start / nanos(self.slice);
         while place >= MOST_SLICES as u64 {
             self.merge_slices();
             place /= 2;
@@ -159,6 +161,11 @@ impl Timeline {
             self.slices.push(first);
         }
     }
+}
+
+/// 64 bits are nanoseconds of 584 years, and faster than more of them.
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }
 
 #[cfg(test)]

@@ -523,7 +523,7 @@ mod tests {
         let end = outcome.start + Duration::from_secs(10);
         outcome
             .ledger
-            .left(Sender::Client(0), 1, outcome.start, end);
+            .left(Sender::Client(0), 1, end - outcome.start, end);
         assert_eq!(result(&outcome).verdict, Verdict::Fail);
         assert!(report(&outcome, true).contains("(Little's law does not hold)"));
     }

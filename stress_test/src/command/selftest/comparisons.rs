@@ -164,7 +164,7 @@ fn round(plan: &Plan, random: &mut Rng, slower: f64, tail: f64, order: u32) -> R
             written,
         };
         let answered = written + Duration::from_secs_f64(latency_s);
-        ledger.verified(sender, times, 1, answered);
+        ledger.verified(sender, times.answered(answered), 1);
     }
     ledger.clients.sent = u64::from(ANSWERS);
     let outcome = Outcome {

@@ -57,12 +57,13 @@ impl Client {
             }
             let entered = written.min(alike);
             written -= entered;
+            let one = one.answered(now);
             if entered > 0 {
-                ledger.left(self.sender, entered as u32, one.written, now);
+                ledger.left(self.sender, entered as u32, one.service, now);
             }
             let alike = alike as u32;
-            self.share.record(one, alike, now, ledger.window());
-            ledger.verified(self.sender, one, alike, now);
+            self.share.record(one, alike, ledger.window());
+            ledger.verified(self.sender, one, alike);
         }
         self.in_flight.drain(..count);
     }
