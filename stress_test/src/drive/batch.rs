@@ -2,18 +2,17 @@
 //!
 //! Knows how many there are and when they came; not to what.
 //!
-//! Rule: it exists for speed alone. Answers that have come in one read leave the list of frames in
-//! flight together. Those to requests that were sent at one time differ in no figure and are
-//! entered as one: with 16 requests in flight that is a third of what this program itself takes
-//! for a request.
+//! Rule: it exists for speed alone. Answers that have come in one read to requests that were sent
+//! together differ in no figure and are entered as one: with 16 requests in flight that is a third
+//! of what this program itself takes for a request.
 
 use std::time::Instant;
 
-/// Answers that are not in the account yet: those to the first frames in flight.
+/// Answers that are not in the account yet, to requests of the first run in flight.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batch {
     /// How many.
-    pub(crate) count: usize,
+    pub(crate) count: u32,
     /// How many of them are errors.
     pub(crate) errors: u32,
     /// When the last one came.

@@ -23,7 +23,7 @@ use crate::drive::backoff::backoff;
 use crate::drive::batch::Batch;
 use crate::drive::desk::Desk;
 use crate::drive::doubt::{Cause, Doubt};
-use crate::drive::in_flight::{InFlight, Retry, Try};
+use crate::drive::in_flight::{InFlight, Retry, Run, Try};
 use crate::figures::fairness::Share;
 use crate::figures::ledger::Ledger;
 use crate::load::frame::Frame;
@@ -72,10 +72,8 @@ pub(crate) struct Client {
     sender: Sender,
     demand: Demand,
     next_sequence: u32,
-    /// In the order in which they were sent, which is the order of the answers that are due.
-    in_flight: VecDeque<InFlight>,
-    /// How many of `in_flight`, from its front, are known to be written.
-    written_frames: usize,
+    /// In the order of the answers that are due.
+    in_flight: InFlight,
     retries: Vec<Retry>,
     /// When the frames were due that it has been offered and has not sent yet.
     offered: VecDeque<Instant>,
@@ -88,7 +86,7 @@ pub(crate) struct Client {
     silent_timeouts: u32,
     jitter: Rng,
     share: Share,
-    /// Answers that have come and are not in the account yet; their frames still are in flight.
+    /// Answers that have come and are not in the account yet.
     batch: Batch,
 }
 
@@ -100,8 +98,7 @@ impl Client {
             sender,
             demand,
             next_sequence: 0,
-            in_flight: VecDeque::new(),
-            written_frames: 0,
+            in_flight: InFlight::default(),
             retries: Vec::new(),
             offered: VecDeque::new(),
             doubts: VecDeque::new(),
@@ -126,36 +123,49 @@ impl Client {
         self.share
     }
 
-    /// The frame to send now, if there is one: a retry that is due, or else the next new one.
-    #[inline]
-    pub(crate) fn next_try(&mut self, now: Instant) -> Option<Try> {
+    /// The frame to send now, if there is one: a retry that is due, or else the next new one. With
+    /// it comes how many frames may be sent together, itself included. The others have the numbers
+    /// that follow. The caller sends one at least, and says which by [`Self::queued`].
+    pub(crate) fn next_tries(&mut self, now: Instant) -> Option<(Try, usize)> {
         if let Some(due) = self.retries.iter().position(|retry| retry.due <= now) {
-            return Some(self.retries.swap_remove(due).what);
+            return Some((self.retries.swap_remove(due).what, 1));
         }
-        let intended = if self.demand.paced {
-            self.offered.pop_front()?
+        let (intended, wanted) = if self.demand.paced {
+            (self.offered.pop_front()?, 1)
         } else {
-            self.wants_more().then_some(now)?
+            (now, self.wants())
         };
         let sequence = self.next_sequence;
-        self.next_sequence = sequence.checked_add(1)?;
-        Some(Try {
+        let operation = self.demand.choice.operation(self.frame_of(sequence));
+        let mut count = wanted.min((u32::MAX - sequence) as usize);
+        if operation.is_some() {
+            // The next frame may ask for another one.
+            count = count.min(1);
+        }
+        let what = Try {
             sequence,
-            operation: self.demand.choice.operation(self.frame_of(sequence)),
+            operation,
             intended,
             earlier_tries: 0,
-        })
+        };
+        (count > 0).then_some((what, count))
     }
 
-    /// Whether it sends one more new frame of its own accord (closed loop).
-    #[inline]
-    fn wants_more(&self) -> bool {
+    /// How many more new frames it sends of its own accord (closed loop).
+    fn wants(&self) -> usize {
+        if !self.has_room() {
+            return 0;
+        }
+        let room = self.demand.max_inflight - self.under_way();
         let Some(frames) = self.demand.frames else {
-            return self.has_room();
+            return room;
         };
-        let is_last = self.next_sequence + 1 == frames;
-        let must_wait = is_last && self.demand.last_frame_alone && self.under_way() > 0;
-        self.has_room() && self.next_sequence < frames && !must_wait
+        let left = (frames - self.next_sequence) as usize;
+        match left {
+            1 if self.demand.last_frame_alone && self.under_way() > 0 => 0,
+            2.. if self.demand.last_frame_alone => room.min(left - 1),
+            _ => room.min(left),
+        }
     }
 
     /// Whether it can be offered one more frame.
@@ -178,51 +188,39 @@ impl Client {
         self.frame_of(what.sequence)
     }
 
-    /// `what` has been queued for writing, at this `place` among the outgoing bytes.
+    /// The next frame of those to be [`Self::queued`] is at `place` among the outgoing bytes.
+    #[inline]
+    pub(crate) fn placed(&mut self, place: Range<u64>) {
+        self.in_flight.place_next(place);
+    }
+
+    /// `what`, and those behind it that have been placed, are queued for writing.
     pub(crate) fn queued(
         &mut self,
         what: Try,
-        place: Range<u64>,
         ends_stream: bool,
         now: Instant,
         ledger: &mut Ledger,
     ) {
+        let count = self.in_flight.push_placed(what, ends_stream, now) as u32;
         if what.earlier_tries == 0 {
-            ledger.tally(self.sender).sent += 1;
+            // One that has come back from an earlier connection counts again as sent.
+            self.next_sequence = self.next_sequence.max(what.sequence + count);
+            ledger.tally(self.sender).sent += u64::from(count);
         }
-        self.in_flight.push_back(InFlight {
-            what,
-            place,
-            sent: now,
-            ends_stream,
-        });
     }
 
     /// Where the first frame whose answer is due is among the outgoing bytes.
     pub(crate) fn first_place(&self) -> Option<u64> {
-        self.in_flight.front().map(|front| front.place.start)
+        self.in_flight.first_place().map(|place| place.start)
     }
 
     /// The kernel has taken the outgoing bytes up to `offset`.
     pub(crate) fn written_up_to(&mut self, offset: u64, now: Instant, ledger: &mut Ledger) {
-        let unwritten = self.in_flight.iter_mut().skip(self.written_frames);
-        let mut written = unwritten
-            .take_while(|frame| frame.place.end <= offset)
-            .map(|frame| {
-                frame.sent = now;
-                (frame.what.intended, frame.what.earlier_tries == 0)
-            })
-            .peekable();
-        // Those that were meant for one time go into the account together.
-        while let Some(first) = written.next() {
-            let mut count = 1;
-            while written.next_if_eq(&first).is_some() {
-                count += 1;
-            }
-            self.written_frames += count as usize;
-            let (intended, is_first_try) = first;
-            ledger.written(self.sender, count, intended, is_first_try, now);
-        }
+        self.in_flight.written_up_to(offset, now, |count, first| {
+            let is_first_try = first.earlier_tries == 0;
+            ledger.written(self.sender, count as u32, first.intended, is_first_try, now);
+        });
     }
 
     /// When the next retry is due.
@@ -247,7 +245,7 @@ impl Client {
         if let Some(due) = self.due()
             && desk.expectations.is_answer(due, line)
         {
-            self.verify(line, now);
+            self.verify(line, now, &mut desk.ledger);
             return Next::Continue;
         }
         self.on_other_line(line, now, desk)
@@ -285,7 +283,7 @@ impl Client {
         self.silent_timeouts = 0;
     }
 
-    fn on_busy(&mut self, front: &InFlight, line: &[u8], now: Instant, ledger: &mut Ledger) {
+    fn on_busy(&mut self, front: &Run, line: &[u8], now: Instant, ledger: &mut Ledger) {
         ledger.busy(self.sender, front.times(), now);
         let what = front.what;
         if what.earlier_tries < self.demand.retries {
@@ -353,18 +351,19 @@ impl Client {
             2
         };
         let mut frames = self.in_flight.iter().take(looked_at).skip(1);
-        let place = frames.position(|other| expectations.is_answer(self.frame(other.what), line));
+        let place = frames.position(|other| expectations.is_answer(self.frame(other), line));
         place.map(|place| place + 1)
     }
 
     /// The frame in flight at `place` was answered before the ones in front of it.
     fn on_overtaking(&mut self, place: usize, line: &[u8], now: Instant, ledger: &mut Ledger) {
-        let by = self.in_flight[place].what.sequence;
+        let overtaking = self.in_flight.iter().nth(place);
+        let by = overtaking.expect("a place is within the list").sequence;
         for _ in 0..place {
             let what = self.pop_front(now, ledger).what;
             self.doubt(what, Cause::Overtaken { by }, now, ledger);
         }
-        self.verify(line, now);
+        self.verify(line, now, ledger);
     }
 
     /// The frame of this client that had been answered before and that `line` answers again.
@@ -533,7 +532,7 @@ impl Client {
     }
 
     fn first_outstanding(&self) -> u32 {
-        let in_flight = self.in_flight.iter().map(|frame| frame.what.sequence);
+        let in_flight = self.in_flight.iter().map(|what| what.sequence);
         let retries = self.retries.iter().map(|retry| retry.what.sequence);
         in_flight.chain(retries).min().unwrap_or(self.next_sequence)
     }
@@ -570,12 +569,11 @@ impl Client {
         self.stopped = true;
     }
 
-    fn pop_front(&mut self, now: Instant, ledger: &mut Ledger) -> InFlight {
+    fn pop_front(&mut self, now: Instant, ledger: &mut Ledger) -> Run {
         assert!(self.batch.count == 0, "answers are in the account first");
         let front = self.in_flight.pop_front();
         let front = front.expect("the caller has seen a frame in flight");
-        if let Some(written_frames) = self.written_frames.checked_sub(1) {
-            self.written_frames = written_frames;
+        if front.is_written {
             let stay = now.saturating_duration_since(front.sent);
             ledger.left(self.sender, 1, stay, now);
         }

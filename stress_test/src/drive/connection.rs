@@ -302,15 +302,22 @@ impl Connection {
     fn fill_outbox(&mut self, now: Instant, desk: &mut Desk) {
         self.outbox.forget_before(self.client.first_place());
         while self.outbox.unsent().len() < OUTBOX_BYTES && !self.ends_stream {
-            let Some(what) = self.client.next_try(now) else {
+            let Some((what, count)) = self.client.next_tries(now) else {
                 break;
             };
-            let frame = self.client.frame(what);
-            let append = |bytes: &mut Vec<u8>| desk.expectations.append_request(frame, bytes);
-            let (place, ends_stream) = self.outbox.queue(append);
-            self.ends_stream = ends_stream;
+            let mut frame = self.client.frame(what);
+            for _ in 0..count {
+                let append = |bytes: &mut Vec<u8>| desk.expectations.append_request(frame, bytes);
+                let (place, ends_stream) = self.outbox.queue(append);
+                self.client.placed(place);
+                self.ends_stream = ends_stream;
+                frame.sequence += 1;
+                if self.outbox.unsent().len() >= OUTBOX_BYTES {
+                    break;
+                }
+            }
             let ledger = &mut desk.ledger;
-            self.client.queued(what, place, ends_stream, now, ledger);
+            self.client.queued(what, self.ends_stream, now, ledger);
         }
     }
 

@@ -71,15 +71,12 @@ impl Client {
         }
     }
 
-    /// Takes back the frames of which the kernel has got nothing: those behind the first one that
-    /// it has not got whole.
+    /// Takes back the frames of which the kernel has got nothing.
     fn take_back(&mut self, now: Instant, ledger: &mut Ledger) {
-        let begun = self.in_flight.len().min(self.written_frames + 1);
-        for frame in self.in_flight.split_off(begun) {
-            if frame.what.earlier_tries == 0 {
+        for what in self.in_flight.take_back() {
+            if what.earlier_tries == 0 {
                 ledger.tally(self.sender).sent -= 1;
             }
-            let what = frame.what;
             self.retries.push(Retry { what, due: now });
         }
     }

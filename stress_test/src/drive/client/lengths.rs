@@ -45,7 +45,7 @@ impl Client {
             let due = desk.expectations.answer(due);
             if bytes.starts_with(due) {
                 let length = due.len();
-                self.verify(&bytes[..length], now);
+                self.verify(&bytes[..length], now, &mut desk.ledger);
                 return Taken::Answer(length);
             }
             if due.starts_with(bytes) {
@@ -76,7 +76,7 @@ impl Client {
     fn extent(&self, bytes: &[u8], expectations: &mut Expectations) -> Extent {
         let doubts = self.doubts.iter().map(|doubt| doubt.what.sequence);
         let behind = self.in_flight.iter().skip(1);
-        let in_flight = behind.map(|frame| frame.what.sequence);
+        let in_flight = behind.map(|what| what.sequence);
         let mut is_open = false;
         for sequence in doubts.chain(in_flight) {
             let answer = expectations.answer(self.frame_of(sequence));

@@ -18,7 +18,7 @@ struct Bench {
     client: Client,
     desk: Desk,
     now: Instant,
-    sent: Vec<Try>,
+    sent: Vec<u32>,
 }
 
 impl Bench {
@@ -74,23 +74,22 @@ impl Bench {
     /// Sends what the client will send now.
     fn send(&mut self) -> Vec<u32> {
         let before = self.sent.len();
-        while let Some(what) = self.client.next_try(self.now) {
-            let frame = self.client.frame(what);
-            let ends_stream = self
-                .desk
-                .expectations
-                .append_request(frame, &mut Vec::new());
-            let offset = self.sent.len() as u64 + 1;
-            let ledger = &mut self.desk.ledger;
-            self.client
-                .queued(what, offset - 1..offset, ends_stream, self.now, ledger);
+        while let Some((what, count)) = self.client.next_tries(self.now) {
+            let mut frame = self.client.frame(what);
+            let mut ends_stream = false;
+            for _ in 0..count {
+                let expectations = &mut self.desk.expectations;
+                ends_stream = expectations.append_request(frame, &mut Vec::new());
+                let offset = self.sent.len() as u64;
+                self.client.placed(offset..offset + 1);
+                self.sent.push(frame.sequence);
+                frame.sequence += 1;
+            }
+            let (offset, ledger) = (self.sent.len() as u64, &mut self.desk.ledger);
+            self.client.queued(what, ends_stream, self.now, ledger);
             self.client.written_up_to(offset, self.now, ledger);
-            self.sent.push(what);
         }
-        self.sent[before..]
-            .iter()
-            .map(|what| what.sequence)
-            .collect()
+        self.sent[before..].to_vec()
     }
 
     fn say(&mut self, line: &[u8]) -> Next {
@@ -319,18 +318,12 @@ fn a_frame_that_may_end_the_stream_waits_for_all_others() {
 #[test]
 fn service_time_counts_from_the_last_byte_written_and_latency_from_the_intention() {
     let mut bench = Bench::new(2, 2);
-    for end_offset in [100, 200] {
-        let what = bench.client.next_try(bench.now).expect("a frame");
-        let frame = bench.client.frame(what);
-        bench
-            .desk
-            .expectations
-            .append_request(frame, &mut Vec::new());
-        let ledger = &mut bench.desk.ledger;
-        bench
-            .client
-            .queued(what, end_offset - 100..end_offset, false, bench.now, ledger);
-    }
+    let (what, count) = bench.client.next_tries(bench.now).expect("frames");
+    assert_eq!(count, 2);
+    bench.client.placed(0..100);
+    bench.client.placed(100..200);
+    let ledger = &mut bench.desk.ledger;
+    bench.client.queued(what, false, bench.now, ledger);
     bench.wait(50);
     bench
         .client

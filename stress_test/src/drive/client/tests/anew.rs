@@ -38,17 +38,13 @@ fn what_was_in_flight_when_the_connection_was_cut_is_lost_and_not_sent_again() {
 #[test]
 fn a_frame_of_which_the_kernel_got_nothing_is_sent_again() {
     let mut bench = Bench::reconnecting(4, 4);
+    let (what, count) = bench.client.next_tries(bench.now).expect("there is room");
+    assert_eq!(count, 4);
     for offset in 1..=4 {
-        let what = bench.client.next_try(bench.now).expect("there is room");
-        let ledger = &mut bench.desk.ledger;
-        bench.client.queued(
-            what,
-            offset * 100 - 100..offset * 100,
-            false,
-            bench.now,
-            ledger,
-        );
+        bench.client.placed(offset * 100 - 100..offset * 100);
     }
+    let ledger = &mut bench.desk.ledger;
+    bench.client.queued(what, false, bench.now, ledger);
     // All of the first frame, and perhaps the beginning of the second one.
     let ledger = &mut bench.desk.ledger;
     bench.client.written_up_to(100, bench.now, ledger);
