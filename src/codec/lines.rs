@@ -118,8 +118,12 @@ fn is_http(line: &[u8]) -> bool {
     ];
     let mut words = line.split(|byte| *byte == b' ');
     let [method, _, version, end] = [(); 4].map(|()| words.next());
+    let is_version = |version: &[u8]| {
+        let digits = version.strip_prefix(b"HTTP/");
+        matches!(digits, Some([b'0'..=b'9', b'.', b'0'..=b'9']))
+    };
     method.is_some_and(|method| METHODS.contains(&method))
-        && version.is_some_and(|version| version.starts_with(b"HTTP/"))
+        && version.is_some_and(is_version)
         && end.is_none()
 }
 
@@ -332,6 +336,9 @@ mod tests {
             (b"GET /\n", None),
             (b"GET / more HTTP/1.1\n", None),
             (b"GET / HTTP/1.1 more\n", None),
+            (b"GET / HTTP/1.1\x8d\n", None),
+            (b"GET / HTTP/11\n", None),
+            (b"GET /\xff HTTP/1.1\n", Some(Refusal::Http)),
             (b"PROXY\n", None),
             (b"proxy TCP4 x\n", None),
             (b"\r\nGET / HTTP/1.1\r\n", None),

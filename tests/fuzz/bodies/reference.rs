@@ -50,13 +50,17 @@ fn foreign(line: &[u8]) -> Option<&'static str> {
     {
         return Some("ERR unexpected PROXY header");
     }
-    let line = str::from_utf8(line).ok()?;
-    let words: Vec<&str> = line.split(' ').collect();
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let [method, _, version] = words[..] else {
         return None;
     };
+    let method = str::from_utf8(method).ok()?;
     let is_method = !method.is_empty() && METHODS.contains(&format!(" {method} "));
-    (is_method && version.starts_with("HTTP/")).then_some("ERR this is not an HTTP server")
+    let is_digit = |at: usize| version[at].is_ascii_digit();
+    let is_version = version.len() == "HTTP/1.1".len()
+        && version.starts_with(b"HTTP/")
+        && (is_digit(5) && version[6] == b'.' && is_digit(7));
+    (is_method && is_version).then_some("ERR this is not an HTTP server")
 }
 
 /// A header of version 2 is known only if it comes in one read, which no stream tells. So nothing
