@@ -20,7 +20,7 @@ const SHORTEST: Duration = Duration::from_millis(200);
 /// An event loop that uses so much of a core is the limit.
 const BUSY_PERCENT: f64 = 95.0;
 /// An own lag up to this never counts as a limit: it is what a busy machine does to any program.
-const HARMLESS_LAG_US: f64 = 1000.0;
+const HARMLESS_LAG: Duration = Duration::from_millis(1);
 /// Nor does one that is up to this share of the latencies which it is part of.
 const HARMLESS_SHARE: f64 = 0.1;
 
@@ -142,7 +142,7 @@ fn percent(cpu: Duration, effort: &Effort) -> Option<f64> {
 /// Whether a time that is the generator's own shapes the p99 of the latency.
 fn shapes(own: &Distribution, latency: &Distribution) -> Option<(f64, f64)> {
     let (own, latency) = (own.us(99.0)?, latency.us(99.0)?);
-    let is_harmless = own <= HARMLESS_LAG_US || own <= HARMLESS_SHARE * latency;
+    let is_harmless = own <= microseconds(HARMLESS_LAG) || own <= HARMLESS_SHARE * latency;
     (!is_harmless).then_some((own / 1000.0, latency / 1000.0))
 }
 
@@ -167,23 +167,27 @@ impl fmt::Display for Away {
 }
 
 /// Whether `own` times shape a percentile of the report that is known: so many requests were
-/// delayed that the percentile lies among them. The longest latency is not judged: one request
-/// makes it, and the report says beside it for how long the program was away.
+/// delayed that the percentile lies among them.
+///
+/// Beyond p99 it takes a long absence: any busy machine keeps a program waiting for milliseconds
+/// once in a thousand times. The longest latency is not judged: one request makes it, and the
+/// report says beside it for how long the program was away.
 fn away(own: &Latencies, latencies: &Latencies) -> Option<Away> {
-    let percentiles = REPORTED_PERCENTILES.into_iter().filter_map(|percent| {
-        let name = format!("p{percent}");
-        Some((
+    let shaped = REPORTED_PERCENTILES.into_iter().filter_map(|percent| {
+        let (own, latency) = (
             own.percentile(percent),
             latencies.known_percentile(percent)?,
-            name,
-        ))
-    });
-    let shaped = percentiles.filter(|(own, latency, _)| {
-        own.as_secs_f64() * 1e6 > HARMLESS_LAG_US && *own > latency.mul_f64(HARMLESS_SHARE)
+        );
+        let harmless = match percent > 99.0 {
+            true => LONG_AWAY,
+            false => HARMLESS_LAG,
+        };
+        let is_shaped = own > harmless && own > latency.mul_f64(HARMLESS_SHARE);
+        let name = format!("p{percent}");
+        is_shaped.then_some(Away { own, latency, name })
     });
     // The worst of them: a busy machine makes others.
-    let worst = shaped.max_by_key(|(own, ..)| *own);
-    worst.map(|(own, latency, name)| Away { own, latency, name })
+    shaped.max_by_key(|away| away.own)
 }
 
 fn limited_by_lag(lag: &Distribution, latency: &Distribution) -> Option<String> {
@@ -275,6 +279,9 @@ mod tests {
         latencies.record_often(Duration::from_millis(10), 2000);
         let name = away(&own, &latencies);
         assert_eq!(name.as_deref(), Some("p99.9"), "the worst of several");
+        let mut tail = sample(200_000, 0);
+        tail.record_often(Duration::from_millis(5), 100);
+        assert_eq!(away(&tail, &tail), None, "milliseconds beyond p99");
         let all_late = sample(1, 4999);
         assert_eq!(away(&sample(4945, 55), &all_late).as_deref(), Some("p99"));
     }
