@@ -4,14 +4,13 @@
 //!
 //! Rule: no tight times; what is asserted holds on a machine that has other things to do.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stress_test::{Fault, FaultyServer, STALL};
 
 use crate::schema;
-use crate::support::{Report, against, run, run_while, server, stress_test};
+use crate::support::{Report, against, run, run_stopped, server, stress_test};
 
 /// Runs with `flags` and `--json`, and returns the report with what is in the file.
 pub(crate) fn run_json(server: &FaultyServer, flags: &[&str]) -> (Report, Value) {
@@ -288,23 +287,8 @@ fn a_stop_that_shapes_no_percentile_is_told_and_the_run_passes() {
 /// A run with these flags that is stopped after 50 answers.
 fn stopped_for_half_a_second(flags: &[&str]) -> Report {
     let double = server(Fault::Slow);
-    let mut stopped: Option<Instant> = None;
-    let mut is_continued = false;
-    run_while(against(&double, flags), |id| {
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-        let pid = pid.expect("a process id");
-        match stopped {
-            None if double.answered() > 50 => {
-                kill_process(pid, Signal::STOP).expect("it runs");
-                stopped = Some(Instant::now());
-            }
-            Some(since) if !is_continued && since.elapsed() > Duration::from_millis(500) => {
-                kill_process(pid, Signal::CONT).expect("it is there");
-                is_continued = true;
-            }
-            _ => {}
-        }
-    })
+    let is_time = || double.answered() > 50;
+    run_stopped(against(&double, flags), is_time, Duration::from_millis(500))
 }
 
 #[test]

@@ -11,11 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use stress_test::Fault;
 
-use crate::command::signal;
-use crate::support::{Report, against, run, run_while, server, stress_test};
+use crate::support::{against, run, run_stopped, server, stress_test};
 
 /// A server whose every connection `handle` gets. Returns its port.
 fn listen(handle: fn(TcpStream)) -> String {
@@ -141,19 +139,8 @@ fn a_run_whose_machine_was_stopped_does_not_blame_the_server() {
         "--timeout",
         "2",
     ];
-    let (mut stopped, mut is_continued) = (None, false);
-    let report: Report = run_while(stress_test(&flags), |id| match stopped {
-        None if WAS_ASKED.load(Ordering::Relaxed) => {
-            signal(id, Signal::STOP);
-            stopped = Some(Instant::now());
-        }
-        Some(at) if !is_continued && at.elapsed() > Duration::from_secs(3) => {
-            signal(id, Signal::CONT);
-            is_continued = true;
-        }
-        _ => {}
-    });
-    assert!(is_continued, "it ended before: {report}");
+    let is_time = || WAS_ASKED.load(Ordering::Relaxed);
+    let report = run_stopped(stress_test(&flags), is_time, Duration::from_secs(3));
     report.assert_passes("1 clients x 3 frames");
 }
 
@@ -161,18 +148,11 @@ fn a_run_whose_machine_was_stopped_does_not_blame_the_server() {
 fn a_run_that_was_stopped_itself_does_not_blame_the_server() {
     let server = server(Fault::Slow);
     let flags = ["--clients", "20", "--duration", "4", "--timeout", "0.5"];
-    let (mut stopped, mut is_continued) = (None, false);
-    let report: Report = run_while(against(&server, &flags), |id| match stopped {
-        None if server.answered() > 200 => {
-            signal(id, Signal::STOP);
-            stopped = Some(Instant::now());
-        }
-        Some(at) if !is_continued && at.elapsed() > Duration::from_millis(1500) => {
-            signal(id, Signal::CONT);
-            is_continued = true;
-        }
-        _ => {}
-    });
-    assert!(is_continued, "it ended before: {report}");
+    let is_time = || server.answered() > 200;
+    let report = run_stopped(
+        against(&server, &flags),
+        is_time,
+        Duration::from_millis(1500),
+    );
     report.assert_passes("20 clients for 4 s");
 }

@@ -9,7 +9,10 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use stress_test::{Fault, FaultyServer, Framing, Limits};
+
+use crate::command::signal;
 
 /// Far more than any run here takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -117,6 +120,28 @@ pub(crate) fn run_while(mut command: Command, mut meanwhile: impl FnMut(u32)) ->
         thread::sleep(Duration::from_millis(5));
     }
     Report::of(child.wait_with_output().expect("it has ended"))
+}
+
+/// Runs it, and stops it for `pause` once `is_time`.
+pub(crate) fn run_stopped(
+    command: Command,
+    mut is_time: impl FnMut() -> bool,
+    pause: Duration,
+) -> Report {
+    let (mut stopped, mut is_continued) = (None, false);
+    let report = run_while(command, |id| match stopped {
+        None if is_time() => {
+            signal(id, Signal::STOP);
+            stopped = Some(Instant::now());
+        }
+        Some(at) if !is_continued && at.elapsed() > pause => {
+            signal(id, Signal::CONT);
+            is_continued = true;
+        }
+        _ => {}
+    });
+    assert!(is_continued, "it ended before: {report}");
+    report
 }
 
 pub(crate) fn run(command: Command) -> Report {
