@@ -24,6 +24,7 @@ use crate::drive::batch::Batch;
 use crate::drive::desk::Desk;
 use crate::drive::doubt::{Cause, Doubt};
 use crate::drive::in_flight::{InFlight, Retry, Run, Try};
+use crate::drive::patience::Patience;
 use crate::figures::fairness::Share;
 use crate::figures::ledger::Ledger;
 use crate::load::frame::Frame;
@@ -412,10 +413,9 @@ impl Client {
     }
 
     /// Whether an answer is due and nothing has come for `timeout`.
-    pub(crate) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
-        self.in_flight.front().is_some_and(|front| {
-            now.saturating_duration_since(front.times().written.max(self.heard)) >= timeout
-        })
+    pub(crate) fn is_overdue(&self, patience: &Patience, now: Instant) -> bool {
+        let front = self.in_flight.front();
+        front.is_some_and(|front| patience.is_over(front.times().written.max(self.heard), now))
     }
 
     /// Nothing has come for `timeout`: what is in flight is missing, unless it comes late.

@@ -11,7 +11,7 @@ mod http;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -24,6 +24,7 @@ use crate::drive::client::lengths::Taken;
 use crate::drive::client::{Client, Next};
 use crate::drive::desk::{Desk, READ_BYTES};
 use crate::drive::outbox::Outbox;
+use crate::drive::patience::Patience;
 use crate::figures::fairness::Share;
 use crate::wire::{AnswerEnd, LENGTH_BYTES, split_length};
 
@@ -236,30 +237,21 @@ impl Connection {
         }
     }
 
-    /// Looks for what has taken longer than `timeout`, of which only the time from `since` on
-    /// counts. What has come counts first: this process may have been stopped for a while.
-    pub(crate) fn check_time(
-        &mut self,
-        timeout: Duration,
-        since: Instant,
-        now: Instant,
-        desk: &mut Desk,
-    ) {
-        if now.saturating_duration_since(since) < timeout {
-            return;
-        }
-        if self.is_late(timeout, now) {
+    /// Looks for what takes too long. What has come counts first: this program may have been busy.
+    pub(crate) fn check_time(&mut self, patience: &Patience, now: Instant, desk: &mut Desk) {
+        if self.is_late(patience, now) {
             self.read(true, desk);
             self.pump(now, desk);
         }
-        let stalled = now.saturating_duration_since(self.progress) >= timeout;
+        let timeout = patience.timeout();
+        let stalled = patience.is_over(self.progress, now);
         let seconds = timeout.as_secs_f64();
         match self.phase {
             Phase::Connecting if stalled && self.is_unconnected() => {
                 let text = format!("no connection within {seconds} s");
                 self.give_up_connecting(&io::Error::other(text), now, desk);
             }
-            Phase::Running if self.client.is_overdue(now, timeout) => {
+            Phase::Running if self.client.is_overdue(patience, now) => {
                 match self.client.on_timeout(timeout, now, &mut desk.ledger) {
                     Next::Continue => self.pump(now, desk),
                     Next::Abandon => self.close(),
@@ -276,13 +268,12 @@ impl Connection {
         }
     }
 
-    fn is_late(&self, timeout: Duration, now: Instant) -> bool {
-        let stalled = now.saturating_duration_since(self.progress) >= timeout;
+    fn is_late(&self, patience: &Patience, now: Instant) -> bool {
+        let stalled = patience.is_over(self.progress, now);
         match self.phase {
             // Not one that only has nothing to do: asking it would cost a call each time.
-            Phase::Running if !self.client.is_done() => self.client.is_overdue(now, timeout),
-            Phase::Running => stalled,
-            Phase::Closing => stalled,
+            Phase::Running if !self.client.is_done() => self.client.is_overdue(patience, now),
+            Phase::Running | Phase::Closing => stalled,
             _ => false,
         }
     }

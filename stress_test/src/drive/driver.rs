@@ -20,6 +20,7 @@ use crate::drive::connection::{Connection, Phase};
 use crate::drive::desk::Desk;
 use crate::drive::orders::{LoopEnd, News, Order};
 use crate::drive::pace::Pace;
+use crate::drive::patience::{ABSENCE, Patience};
 use crate::drive::roster::{clients, connection};
 use crate::drive::watch::Watch;
 use crate::figures::ledger::{Ledger, Window};
@@ -35,9 +36,6 @@ const EVENTS: usize = 1024;
 const HANDED_OUT: usize = 256;
 /// How often timeouts are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
-/// A loop that has not looked for so long was stopped, or had no processor, and so may have been
-/// all of the machine. That holds up all that is in flight, and no timeout counts it.
-const ABSENCE: Duration = Duration::from_millis(200);
 /// In an open loop, one of so many clients shall have room, and as many as a burst takes; if fewer
 /// do, more are connected.
 const SPARE_SHARE: usize = 8;
@@ -82,8 +80,7 @@ pub(crate) struct Driver {
     /// Retries to come. A connection has one timer that counts, the one it knows itself.
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     next_sweep: Instant,
-    /// Since when timeouts count: the beginning, or the end of the last absence.
-    back_since: Instant,
+    patience: Patience,
     events: Option<Events>,
 }
 
@@ -134,7 +131,7 @@ impl Driver {
             over: 0,
             timers: BinaryHeap::new(),
             next_sweep: now + SWEEP_EVERY,
-            back_since: now,
+            patience: Patience::new(plan.timeout),
             events: Some(Events::with_capacity(EVENTS)),
         })
     }
@@ -216,6 +213,7 @@ impl Driver {
         let delay = self.watch.looked(asked, wake, now);
         let (mut count, mut in_flight) = (0, 0);
         if delay >= ABSENCE {
+            // All that is in flight was held up, not only what has come.
             in_flight = self.connections.iter().map(Connection::unanswered).sum();
         }
         for event in &events {
@@ -314,16 +312,15 @@ impl Driver {
         if now < self.next_sweep {
             return;
         }
-        if now >= self.next_sweep + ABSENCE {
-            self.back_since = now;
-        }
+        let late = now.saturating_duration_since(self.next_sweep);
+        self.patience.late(late, self.watch.worked(), now);
         self.next_sweep = now + SWEEP_EVERY;
         self.watch.look_at_the_scheduler();
         self.crew.counts.publish(&mut self.desk.ledger);
         for index in 0..self.begun {
             let connection = &mut self.connections[index];
             let was_connecting = connection.phase() == Phase::Connecting;
-            connection.check_time(self.plan.timeout, self.back_since, now, &mut self.desk);
+            connection.check_time(&self.patience, now, &mut self.desk);
             connection.announce_rest(self.poll.registry(), Token(index), &mut self.desk);
             let is_given_up = was_connecting && connection.phase() == Phase::Over;
             if is_given_up && !connection.was_made() {

@@ -18,5 +18,6 @@ pub(crate) mod in_flight;
 pub(crate) mod orders;
 pub(crate) mod outbox;
 pub(crate) mod pace;
+pub(crate) mod patience;
 pub(crate) mod roster;
 pub(crate) mod watch;

@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     until: Option<(Duration, Instant)>,
     /// When the loop last found out what had happened.
     looked: Instant,
+    /// The processor time when the loop last looked at its timeouts.
+    worked: Duration,
     delays: Latencies,
     run_queue: Option<RunQueue>,
     run_queue_waits: Latencies,
@@ -49,6 +51,7 @@ impl Watch {
             from: None,
             until: None,
             looked: now,
+            worked: Duration::ZERO,
             delays: Latencies::default(),
             run_queue: None,
             run_queue_waits: Latencies::default(),
@@ -84,6 +87,12 @@ impl Watch {
             self.delays.record_often(delay, events);
             self.events += events;
         }
+    }
+
+    /// For how long the loop has used the processor since this was asked last.
+    pub(crate) fn worked(&mut self) -> Duration {
+        let worked = processor_time();
+        worked - std::mem::replace(&mut self.worked, worked)
     }
 
     /// Reads the scheduler's account; each event since the last time waited for its mean.

@@ -241,9 +241,10 @@ fn a_late_answer_is_missing_and_not_taken_for_another() {
     let mut bench = Bench::new(1, 3);
     bench.send();
     bench.wait(9_999);
-    assert!(!bench.client.is_overdue(bench.now, timeout));
+    let patience = Patience::new(timeout);
+    assert!(!bench.client.is_overdue(&patience, bench.now));
     bench.wait(1);
-    assert!(bench.client.is_overdue(bench.now, timeout));
+    assert!(bench.client.is_overdue(&patience, bench.now));
     let next = bench
         .client
         .on_timeout(timeout, bench.now, &mut bench.desk.ledger);
