@@ -5,57 +5,90 @@
 //! Rule: a flow that has items stands in the ring exactly once, so an item waits for at most one
 //! item of each other flow ahead of every item of its own.
 
+use slab::Slab;
 use std::collections::VecDeque;
 
 /// Round robin over flows, O(1) for each push and pop (the idea is Nagle's: "On Packet Switches
 /// with Infinite Storage", RFC 970).
+///
+/// The items stand in one slab, as linked lists. So there may be very many flows, and a push
+/// allocates only while more items are queued than ever before.
 #[derive(Debug)]
 pub(super) struct RoundRobin<T> {
     /// The flows that have items; the next one first.
     ring: VecDeque<usize>,
-    /// The items of each, by its number.
-    flows: Vec<VecDeque<T>>,
-    len: usize,
+    items: Slab<Item<T>>,
+    /// The ends of each flow that has items, by its number.
+    flows: Vec<Option<Ends>>,
+}
+
+#[derive(Debug)]
+struct Item<T> {
+    value: T,
+    /// The one behind it in its flow, unless it is the last.
+    next: Option<u32>,
+}
+
+/// The first and the last item of a flow.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    first: u32,
+    last: u32,
 }
 
 impl<T> RoundRobin<T> {
     pub(super) fn new() -> RoundRobin<T> {
         RoundRobin {
             ring: VecDeque::new(),
+            items: Slab::new(),
             flows: Vec::new(),
-            len: 0,
         }
     }
 
     /// Items of all flows.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.items.len()
     }
 
-    pub(super) fn push(&mut self, flow: usize, item: T) {
+    pub(super) fn push(&mut self, flow: usize, value: T) {
         if flow >= self.flows.len() {
-            self.flows.resize_with(flow + 1, VecDeque::new);
+            self.flows.resize(flow + 1, None);
         }
-        let items = &mut self.flows[flow];
-        if items.is_empty() {
+        if self.flows[flow].is_none() {
             self.ring.push_back(flow);
         }
-        items.push_back(item);
-        self.len += 1;
+        self.append(flow, value);
+    }
+
+    /// The new last item of `flow`.
+    fn append(&mut self, flow: usize, value: T) {
+        let item = self.items.insert(Item { value, next: None });
+        let last = u32::try_from(item).expect("no more items are queued than 32 bits count");
+        let first = match self.flows[flow] {
+            Some(ends) => {
+                self.items[ends.last as usize].next = Some(last);
+                ends.first
+            }
+            None => last,
+        };
+        self.flows[flow] = Some(Ends { first, last });
     }
 
     pub(super) fn pop(&mut self) -> Option<T> {
         let flow = self.ring.pop_front()?;
-        let items = &mut self.flows[flow];
-        let item = items.pop_front();
-        if items.is_empty() {
-            // There may be very many flows, few of which have items.
-            *items = VecDeque::new();
-        } else {
+        let value = self.pop_of(flow);
+        if self.flows[flow].is_some() {
             self.ring.push_back(flow);
         }
-        self.len -= 1;
-        item
+        value
+    }
+
+    /// The first item of `flow`.
+    fn pop_of(&mut self, flow: usize) -> Option<T> {
+        let ends = self.flows[flow]?;
+        let Item { value, next } = self.items.remove(ends.first as usize);
+        self.flows[flow] = next.map(|first| Ends { first, ..ends });
+        Some(value)
     }
 
     /// Takes out the items of `flow` that `unwanted` picks, in their order; the flow keeps its
@@ -64,14 +97,15 @@ impl<T> RoundRobin<T> {
         let Some(place) = self.ring.iter().position(|other| *other == flow) else {
             return Vec::new();
         };
-        let items = std::mem::take(&mut self.flows[flow]).into_iter();
-        let (removed, kept): (VecDeque<T>, VecDeque<T>) = items.partition(unwanted);
+        let items: Vec<T> = std::iter::from_fn(|| self.pop_of(flow)).collect();
+        let (removed, kept): (Vec<T>, Vec<T>) = items.into_iter().partition(unwanted);
         if kept.is_empty() {
             self.ring.remove(place);
         }
-        self.flows[flow] = kept;
-        self.len -= removed.len();
-        removed.into()
+        for value in kept {
+            self.append(flow, value);
+        }
+        removed
     }
 }
 
