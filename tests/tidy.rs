@@ -108,7 +108,7 @@ const MODULES: [Module; 22] = [
             "stats",
             "task",
         ],
-        &["crossbeam_queue", "loom", "tracing"],
+        &["crossbeam_queue", "loom", "slab", "tracing"],
     ),
     pure(
         "src/reactor",

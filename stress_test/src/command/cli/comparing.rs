@@ -13,7 +13,7 @@ use super::values::{file, percent};
 const COMPARE_HELP: &str = "\
 A round is one observation, whatever number of requests it had. So each side takes several: --rounds
 of a run makes one file of them, and one file may hold one round. At least 3 a side are needed; 10
-find a change of 5 % where rounds differ by 2 %.
+find a change of 5 % where rounds differ by 1 %.
 
 Measure the sides in turns, so that what else happens on the machine falls on both alike:
 
