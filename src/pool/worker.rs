@@ -247,16 +247,26 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
     /// Puts responses into the memory of their requests, if they about fill it. So it returns to
     /// the thread that it came from: an allocator gives back cheaply only what is its thread's
     /// own.
+    ///
+    /// Otherwise they keep the memory in which they were written, if they about fill that, or get
+    /// their own. They may wait long for their turn, and the bound on memory counts their bytes.
     fn pack(&mut self, mut responses: Vec<u8>, mut frames: Vec<u8>) -> Vec<u8> {
-        let fills = frames.capacity() / 2..=frames.capacity();
-        if responses.capacity() > SPARE_BYTES || !fills.contains(&responses.len()) {
+        let about_fill = |capacity: usize| (capacity / 2..=capacity).contains(&responses.len());
+        let is_spare = responses.capacity() <= SPARE_BYTES;
+        let packed = if is_spare && about_fill(frames.capacity()) {
+            frames.clear();
+            frames.extend_from_slice(&responses);
+            frames
+        } else if about_fill(responses.capacity()) {
             return responses;
+        } else {
+            responses.to_vec()
+        };
+        if is_spare {
+            responses.clear();
+            self.spare = responses;
         }
-        frames.clear();
-        frames.extend_from_slice(&responses);
-        responses.clear();
-        self.spare = responses;
-        frames
+        packed
     }
 
     /// Answers the first request of `rest`, which leaves it: with the service's response, or after

@@ -178,6 +178,27 @@ fn responses_take_the_memory_of_their_requests_only_if_they_about_fill_it() {
 }
 
 #[test]
+fn a_response_holds_on_to_little_more_memory_than_its_bytes() {
+    let mut bench = Bench::new(1, |request: &[u8], response: &mut Response<'_>| {
+        response.push(request);
+        assert!(!request.starts_with(b"panic"), "as asked");
+        if request == b"short" {
+            response.push(b", and more than was asked for");
+        }
+    });
+    let long = "x".repeat(30_000);
+    let panics = format!("panic{}", "x".repeat(60_000));
+    for request in [&long, "short", &long, "y", &panics, "short"] {
+        let task = task(0, 1, false, &[request]);
+        bench.queue.push(Instant::now(), [task]);
+        let responses = bench.completions(1).remove(0).responses;
+        let (capacity, bytes) = (responses.capacity(), responses.len());
+        assert!(capacity <= 2 * bytes, "{capacity} for {bytes} bytes");
+    }
+    bench.pool.join();
+}
+
+#[test]
 fn a_worker_that_dies_outside_a_handler_is_reported() {
     let queue = Arc::new(WorkQueue::new(9, QueueOrder::Fair));
     let (reported, reports) = mpsc::channel();
