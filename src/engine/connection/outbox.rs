@@ -98,9 +98,12 @@ impl Outbox {
             self.notes = VecDeque::new();
         } else if 4 * self.sent >= self.bytes.len() {
             // A quarter of dead bytes in front is worth moving the rest: each byte sent pays for
-            // at most three moved, and the buffer stays near what is unsent.
+            // at most three moved, and the buffer stays near what is unsent. So does its memory.
             self.bytes.drain(..self.sent);
             self.sent = 0;
+            if self.bytes.capacity() > 4 * self.bytes.len() {
+                self.bytes.shrink_to(2 * self.bytes.len());
+            }
         }
     }
 }
@@ -157,6 +160,17 @@ mod tests {
         }
         assert_eq!(outbox.kept_bytes(), 100 + NOTE_BYTES);
         assert_eq!(sent(&mut outbox, 100).len(), 100);
+    }
+
+    #[test]
+    fn the_memory_of_what_was_sent_goes_before_the_last_byte_does() {
+        let (mut outbox, now) = (Outbox::default(), Instant::now());
+        push(&mut outbox, 1, 1, now, &vec![b'x'; 1 << 20]);
+        push(&mut outbox, 2, 1, now, &vec![b'y'; 1 << 20]);
+        sent(&mut outbox, (2 << 20) - 10);
+        assert_eq!(outbox.unsent(), [b'y'; 10]);
+        let capacity = outbox.bytes.capacity();
+        assert!(capacity <= 40, "{capacity} bytes for the last 10");
     }
 
     proptest! {
