@@ -32,7 +32,7 @@ impl Lines {
 impl Codec for Lines {
     /// A line of the limit, and the CR of its ending.
     fn max_incomplete_bytes(&self) -> usize {
-        self.max_line + 1
+        self.max_line.saturating_add(1)
     }
 
     #[inline(always)]
@@ -250,6 +250,13 @@ mod tests {
                 .collect();
             assert_eq!(bytewise, [expected], "{name} byte by byte");
         }
+    }
+
+    #[test]
+    fn where_no_line_is_too_long_each_is_as_long_as_it_is() {
+        let unlimited = Lines::new(usize::MAX);
+        assert_eq!(unlimited.max_incomplete_bytes(), usize::MAX);
+        assert_eq!(frames(unlimited, &mut Kept::default(), &[b'x'; 99]), []);
     }
 
     #[test]
