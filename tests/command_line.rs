@@ -17,6 +17,7 @@ mod unix;
 #[path = "command_line/wrong_values.rs"]
 mod wrong_values;
 
+use std::ffi::OsStr;
 use std::io::Read as _;
 use std::net::{Ipv6Addr, TcpListener};
 use std::process::{Command, Stdio};
@@ -90,6 +91,12 @@ impl Outcome {
 
 /// Runs a server that is expected to end by itself.
 fn run(args: &[&str], env: &[(&str, &str)]) -> Outcome {
+    let args: Vec<_> = args.iter().map(OsStr::new).collect();
+    run_with(&args, env)
+}
+
+/// The same with arguments of any bytes.
+fn run_with(args: &[&OsStr], env: &[(&str, &str)]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     clean_environment(&mut command);
     command.args(args).envs(env.iter().copied());

@@ -6,9 +6,11 @@
 //! Rule: what is wrong is said in one line that names the flag and what is allowed.
 
 mod settings;
+mod usage;
 
-use clap::builder::{BoolishValueParser, EnumValueParser, PathBufValueParser, TypedValueParser};
-use clap::error::{ContextKind, ErrorKind};
+use clap::builder::{
+    BoolishValueParser, EnumValueParser, OsStringValueParser, PathBufValueParser, TypedValueParser,
+};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
 use reactor_pool::config::{self, Config, Limit, QueueOrder, StopSignals};
@@ -16,6 +18,7 @@ pub(crate) use settings::Setting;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
+pub(crate) use usage::Usage;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -89,15 +92,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// A wrong command line, or a question that is answered by text.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// `--help` or `--version`: print it, and all is well.
-    Text(clap::Error),
-    /// One line that says what is wrong.
-    Wrong(String),
-}
-
 const PORT: Limit = Limit {
     flag: "port",
     default: 9000,
@@ -164,8 +158,8 @@ const LIMITS: &[Limit] = &[
 ];
 
 impl Args {
-    pub(crate) fn parse() -> Result<Args, Refusal> {
-        let matches = command().try_get_matches().map_err(refusal)?;
+    pub(crate) fn parse() -> Result<Args, Usage> {
+        let matches = command().try_get_matches().map_err(Usage::of)?;
         Ok(Args::from(&matches))
     }
 
@@ -383,7 +377,7 @@ fn address_args() -> [Arg; 5] {
         .long("admin")
         .env("REACTOR_POOL_ADMIN")
         .value_name("ADDR")
-        .value_parser(AdminAddress::parse)
+        .value_parser(parsed_by(AdminAddress::parse))
         .help(
             "Where HTTP tells how the server does, HOST:PORT or unix:PATH: health, metrics, a live \
              page. Whoever reaches it may read all of it",
@@ -421,8 +415,17 @@ fn limit_arg(limit: Limit) -> Arg {
         .value_name(unit.to_uppercase())
         .default_value(limit.default.to_string())
         .allow_negative_numbers(true)
-        .value_parser(move |text: &str| limit.parse(text))
+        .value_parser(parsed_by(move |text| limit.parse(text)))
         .help(format!("{reason} [{min} to {max}]"))
+}
+
+/// Of a value that is no text, clap would not say to which flag it belongs. So `parse` gets what
+/// is wrong for every flag.
+fn parsed_by<T: Clone + Send + Sync + 'static>(
+    parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = T> {
+    const NO_TEXT: &str = "\u{fffd}";
+    OsStringValueParser::new().try_map(move |value| parse(value.to_str().unwrap_or(NO_TEXT)))
 }
 
 fn variable_of(flag: &str) -> String {
@@ -447,56 +450,6 @@ impl From<Order> for QueueOrder {
     }
 }
 
-/// Clap's errors are paragraphs; a script and a log want a line.
-fn refusal(error: clap::Error) -> Refusal {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        return Refusal::Text(error);
-    }
-    let text = error.to_string();
-    let mut line = text
-        .lines()
-        .next()
-        .unwrap_or("error: wrong usage")
-        .trim_end()
-        .to_owned();
-    // The possible values of an enum stand on a line of their own.
-    if let Some(allowed) = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("[possible values:"))
-    {
-        line = format!(
-            "{line}: allowed are {}",
-            allowed.trim().trim_end_matches(']')
-        );
-    }
-    if let Some(similar) = error.get(ContextKind::SuggestedArg) {
-        line.push_str(&format!("; a similar flag is {similar}"));
-    }
-    if let Some(variable) = from_environment(&error) {
-        line.push_str(&format!(" (from the environment variable {variable})"));
-    }
-    Refusal::Wrong(line)
-}
-
-/// The environment variable that a wrong value came from, when the command line does not hold it.
-fn from_environment(error: &clap::Error) -> Option<String> {
-    let context = |kind| error.get(kind).map(ToString::to_string);
-    let (flag, value) = (
-        context(ContextKind::InvalidArg)?,
-        context(ContextKind::InvalidValue)?,
-    );
-    let flag = flag.split_whitespace().next()?.to_owned();
-    let given = std::env::args()
-        .skip(1)
-        .any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")));
-    let variable = variable_of(flag.trim_start_matches('-'));
-    (!given && std::env::var_os(&variable).is_some_and(|set| set.to_string_lossy() == value))
-        .then_some(variable)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -505,9 +458,9 @@ mod tests {
         let words = std::iter::once("server").chain(line.split_whitespace());
         match command().try_get_matches_from(words) {
             Ok(matches) => Ok(Args::from(&matches)),
-            Err(error) => match refusal(error) {
-                Refusal::Wrong(line) => Err(line),
-                Refusal::Text(text) => panic!("{text}"),
+            Err(error) => match Usage::of(error) {
+                Usage::Wrong(line) => Err(line),
+                Usage::Text(text) => panic!("{text}"),
             },
         }
     }

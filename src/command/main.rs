@@ -19,7 +19,7 @@ mod trace_file;
 use activation::Passed;
 use admin::{Admin, Facts};
 use batch::BatchJobs;
-use cli::{AdminAddress, Args, Framing, LogFormat, Refusal};
+use cli::{AdminAddress, Args, Framing, LogFormat, Usage};
 use log::{Log, say};
 use notify::Notifier;
 use operations::Operations;
@@ -39,14 +39,14 @@ fn main() -> ExitCode {
     process::keep_free_memory();
     let args = match Args::parse() {
         Ok(args) => args,
-        Err(Refusal::Text(text)) => {
+        Err(Usage::Text(text)) => {
             return if text.print().is_ok() {
                 ExitCode::SUCCESS
             } else {
                 FAILED
             };
         }
-        Err(Refusal::Wrong(line)) => return wrong_usage(Args::log_format(), &line),
+        Err(Usage::Wrong(line)) => return wrong_usage(Args::log_format(), &line),
     };
     let format = args.log_format;
     let passed = match Passed::take() {

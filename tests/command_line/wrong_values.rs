@@ -5,7 +5,9 @@
 //! Rule: one line on standard error that names the flag and what is allowed, and exit code 2.
 
 use crate::common::Server;
-use crate::{NUMBERS, OTHER_NUMBERS, WORDS, run, variable_of};
+use crate::{NUMBERS, OTHER_NUMBERS, WORDS, run, run_with, variable_of};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 #[track_caller]
 fn assert_names_flag_and_range(line: &str, flag: &str, low: u64, high: u64, context: &str) {
@@ -130,6 +132,61 @@ fn a_wrong_variable_is_told_like_a_wrong_flag() {
         let outcome = run(&[], &[(&variable_of(flag), "x")]);
         let line = outcome.only_line(2, flag);
         assert!(line.contains(flag) && line.contains(choices[1]), "{line}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_give_one_line_with_the_flag_and_exit_code_2() {
+    let no_text = OsStr::from_bytes(b"a\xff");
+    for (flag, allowed) in [("--workers", "from 1 to 1024"), ("--admin", "unix:PATH")] {
+        let outcome = run_with(&[OsStr::new(flag), no_text], &[]);
+        let line = outcome.only_line(2, flag);
+        assert!(line.contains(flag) && line.contains(allowed), "{line}");
+    }
+    // A path may have any bytes: what is wrong is the other flag.
+    let path_and = |wrong: &[&str], env: &[(&str, &str)]| {
+        let mut args = vec![OsStr::new("--unix"), no_text];
+        args.extend(wrong.iter().map(OsStr::new));
+        let line = run_with(&args, env)
+            .only_line(2, "beside a path")
+            .to_owned();
+        assert!(line.contains("--workers"), "{line}");
+    };
+    path_and(&["--workers", "x"], &[]);
+    path_and(&[], &[("REACTOR_POOL_WORKERS", "x")]);
+}
+
+#[test]
+fn a_line_feed_in_what_is_wrong_leaves_one_line_that_says_all() {
+    for (args, env, told) in [
+        (
+            &["--workers", "3\n4"][..],
+            None,
+            ["3\\n4", "--workers", "from 1 to 1024"],
+        ),
+        (
+            &[],
+            Some("3\n"),
+            ["3\\n", "--workers", "REACTOR_POOL_WORKERS"],
+        ),
+        (
+            &["--queue-order", "\nfair"],
+            None,
+            ["\\nfair", "--queue-order", "fair, fifo"],
+        ),
+        (
+            &["--wor\nkers"],
+            None,
+            ["--wor\\nkers", "unexpected", "found"],
+        ),
+        (&["a\n\nb"], None, ["a\\n\\nb", "unexpected", "found"]),
+    ] {
+        let env = env.map(|value| ("REACTOR_POOL_WORKERS", value));
+        let outcome = run(args, env.as_slice());
+        let line = outcome.only_line(2, told[0]);
+        for part in told {
+            assert!(line.contains(part), "no {part:?} in {line:?}");
+        }
     }
 }
 
