@@ -332,13 +332,14 @@ const EXPECT: &str = "expect: 100-continue\r\n";
 const CHUNKED: &str = "transfer-encoding: chunked\r\n";
 
 /// Whole responses.
-const RESPONSES: [&[&str]; 3] = [
+const RESPONSES: [&[&str]; 4] = [
     &[
         "HTTP/1.1 200 OK\r\n",
         "content-length: 3\r\n",
         "\r\n",
         "abc",
     ],
+    &["HTTP/1.1 204 No Content\r\n", "x: y\r\n", "\r\n"],
     &[
         "HTTP/1.1 204 No Content\r\n",
         "content-length: 0\r\n",

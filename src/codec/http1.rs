@@ -415,11 +415,16 @@ impl Codec for Http1 {
         };
         // Where a reader could find another end than this one, the next response would begin
         // there.
+        let mut lengths = named("content-length");
+        let has_own_length = match lengths.next() {
+            Some(length) => length == body.len().to_string().as_bytes() && lengths.next().is_none(),
+            None => has_no_body(code),
+        };
         let is_one = head.starts_with(b"HTTP/")
             && !has_lone_lf(head)
-            && named("content-length").eq([body.len().to_string().as_bytes()])
+            && has_own_length
             && named("transfer-encoding").next().is_none()
-            && (body.is_empty() || !matches!(code, 204 | 304));
+            && (body.is_empty() || !has_no_body(code));
         if !is_one {
             return Err(NOT_ONE);
         }
@@ -474,16 +479,26 @@ impl Codec for Http1 {
     }
 }
 
+/// Whether a response of that status ends with its head. Then it has no length either (RFC 9110,
+/// section 8.6): a cache would take it for that of the body that it keeps.
+fn has_no_body(status: u16) -> bool {
+    matches!(status, 204 | 304)
+}
+
 fn append_head(out: &mut Vec<u8>, status: u16, content_type: &str, length: usize) {
-    let head = format!(
-        "HTTP/1.1 {status} {}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n",
-        reason(status)
-    );
+    let reason = reason(status);
+    let length = match has_no_body(status) {
+        true => String::new(),
+        false => format!("content-length: {length}\r\n"),
+    };
+    let head =
+        format!("HTTP/1.1 {status} {reason}\r\ncontent-type: {content_type}\r\n{length}\r\n");
     out.extend_from_slice(head.as_bytes());
 }
 
 /// Writes a whole response: what a handler of this protocol has to write, once. For HEAD it writes
-/// the body, too: the codec leaves it out.
+/// the body, too: the codec leaves it out. With 204 and 304 there is none: any other than an empty
+/// one becomes an internal error.
 pub fn respond(response: &mut Response<'_>, status: u16, content_type: &str, body: &[u8]) {
     respond_with(response, status, content_type, &[], body);
 }

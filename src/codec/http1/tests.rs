@@ -302,10 +302,21 @@ fn a_response_says_whether_the_connection_closes_and_has_no_body_for_head() {
     for (status, expected) in [(399, Outcome::Ok), (400, Outcome::Error)] {
         assert_eq!(finished(&get, status, "").0, Ok(expected));
     }
-    let fields = "content-type: text/plain\r\ncontent-length: 0\r\n";
-    let (outcome, text) = finished(&get, 204, "");
-    assert_eq!(text, format!("HTTP/1.1 204 No Content\r\n{fields}\r\n"));
-    assert_eq!(outcome, Ok(Outcome::Ok));
+}
+
+#[test]
+fn a_status_that_has_no_body_has_no_length_either() {
+    let get = format!("GET / HTTP/1.1\r\n{HOST}\r\n");
+    for (status, reason) in [(204, "No Content"), (304, "Not Modified")] {
+        let (outcome, text) = finished(&get, status, "");
+        let fields = "content-type: text/plain\r\n";
+        assert_eq!(text, format!("HTTP/1.1 {status} {reason}\r\n{fields}\r\n"));
+        assert_eq!(outcome, Ok(Outcome::Ok));
+        assert!(finished(&get, status, "x").0.is_err());
+        let mut by_hand = format!("HTTP/1.1 {status} {reason}\r\ncontent-length: 0\r\n\r\n").into();
+        let outcome = Http1::new(9).finish(get.as_bytes(), &mut by_hand, 0, false);
+        assert_eq!(outcome, Ok(Outcome::Ok), "many frameworks write it");
+    }
 }
 
 #[test]
@@ -324,6 +335,8 @@ fn what_is_no_whole_response_is_refused() {
         "\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
         "HTTP/1.1 204 No Content\r\ncontent-length: 1\r\n\r\nx",
         "HTTP/1.1 304 Not Modified\r\ncontent-length: 1\r\n\r\nx",
+        "HTTP/1.1 204 No Content\r\n\r\nx",
+        "HTTP/1.1 200 OK\r\n\r\n",
         // Another one has to follow it.
         "HTTP/1.1 100 Continue\r\ncontent-length: 0\r\n\r\n",
     ] {
