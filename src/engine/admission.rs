@@ -122,11 +122,19 @@ impl Admission {
     /// Recounts. `waiting` are the connections that have requests waiting, and how many.
     pub(super) fn check_invariants(&self, waiting: &BTreeMap<ConnectionId, usize>) {
         assert_eq!(self.waiting, waiting.values().sum::<usize>());
+        let queued: BTreeSet<_> = self.fair_queue.values().collect();
+        assert_eq!(
+            queued.len(),
+            self.fair_queue.len(),
+            "each stands there once"
+        );
+        assert!(queued.iter().all(|id| waiting.contains_key(id)));
+        // Some of these may have gone, or got what they waited for.
         let newcomers = self.newcomers.iter().map(|(_, id)| id);
-        let known = self.fair_queue.values().chain(newcomers);
-        let known: BTreeSet<_> = known.filter(|id| waiting.contains_key(id)).collect();
+        let newcomers: BTreeSet<_> = newcomers.filter(|id| waiting.contains_key(id)).collect();
+        assert!(queued.is_disjoint(&newcomers), "none has come twice");
         assert!(
-            known.into_iter().eq(waiting.keys()),
+            queued.union(&newcomers).copied().eq(waiting.keys()),
             "all that wait are known"
         );
     }
