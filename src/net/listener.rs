@@ -225,8 +225,13 @@ fn warn_of_small_buffers(socket: &Socket, asked: usize) {
         (socket.send_buffer_size(), "net.core.wmem_max"),
         (socket.recv_buffer_size(), "net.core.rmem_max"),
     ] {
-        // Linux reports twice what it was asked for.
-        if let Some(granted) = size.ok().filter(|size| *size < asked) {
+        let is_linux = cfg!(any(target_os = "linux", target_os = "android"));
+        let granted = size.ok().map(|size| match is_linux {
+            // It reports twice what it was asked for (socket(7)).
+            true => size / 2,
+            false => size,
+        });
+        if let Some(granted) = granted.filter(|granted| *granted < asked) {
             warn!(
                 asked,
                 granted, limit, "the kernel allows smaller socket buffers than asked for"

@@ -118,6 +118,25 @@ fn an_unknown_variable_that_looks_like_ours_is_warned_of() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_socket_buffer_above_what_the_kernel_allows_is_warned_of() {
+    for limit in ["wmem_max", "rmem_max"] {
+        let path = format!("/proc/sys/net/core/{limit}");
+        let most = std::fs::read_to_string(path).expect("Linux tells");
+        let most: usize = most.trim().parse().expect("a number");
+        let warns = |size: usize| {
+            let server = Server::start(&["--socket-buffer", &size.to_string()]);
+            server.assert_serves();
+            let lines = server.log().lines().into_iter();
+            let mut lines = lines.filter(|line| line.contains("WARN") && line.contains(limit));
+            lines.next().map(|line| field(&line, "granted").to_owned())
+        };
+        assert_eq!(warns(most), None);
+        assert_eq!(warns(most + 1), Some(most.to_string()));
+    }
+}
+
+#[test]
 fn a_worst_case_above_the_memory_limit_is_warned_of() {
     // In KiB: 2 GiB are enough to start, and less than the default worst case.
     let server = Launch::new(&[]).in_shell("ulimit -v 2097152").start();
