@@ -84,8 +84,7 @@ mod netlink {
                 let answer = &answer[..length];
                 // An answer that nobody waited for any more may lie before ours.
                 if number(answer, 8) == Some(self.sequence) {
-                    let kind = number(answer, 4).unwrap_or_default() as u16;
-                    let found = kind == SOCK_DIAG_BY_FAMILY;
+                    let found = answer[4..6] == SOCK_DIAG_BY_FAMILY.to_ne_bytes();
                     let state = answer.get(STATE_AT).copied();
                     let both = state.zip(number(answer, WQUEUE_AT));
                     return Ok(both.filter(|_| found));
