@@ -260,7 +260,7 @@ fn partial_lines_that_spend_the_budget_lock_nobody_up() {
 }
 
 #[test]
-fn whom_the_budget_paused_is_read_again_as_soon_as_others_have_freed_it() {
+fn connections_that_the_budget_paused_are_read_again_as_soon_as_others_have_freed_it() {
     const SPENT: usize = MIB + MIB / 2;
     const SLOW: &str = "SLEEP 60000\n";
     const NEXT: &str = "ECHO next\n";

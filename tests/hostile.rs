@@ -109,7 +109,7 @@ fn expected_answers(stream: &[u8]) -> usize {
 }
 
 #[test]
-fn who_greets_in_http_is_told_so_and_other_greetings_are_answered_as_lines() {
+fn a_client_that_greets_in_http_is_told_so_and_other_greetings_are_answered_as_lines() {
     let server = Server::start(&[]);
     let answers = server.exchange("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(lines_of(&answers), ["ERR this is not an HTTP server"]);

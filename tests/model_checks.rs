@@ -174,7 +174,7 @@ fn tasks_find_workers(
 }
 
 #[test]
-fn who_comes_back_from_a_quick_task_to_a_slow_one_wakes_another_for_the_rest() {
+fn a_worker_that_comes_back_from_a_quick_task_to_a_slow_one_wakes_another_for_the_rest() {
     tasks_find_workers(Some(3), &[&[1, SLOW, 2]], is_quick);
 }
 
@@ -393,12 +393,12 @@ fn each_question_gets_an_answer_that_is_younger() {
 }
 
 #[test]
-fn whoever_asks_a_loop_that_ends_is_not_left_waiting() {
+fn a_question_to_a_loop_that_ends_is_answered() {
     questions_are_answered(Some(3), 2, true);
 }
 
 #[test]
-fn whoever_is_announced_to_sees_what_was_written_before() {
+fn a_drain_sees_what_was_written_before_the_announcement() {
     check(Some(3), || {
         let poll = Poll::new();
         let responses = responses(&poll);

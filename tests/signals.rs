@@ -215,7 +215,7 @@ fn ask_until_closed(mut client: Client) -> Option<u64> {
 }
 
 #[test]
-fn who_asks_one_request_at_a_time_has_none_on_its_way_when_a_stop_delay_ends_its_connection() {
+fn a_client_with_one_request_at_a_time_has_none_on_its_way_when_a_stop_delay_ends_its_connection() {
     // The second half, in which all of them have to ask once more, is long for a busy machine.
     let mut server = Server::start(&["--stop-delay", "4"]);
     let mut idle = server.connect();

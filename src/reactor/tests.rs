@@ -92,7 +92,7 @@ fn a_tick_reads_a_bounded_share_of_each_connection() {
     let deadline = Instant::now() + DEADLINE;
     let (mut before, mut largest) = (0, 0);
     while before < sent as u64 {
-        // what a tick brings is at most a share of both.
+        // A tick brings a share of both at most.
         tick(&mut reactor);
         let bytes_in = reactor.engine.stats().bytes_in;
         largest = largest.max(bytes_in - before);

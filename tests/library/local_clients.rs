@@ -90,7 +90,7 @@ fn one_connection_too_many_is_told_so_over_a_unix_socket() {
 }
 
 #[test]
-fn whoever_does_nothing_over_a_unix_socket_is_told_that_it_is_idle() {
+fn an_idle_client_of_a_unix_socket_is_told_so() {
     let folder = Folder::new();
     let config = Config::default().idle_timeout(Duration::from_secs(1));
     let server = Local::start(config, &folder.path(), echo);

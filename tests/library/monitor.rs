@@ -146,7 +146,7 @@ fn an_answer_counts_what_has_happened_before_the_question() {
 }
 
 #[test]
-fn whoever_asks_while_the_server_ends_gets_an_answer() {
+fn a_question_while_the_server_ends_is_answered() {
     for _ in 0..30 {
         let server = bound(Config::default().workers(1), echo);
         let monitor = server.monitor();
@@ -225,7 +225,7 @@ fn a_server_that_is_about_to_stop_says_so_and_serves_on() {
 }
 
 #[test]
-fn whoever_waits_for_a_server_hears_of_each_state() {
+fn each_state_of_a_server_ends_a_wait_for_it() {
     let server = bound(Config::default(), echo);
     let monitor = server.monitor();
     let (begun, has_begun) = mpsc::channel();

@@ -1,4 +1,9 @@
-//! The work queue: slots, turns, and who is called.
+//! The work queue: slots, turns, and which workers are woken.
+//!
+//! Knows the queue's state; the tasks are numbers.
+//!
+//! Rule: where it can be, a test is one thread that calls `try_pop` for each worker. Every wait of
+//! the others has a deadline.
 
 use super::*;
 use crate::pool::parking::TASKS_PER_WORKER;
@@ -113,7 +118,7 @@ fn worker(queue: &Arc<WorkQueue<Job>>) -> mpsc::Receiver<u32> {
     tasks
 }
 
-/// Workers that sleep, and workers that have been called and have not come.
+/// Workers that are parked, and workers that have been woken and have not come.
 fn parked_and_woken(queue: &WorkQueue<Job>) -> (usize, usize) {
     let parking = queue.parking();
     (parking.parked(), parking.woken())
@@ -122,7 +127,7 @@ fn parked_and_woken(queue: &WorkQueue<Job>) -> (usize, usize) {
 fn await_parked(queue: &WorkQueue<Job>, workers: usize) {
     let start = Instant::now();
     while parked_and_woken(queue) != (workers, 0) {
-        assert!(start.elapsed() < LONG, "{workers} workers are asleep");
+        assert!(start.elapsed() < LONG, "{workers} workers are parked");
         thread::yield_now();
     }
 }
@@ -266,10 +271,10 @@ fn an_abandoned_queue_hands_out_nothing_more() {
     assert_eq!(pop(&queue), None);
 }
 
-// Who is called.
+// Which workers are woken.
 
 #[test]
-fn nobody_is_called_beside_a_worker_that_is_out_with_a_quick_task() {
+fn no_worker_is_woken_beside_one_that_is_out_with_a_quick_task() {
     let (queue, now) = (fair(99), Instant::now());
     let mut taker = Taker::new(&queue);
     push_quick(&queue, now, [0]);
@@ -282,7 +287,7 @@ fn nobody_is_called_beside_a_worker_that_is_out_with_a_quick_task() {
 }
 
 #[test]
-fn a_worker_that_is_called_is_counted_on_until_it_comes() {
+fn a_woken_worker_is_counted_on_until_it_comes() {
     let queue = fair(99);
     let mut workers = parked(&queue, 3);
     for task in 0..TASKS_PER_WORKER as u32 {
@@ -303,7 +308,7 @@ fn a_worker_that_is_called_is_counted_on_until_it_comes() {
 }
 
 #[test]
-fn who_is_out_with_a_slow_task_is_not_counted_on() {
+fn a_worker_that_is_out_with_a_slow_task_is_not_counted_on() {
     let queue = fair(8);
     let mut taker = Taker::new(&queue);
     push(&queue, 0, 1);
@@ -314,7 +319,7 @@ fn who_is_out_with_a_slow_task_is_not_counted_on() {
 }
 
 #[test]
-fn who_takes_a_slow_task_calls_another_for_the_rest() {
+fn a_worker_that_takes_a_slow_task_wakes_another_for_the_rest() {
     let (queue, now) = (fair(8), Instant::now());
     let mut taker = Taker::new(&queue);
     push_quick(&queue, now, [1]);
@@ -327,7 +332,7 @@ fn who_takes_a_slow_task_calls_another_for_the_rest() {
 }
 
 #[test]
-fn a_worker_that_has_gone_while_it_was_counted_on_is_not_any_more() {
+fn a_worker_that_has_gone_is_not_counted_on() {
     let queue = fair(8);
     let mut taker = Taker::new(&queue);
     push_quick(&queue, Instant::now(), [1]);
@@ -338,17 +343,17 @@ fn a_worker_that_has_gone_while_it_was_counted_on_is_not_any_more() {
 }
 
 #[test]
-fn workers_are_called_for_all_tasks_that_have_waited_for_too_long_whoever_is_out() {
+fn workers_are_woken_for_all_tasks_that_have_waited_for_too_long() {
     let (queue, now) = (fair(8), Instant::now());
     let mut liar = Taker::new(&queue);
     push_quick(&queue, now, [0]);
     assert_eq!(try_pop(&mut liar), Some(0));
     let _others = parked(&queue, 4);
-    let look_at = push_quick(&queue, now, [1, 2, 3]);
-    assert_eq!(look_at, Some(now + PATIENCE));
+    let check_at = push_quick(&queue, now, [1, 2, 3]);
+    assert_eq!(check_at, Some(now + PATIENCE));
     assert_eq!(
         queue.check(now + PATIENCE - Duration::from_nanos(1)),
-        look_at
+        check_at
     );
     assert_eq!(parked_and_woken(&queue), (4, 0), "not yet");
     assert_eq!(queue.check(now + PATIENCE), None);
@@ -359,12 +364,12 @@ fn workers_are_called_for_all_tasks_that_have_waited_for_too_long_whoever_is_out
 }
 
 #[test]
-fn there_is_nothing_to_look_for_where_no_task_depends_on_who_is_out() {
+fn there_is_nothing_to_check_where_no_task_depends_on_a_worker_that_is_out() {
     let (queue, now) = (fair(8), Instant::now());
     assert_eq!(push_quick(&queue, now, [1]), None, "nobody is parked");
     assert_eq!(pop(&queue), popped(1, false));
     let mut workers = parked(&queue, 2);
-    assert_eq!(push_quick(&queue, now, [1]), None, "one is called for it");
+    assert_eq!(push_quick(&queue, now, [1]), None, "one is woken for it");
     assert_eq!(push_quick(&queue, now, [2]), Some(now + PATIENCE));
     for worker in &mut workers {
         assert!(worker.try_pop().is_some());
@@ -386,7 +391,7 @@ fn the_time_begins_when_there_is_a_task_again() {
 }
 
 #[test]
-fn a_sleep_that_ends_for_no_reason_changes_nothing() {
+fn a_spurious_wake_up_changes_nothing() {
     let queue = fair(8);
     let tasks = worker(&queue);
     for _ in 0..100 {
