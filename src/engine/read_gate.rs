@@ -3,13 +3,13 @@
 //! Knows no sockets; of connections only what they hold and wait for.
 //!
 //! Rule: a connection that has bytes to read and is not read is noted with the reason, and is
-//! marked ready when that is over. These are all the reasons:
+//! marked ready when that is over. These are all the reasons, in the order in which they are tried:
 //!
 //! | reason | why it is not read | what ends it |
 //! |---|---|---|
 //! | `QueueFull` | a request waits for a queue slot | the last one gets a slot, or is refused |
+//! | `Blocked` | what was read last found no room | a response leaves, or the socket takes some |
 //! | `InFlight` | it has as many requests in flight as it may | a response leaves to the outbox |
-//! | `Blocked` | what was read last found no room | the same |
 //! | `Unsent` | it does not take its responses | the socket takes some |
 //! | `Budget` | too much is buffered for all, and some of it is pending here | either ends |
 //! | `Address` | the connections of its address have as many in flight as they may | it is called |

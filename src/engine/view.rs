@@ -75,7 +75,7 @@ pub enum PauseReason {
     QueueFull,
     /// It has as many requests in flight as it may.
     InFlight,
-    /// What was read last found no room beside its requests in flight.
+    /// What was read last found no room beside its requests in flight, or its unsent responses.
     Blocked,
     /// It does not take its responses.
     Unsent,
