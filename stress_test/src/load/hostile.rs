@@ -54,6 +54,7 @@ pub(crate) fn append(
     } else {
         CORNERS[line.random.usize(..CORNERS.len())](&mut line);
     }
+    line.cut_to_the_limit();
     line.ending()
 }
 
@@ -105,6 +106,14 @@ impl Line<'_> {
         self.push_tag();
         self.bytes.truncate(self.start + length);
         self.push_filler(self.start + length - self.bytes.len());
+    }
+
+    /// With a length in front, the server closes the connection behind a request over the limit. So
+    /// one that is not meant to be the last is cut to the limit.
+    fn cut_to_the_limit(&mut self) {
+        if self.framing() == Framing::Length {
+            self.bytes.truncate(self.start + self.limit());
+        }
     }
 
     /// The ending of a request that is whole.

@@ -251,18 +251,28 @@ mod tests {
     }
 
     #[test]
-    fn tiny_limits_still_give_requests() {
+    fn tiny_limits_still_give_requests_and_with_lengths_only_the_last_is_too_long() {
         for framing in [Framing::Lines, Framing::Length] {
             let mut plan = plan(Mix::Errors);
             plan.limits.framing = framing;
             plan.limits.max_line_bytes = 16;
             plan.payload = Span { min: 1, max: 11 }.into();
             let workload = Workload::of_clients(&plan, Mix::Errors);
+            let mut longest = 0;
             for client in 0..500 {
                 for sequence in 90..100 {
-                    line(&workload, client, sequence);
+                    let mut line = Vec::new();
+                    let frame = Frame { client, sequence };
+                    if workload.append_request(frame, &mut line) == LineEnding::None {
+                        longest = longest.max(line.len());
+                    }
                 }
             }
+            let expected = match framing {
+                Framing::Lines => 0,
+                Framing::Length => 16,
+            };
+            assert_eq!(longest, expected, "{framing}");
         }
     }
 }
