@@ -299,7 +299,7 @@ mod tests {
 
     fn sent(mix: Mix, frames: u32) -> Expectations {
         let plan = plan(mix);
-        let nothing = Sent::none(plan.most_clients + plan.hogs);
+        let nothing = Sent::none(plan.most_connections());
         let mut expectations = Expectations::new(&plan, nothing);
         for client in 0..4 {
             for sequence in 0..frames {

@@ -55,7 +55,7 @@ pub(crate) fn measure(
     verbose: bool,
     mut progress: Progress,
 ) -> Result<Outcome, Error> {
-    raise_descriptor_limit(u64::from(plan.most_clients + plan.hogs) + OTHER_DESCRIPTORS);
+    raise_descriptor_limit(u64::from(plan.most_connections()) + OTHER_DESCRIPTORS);
     let mut show = |standing| progress.show(&standing);
     let mut causes = Vec::new();
     for &address in &target.addresses {

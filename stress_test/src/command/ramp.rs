@@ -45,7 +45,7 @@ pub(crate) fn ramp(arguments: &RampArguments) -> Result<u8, Error> {
     let target = Target::find(
         &arguments.target,
         &series.load,
-        plan.clients,
+        plan.most_connections(),
         verbose,
         &mut signals,
     )?;

@@ -46,7 +46,7 @@ pub(crate) fn measure_once(
     let target = Target::find(
         &arguments.target,
         load,
-        plan.clients + plan.hogs,
+        plan.most_connections(),
         verbose,
         signals,
     )?;

@@ -28,11 +28,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The server that `arguments` name, or a new one for so many `clients`.
+    /// The server that `arguments` name, or a new one for so many `connections`.
     pub(crate) fn find(
         arguments: &TargetArguments,
         load: &LoadArguments,
-        clients: u32,
+        connections: u32,
         show_log: bool,
         signals: &mut Signals,
     ) -> Result<Self, Error> {
@@ -41,7 +41,7 @@ impl Target {
         }
         let (workers, queue) = (arguments.workers, arguments.queue);
         let options = Options {
-            arguments: load.server_arguments(workers, queue, clients, &arguments.server_arg),
+            arguments: load.server_arguments(workers, queue, connections, &arguments.server_arg),
             show_log,
         };
         Self::spawn(&options, signals)

@@ -106,7 +106,7 @@ impl<'a> Crew<'a> {
     /// The loops, which do not run yet.
     fn drivers(&mut self, address: SocketAddr, announced: bool) -> io::Result<Vec<Driver>> {
         let plan = self.plan;
-        let sent = Sent::none(plan.most_clients + plan.hogs);
+        let sent = Sent::none(plan.most_connections());
         let is_reached = Arc::new(AtomicBool::new(false));
         let mut drivers = Vec::new();
         for part in Part::all_of(plan) {

@@ -206,6 +206,11 @@ impl Plan {
         }
     }
 
+    /// How many connections there may be at a time, hogs included.
+    pub(crate) fn most_connections(&self) -> u32 {
+        self.most_clients + self.hogs
+    }
+
     /// The numbers of the hogs. Those of the first clients come before them, those of the clients
     /// that an open loop adds come after them.
     pub(crate) fn hog_numbers(&self) -> Range<u32> {

@@ -221,6 +221,10 @@ fn a_spawned_server_is_told_of_more_clients_than_it_takes_by_itself() {
         ),
         (&["--clients", "10000"], "--max-sleep 10000\n"),
         (
+            &["--rate", "5", "--max-clients", "20000"],
+            "--max-connections 20000\n",
+        ),
+        (
             &["--clients", "12000", "--server-arg=--max-connections=20000"],
             "--max-connections 12000 --max-connections=20000\n",
         ),
@@ -230,6 +234,15 @@ fn a_spawned_server_is_told_of_more_clients_than_it_takes_by_itself() {
         let arguments = arguments.expect("the script wrote it");
         assert!(arguments.ends_with(limit), "{arguments}");
     }
+    let ramp = ["ramp", "--spawn", "--max-clients", "11000"];
+    let report = run(program(&folder.path().join("stress_test"), &ramp));
+    report.assert_complains(3, &["did not start"]);
+    let arguments = fs::read_to_string(folder.path().join("arguments"));
+    let arguments = arguments.expect("the script wrote it");
+    assert!(
+        arguments.ends_with("--max-connections 11000\n"),
+        "{arguments}"
+    );
 }
 
 #[test]

@@ -328,16 +328,16 @@ impl LoadArguments {
         })
     }
 
-    /// The arguments of a spawned server that serves so many `clients`, without address.
+    /// The arguments of a spawned server that takes so many `connections`, without address.
     pub(crate) fn server_arguments(
         &self,
         workers: Option<u32>,
         queue: Option<u32>,
-        clients: u32,
+        connections: u32,
         more: &[OsString],
     ) -> Vec<OsString> {
         // What it takes unless it is told.
-        let connections = Some(clients).filter(|clients| *clients > SERVER_CONNECTIONS);
+        let connections = Some(connections).filter(|&count| count > SERVER_CONNECTIONS);
         let flags = [
             ("--workers", workers),
             ("--queue", queue),

@@ -52,7 +52,7 @@ impl Bench {
 
     fn with(plan: &Plan) -> Self {
         let now = Instant::now();
-        let sent = Sent::none(plan.most_clients + plan.hogs);
+        let sent = Sent::none(plan.most_connections());
         let desk = Desk::new(plan, sent, Ledger::new(Failures::new(false), now));
         let demand = Demand {
             frames: plan.load.frames(),

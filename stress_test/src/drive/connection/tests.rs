@@ -27,7 +27,7 @@ impl Bench {
         plan.limits.framing = Framing::Length;
         plan.payload = Span { min: 20, max: 400 }.into();
         let now = Instant::now();
-        let sent = Sent::none(plan.most_clients + plan.hogs);
+        let sent = Sent::none(plan.most_connections());
         let mut desk = Desk::new(&plan, sent, Ledger::new(Failures::new(false), now));
         let demand = Demand {
             frames: Some(FRAMES),
