@@ -305,16 +305,31 @@ impl LedgerFigures {
         self.ok + self.expected_errors
     }
 
-    /// What became of those that were sent.
-    pub(crate) fn ends_in_words(&self) -> String {
-        let lost = match self.lost {
-            0 => String::new(),
-            lost => format!(" + {lost} lost"),
-        };
-        format!(
-            "{} OK + {} expected errors + {} busy + {} wrong + {} missing{}",
-            self.ok, self.expected_errors, self.busy, self.wrong, self.missing, lost
-        )
+    /// The account for people: both sums, without what there was none of.
+    pub(crate) fn in_words(&self) -> String {
+        let mut text = format!("{} planned = {} sent", self.planned, self.sent);
+        if self.unsent > 0 {
+            text += &format!(" + {} unsent", self.unsent);
+        }
+        let ends = [
+            (self.ok, "OK"),
+            (self.expected_errors, "expected errors"),
+            (self.busy, "busy"),
+            (self.wrong, "wrong"),
+            (self.missing, "missing"),
+            (self.lost, "lost"),
+            (self.under_way, "under way"),
+        ];
+        let ends = ends.iter().filter(|(count, _)| *count > 0);
+        let ends: Vec<_> = ends.map(|(count, end)| format!("{count} {end}")).collect();
+        if !ends.is_empty() {
+            text += &format!("; sent = {}", ends.join(" + "));
+        }
+        text + if self.balances {
+            " (balances)"
+        } else {
+            " (DOES NOT BALANCE)"
+        }
     }
 }
 

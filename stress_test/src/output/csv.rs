@@ -18,7 +18,7 @@ use crate::figures::stages::StageFigures;
 use crate::figures::sweep::{CellFigures, Spread, SweepResult};
 
 /// The columns of a row that stands for a run. Those of percentiles follow.
-const RUN_COLUMNS: [&str; 32] = [
+const RUN_COLUMNS: [&str; 33] = [
     "file",
     "kind",
     "place",
@@ -49,6 +49,7 @@ const RUN_COLUMNS: [&str; 32] = [
     "busy",
     "wrong",
     "missing",
+    "lost",
     "failures",
     "generator_cpu_percent",
 ];
@@ -289,6 +290,7 @@ fn ledger_cells(ledger: &LedgerFigures) -> Row {
         ("busy", ledger.busy.to_string()),
         ("wrong", ledger.wrong.to_string()),
         ("missing", ledger.missing.to_string()),
+        ("lost", ledger.lost.to_string()),
     ])
 }
 

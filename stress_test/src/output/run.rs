@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use crate::figures::backlog::BacklogFigures;
 use crate::figures::distribution::{Distribution, Percentile, REPORTED_PERCENTILES};
 use crate::figures::queueing::QueueingFigures;
-use crate::figures::results::{LedgerFigures, RunResult, Verdict};
+use crate::figures::results::{RunResult, Verdict};
 
 /// How wide a line is at most that is not a name or a verdict.
 const WIDTH: usize = 80;
@@ -191,7 +191,7 @@ fn write_account(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
             ledger.lost
         )?;
     }
-    writeln!(out, "ledger      {}", ledger_in_words(ledger))?;
+    writeln!(out, "ledger      {}", ledger.in_words())?;
     if let Some(complaint) = result.backlog.as_ref().and_then(BacklogFigures::complaint) {
         writeln!(
             out,
@@ -227,31 +227,6 @@ pub(crate) fn in_theory(theory: &QueueingFigures, mean_us: f64) -> String {
         "{}, {:.0} % busy: mean {predicted} in theory, {mean} here ({:+.1} %)",
         theory.model, theory.load_percent, theory.deviation_percent
     )
-}
-
-fn ledger_in_words(ledger: &LedgerFigures) -> String {
-    let mut text = format!("{} planned = {} sent", ledger.planned, ledger.sent);
-    if ledger.unsent > 0 {
-        text += &format!(" + {} unsent", ledger.unsent);
-    }
-    let ends = [
-        (ledger.ok, "OK"),
-        (ledger.expected_errors, "expected errors"),
-        (ledger.busy, "busy"),
-        (ledger.wrong, "wrong"),
-        (ledger.missing, "missing"),
-        (ledger.under_way, "under way"),
-    ];
-    let ends = ends.iter().filter(|(count, _)| *count > 0);
-    let ends: Vec<_> = ends.map(|(count, end)| format!("{count} {end}")).collect();
-    if !ends.is_empty() {
-        text += &format!("; sent = {}", ends.join(" + "));
-    }
-    text + if ledger.balances {
-        " (balances)"
-    } else {
-        " (DOES NOT BALANCE)"
-    }
 }
 
 fn write_generator(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
@@ -482,6 +457,19 @@ mod tests {
         ] {
             assert!(report.contains(text), "no {text:?} in:\n{report}");
         }
+    }
+
+    #[test]
+    fn the_ends_in_the_ledger_line_add_up_to_what_was_sent() {
+        let mut outcome = outcome();
+        let ends = &mut outcome.ledger.clients;
+        (ends.wrong, ends.missing, ends.lost, ends.unsent) = (1, 2, 4, 8);
+        ends.sent += 1 + 2 + 4;
+        outcome.planned += 1 + 2 + 4 + 8;
+        let line = "3015 planned = 3007 sent + 8 unsent; sent = 3000 OK + 1 wrong + 2 missing + \
+                    4 lost (balances)";
+        let report = report(&outcome, false);
+        assert!(report.contains(line), "{report}");
     }
 
     #[test]

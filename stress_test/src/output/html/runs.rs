@@ -31,9 +31,6 @@ pub(crate) fn section(name: &str, run: &RunResult) -> String {
 }
 
 fn summary(run: &RunResult) -> String {
-    let ledger = &run.ledger;
-    let (planned, sent, ends) = (ledger.planned, ledger.sent, ledger.ends_in_words());
-    let account = format!("{planned} planned, {sent} sent = {ends}");
     let little = &run.little;
     let law = format!(
         "{:.2} in flight = {:.0}/s x {:.3} ms",
@@ -50,7 +47,7 @@ fn summary(run: &RunResult) -> String {
         ("server", run.target.clone()),
         ("load", load(&run.load)),
         ("answers", format!("{:.0} per second", run.throughput_per_s)),
-        ("ledger", account),
+        ("ledger", run.ledger.in_words()),
         ("Little's law", law),
     ];
     if let (Some(theory), Some(mean)) = (&run.queueing, run.latency.mean_us) {
