@@ -44,8 +44,9 @@ characters); answers of SLEEP and errors carry neither, so a stray one can be no
 Each request has three times: intended, written, answered. Latency counts from the intended time,
 service time from the written one, send lag is what lies between. In an open loop (--rate, --stages)
 the intended time is the timetable's, so waits that a slow server causes are in the latency; in a
-closed one it is when the client had room. Requests without an answer stay in the latencies as at least their age. A
-percentile is n/a when fewer than 10 of the sample lie above it: p99 takes 1000 requests.
+closed one it is when the client had room. Requests without an answer stay in the latencies as at
+least their age. A percentile is n/a when fewer than 10 of the sample lie above it: p99 takes 1000
+requests.
 
 --send and --expect drive any server that answers each request with known bytes, here redis, where
 the length of an argument stands before it:

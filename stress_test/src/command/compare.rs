@@ -14,7 +14,7 @@ use crate::command::measure::{create, is_stdout, publish};
 use crate::command::provenance;
 use crate::command::report;
 use crate::command::saved;
-use crate::figures::comparison::{ComparisonResult, Difference, Side, load_differences, why_unfit};
+use crate::figures::comparison::{ComparisonResult, Difference, Side, load_differences};
 use crate::figures::interval::LEAST_ROUNDS;
 use crate::figures::results::RunResult;
 use crate::figures::saved::Saved;
@@ -98,10 +98,10 @@ fn read(path: &Path) -> Result<Vec<RunResult>, Error> {
             return Err(wrong("only runs can be compared, with --rounds or without"));
         }
     };
-    match rounds.iter().find_map(why_unfit) {
-        Some(why) => Err(wrong(why)),
-        None => Ok(rounds),
+    if rounds.iter().any(|round| round.verdict.is_interrupted()) {
+        return Err(wrong("a round of it was interrupted"));
     }
+    Ok(rounds)
 }
 
 /// Whether both are one measurement. Without a time it cannot be told.

@@ -1,4 +1,5 @@
-//! What the program can do: a run, the selftest, a sweep, a ramp, a page.
+//! What the program can do: a run, rounds, the selftest, a sweep, a ramp, a comparison, a table, a
+//! page.
 //!
 //! Reads the command line, calls the command, and turns what comes of it into an exit code.
 //!
@@ -19,6 +20,7 @@ mod rounds;
 mod run;
 mod saved;
 mod selftest;
+mod series;
 mod spawn;
 mod sweep;
 mod target;

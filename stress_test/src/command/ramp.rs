@@ -18,6 +18,7 @@ use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{catch_signals, create, measure, publish};
 use crate::command::provenance;
+use crate::command::series::End;
 use crate::command::target::Target;
 use crate::figures::backlog::{self, BacklogFigures};
 use crate::figures::load::LoadFigures;
@@ -55,30 +56,16 @@ pub(crate) fn ramp(arguments: &RampArguments) -> Result<u8, Error> {
         target,
         started: SystemTime::now(),
         steps: Vec::new(),
-        end: End::Found,
+        is_wrong: false,
         wrong: Vec::new(),
     };
-    match ramp.climb(&mut signals) {
-        Ok(()) => {}
-        Err(Error::Interrupted) => ramp.end = End::Interrupted,
-        Err(error) => return Err(error),
-    }
-    let result = ramp.into_result()?;
+    let came_to = ramp.climb(&mut signals);
+    let end = End::of(came_to, !ramp.steps.is_empty())?;
+    let result = ramp.into_result(&end)?;
     publish(&result, json, "table", |out| {
         output::ramp::write(out, &result, series.output.quiet)
     })?;
-    Ok(result.exit_code)
-}
-
-/// How a ramp ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// It has its answer.
-    Found,
-    /// An answer of the server was wrong.
-    Wrong,
-    /// By a signal.
-    Interrupted,
+    end.exit(result.exit_code)
 }
 
 struct Ramp<'a> {
@@ -87,7 +74,8 @@ struct Ramp<'a> {
     target: Target,
     started: SystemTime,
     steps: Vec<RampStep>,
-    end: End,
+    /// An answer of the server was wrong, which ends it.
+    is_wrong: bool,
     /// The first failures that are not only a matter of load.
     wrong: Vec<String>,
 }
@@ -106,7 +94,7 @@ impl Ramp<'_> {
             let step = self.decide(rate, signals)?;
             search.judged(rate, step.holds);
             self.steps.push(step);
-            if self.end == End::Wrong {
+            if self.is_wrong {
                 break;
             }
         }
@@ -121,7 +109,7 @@ impl Ramp<'_> {
     /// Measures `rate` until it is decided whether it holds.
     fn decide(&mut self, rate: f64, signals: &mut Signals) -> Result<RampStep, Error> {
         let step = self.measure(rate, signals)?;
-        if step.holds || self.end == End::Wrong {
+        if step.holds || self.is_wrong {
             return Ok(step);
         }
         self.measure(rate, signals)
@@ -144,7 +132,7 @@ impl Ramp<'_> {
         let by_load = ["unsent", "missing"];
         let mut kinds = result.failures.by_kind.keys();
         if kinds.any(|kind| !by_load.contains(&kind.as_str())) || !result.ledger.balances {
-            self.end = End::Wrong;
+            self.is_wrong = true;
             self.wrong.clone_from(&result.failures.first);
         }
         Ok(step(rate, result, &self.arguments.slo))
@@ -160,7 +148,7 @@ impl Ramp<'_> {
         needed.min(LONGEST_STEP).max(self.arguments.duration)
     }
 
-    fn into_result(self) -> Result<RampResult, Error> {
+    fn into_result(self, end: &End) -> Result<RampResult, Error> {
         let mut steps = self.steps;
         steps.sort_by(|one, other| one.rate_per_s.total_cmp(&other.rate_per_s));
         let holding = steps.iter().rev().find(|step| step.holds);
@@ -170,17 +158,20 @@ impl Ramp<'_> {
         let is_limited = broken.is_some_and(|step| step.limited.is_some());
         let mut wrong = self.wrong;
         if let Some(server) = self.target.server {
-            let ended_badly = server.stop(self.end == End::Interrupted);
+            let ended_badly = server.stop(matches!(end, End::Interrupted));
             wrong.extend(ended_badly.context("cannot stop the spawned server")?);
         }
-        let (verdict, exit_code) = match self.end {
-            _ if !wrong.is_empty() => (Verdict::Fail, exit::FAIL),
-            End::Wrong => (Verdict::Fail, exit::FAIL),
-            End::Interrupted => (Verdict::InterruptedClean, exit::INTERRUPTED),
-            End::Found if is_limited => (Verdict::GeneratorLimited, exit::GENERATOR_LIMITED),
-            End::Found if highest.is_none() => (Verdict::Fail, exit::THRESHOLD),
-            End::Found => (Verdict::Pass, exit::PASS),
+        let is_failing = self.is_wrong || !wrong.is_empty();
+        let complete = if is_failing {
+            (Verdict::Fail, exit::FAIL)
+        } else if is_limited {
+            (Verdict::GeneratorLimited, exit::GENERATOR_LIMITED)
+        } else if highest.is_none() {
+            (Verdict::Fail, exit::THRESHOLD)
+        } else {
+            (Verdict::Pass, exit::PASS)
         };
+        let (verdict, exit_code) = end.cut_short(is_failing).unwrap_or(complete);
         for text in &wrong {
             say(text);
         }

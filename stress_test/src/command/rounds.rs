@@ -11,6 +11,7 @@ use crate::command::error::Error;
 use crate::command::exit;
 use crate::command::measure::{catch_signals, create, publish};
 use crate::command::run::measure_once;
+use crate::command::series::End;
 use crate::figures::results::{RunResult, Verdict};
 use crate::figures::rounds::RoundsResult;
 use crate::load::plan::Plan;
@@ -23,46 +24,34 @@ pub(crate) fn rounds(arguments: &RunArguments) -> Result<u8, Error> {
     let json = create(arguments.json.as_deref())?;
     let mut signals = catch_signals()?;
     let mut measured = Vec::new();
-    let mut end = End::Complete;
-    while (measured.len() as u32) < arguments.rounds {
-        match round(arguments, &plan, measured.len() as u32, &mut signals) {
-            Ok(result) => {
-                if was_interrupted(&result) {
-                    end = End::Interrupted;
-                }
-                // Part of a round is no round, but what was wrong in it is told.
-                if matches!(end, End::Complete) || result.failures.total > 0 {
-                    measured.push(result);
-                }
-            }
-            Err(Error::Interrupted) => end = End::Interrupted,
-            Err(error) if measured.is_empty() => return Err(error),
-            Err(error) => end = End::Broken(error),
-        }
-        if !matches!(end, End::Complete) {
-            break;
-        }
-    }
+    let came_to = measure_all(arguments, &plan, &mut signals, &mut measured);
+    let end = End::of(came_to, !measured.is_empty())?;
     let mut result = RoundsResult::new(arguments.rounds, measured);
     conclude(&mut result, &end);
     publish(&result, json, "report", |out| {
         output::rounds::write(out, &result, arguments.output.quiet)
     })?;
-    match end {
-        End::Broken(error) => Err(error),
-        End::Complete | End::Interrupted => Ok(result.exit_code),
-    }
+    end.exit(result.exit_code)
 }
 
-/// How a series of rounds ended.
-#[derive(Debug)]
-enum End {
-    /// All have been measured.
-    Complete,
-    /// By a signal.
-    Interrupted,
-    /// A round could not be measured.
-    Broken(Error),
+fn measure_all(
+    arguments: &RunArguments,
+    plan: &Plan,
+    signals: &mut Signals,
+    measured: &mut Vec<RunResult>,
+) -> Result<(), Error> {
+    for number in 0..arguments.rounds {
+        let result = round(arguments, plan, number, signals)?;
+        let was_interrupted = result.verdict.is_interrupted();
+        // Part of a round is no round, but what was wrong in it is told.
+        if !was_interrupted || result.failures.total > 0 {
+            measured.push(result);
+        }
+        if was_interrupted {
+            return Err(Error::Interrupted);
+        }
+    }
+    Ok(())
 }
 
 /// Round `number`, counted from 0.
@@ -84,24 +73,15 @@ fn round(
     measure_once(arguments, &plan, progress, signals)
 }
 
-fn was_interrupted(round: &RunResult) -> bool {
-    let interrupted = [Verdict::InterruptedClean, Verdict::InterruptedFailing];
-    interrupted.contains(&round.verdict)
-}
-
 fn conclude(result: &mut RoundsResult, end: &End) {
     let mut codes = result.rounds.iter().map(|round| round.exit_code);
     let failed = codes.any(|code| code == exit::FAIL);
     let is_failing = result.verdict == Verdict::Fail || failed;
-    (result.verdict, result.exit_code) = match (end, result.verdict) {
-        (End::Interrupted, _) if is_failing => (Verdict::InterruptedFailing, exit::FAIL),
-        (End::Interrupted, _) => (Verdict::InterruptedClean, exit::INTERRUPTED),
-        (End::Broken(error), _) => (Verdict::Fail, error.exit_code()),
-        (End::Complete, verdict) if failed => (verdict, exit::FAIL),
-        (End::Complete, Verdict::Fail) => (Verdict::Fail, exit::THRESHOLD),
-        (End::Complete, Verdict::GeneratorLimited) => {
-            (Verdict::GeneratorLimited, exit::GENERATOR_LIMITED)
-        }
-        (End::Complete, verdict) => (verdict, exit::PASS),
+    let complete = match result.verdict {
+        verdict if failed => (verdict, exit::FAIL),
+        Verdict::Fail => (Verdict::Fail, exit::THRESHOLD),
+        Verdict::GeneratorLimited => (Verdict::GeneratorLimited, exit::GENERATOR_LIMITED),
+        verdict => (verdict, exit::PASS),
     };
+    (result.verdict, result.exit_code) = end.cut_short(is_failing).unwrap_or(complete);
 }

@@ -16,6 +16,7 @@ use crate::command::measure::{catch_signals, create, measure, publish};
 use crate::command::meter::Meter;
 use crate::command::process;
 use crate::command::provenance;
+use crate::command::series::End;
 use crate::command::spawn::{Options, SpawnedServer};
 use crate::command::target::Target;
 use crate::figures::outcome::Ended;
@@ -34,17 +35,15 @@ pub(crate) fn sweep(arguments: &SweepArguments) -> Result<u8, Error> {
     let mut signals = catch_signals()?;
     let started = SystemTime::now();
     let mut sweep = Sweep::new(arguments, plan);
-    let was_interrupted = match sweep.measure_all(&mut signals) {
-        Ok(()) => false,
-        Err(Error::Interrupted) => true,
-        Err(error) => return Err(error),
-    };
-    let mut result = sweep.into_result(was_interrupted);
+    let came_to = sweep.measure_all(&mut signals);
+    let have_results = sweep.rounds.iter().any(|rounds| !rounds.is_empty());
+    let end = End::of(came_to, have_results)?;
+    let mut result = sweep.into_result(&end);
     result.provenance = Some(provenance::since(started));
     publish(&result, json, "table", |out| {
         output::sweep::write(out, &result, series.output.quiet)
     })?;
-    Ok(result.exit_code)
+    end.exit(result.exit_code)
 }
 
 struct Sweep<'a> {
@@ -150,16 +149,14 @@ impl<'a> Sweep<'a> {
         })
     }
 
-    fn into_result(self, was_interrupted: bool) -> SweepResult {
+    fn into_result(self, end: &End) -> SweepResult {
         let cells = self.cells.iter().zip(&self.rounds);
         let figures = cells.filter_map(|(&cell, rounds)| CellFigures::of(cell, &self.plan, rounds));
         let mut result = SweepResult::new(&self.plan, self.arguments.rounds, figures.collect());
-        (result.verdict, result.exit_code) = match (was_interrupted, result.verdict) {
-            (false, Verdict::Pass) => (Verdict::Pass, exit::PASS),
-            (false, _) => (Verdict::Fail, exit::FAIL),
-            (true, Verdict::Pass) => (Verdict::InterruptedClean, exit::INTERRUPTED),
-            (true, _) => (Verdict::InterruptedFailing, exit::FAIL),
-        };
+        let is_failing = result.verdict != Verdict::Pass;
+        let complete = if is_failing { exit::FAIL } else { exit::PASS };
+        let cut_short = end.cut_short(is_failing);
+        (result.verdict, result.exit_code) = cut_short.unwrap_or((result.verdict, complete));
         result
     }
 }

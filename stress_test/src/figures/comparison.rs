@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::figures::interval::{self, Interval};
 use crate::figures::load::LoadFigures;
 use crate::figures::provenance::Provenance;
-use crate::figures::results::{RunResult, SCHEMA, Verdict};
+use crate::figures::results::{RunResult, SCHEMA};
 
 /// How sure all intervals together are, in percent.
 const CONFIDENCE_PERCENT: f64 = 95.0;
@@ -409,13 +409,5 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Null => "none".to_owned(),
         other => other.to_string(),
-    }
-}
-
-/// Why `run` is no round that can be compared, if it is none.
-pub(crate) fn why_unfit(run: &RunResult) -> Option<&'static str> {
-    match run.verdict {
-        Verdict::InterruptedClean | Verdict::InterruptedFailing => Some("it was interrupted"),
-        Verdict::Pass | Verdict::Fail | Verdict::GeneratorLimited => None,
     }
 }

@@ -112,6 +112,13 @@ pub(crate) enum Verdict {
     InterruptedFailing,
 }
 
+impl Verdict {
+    /// Whether a signal ended it before its time.
+    pub(crate) fn is_interrupted(self) -> bool {
+        matches!(self, Self::InterruptedClean | Self::InterruptedFailing)
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

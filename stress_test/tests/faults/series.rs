@@ -402,3 +402,48 @@ fn an_environment_variable_of_a_run_does_not_stop_another_command() {
     command.env("STRESS_TEST_PORT", "5");
     assert_eq!(run(command).code, Some(0));
 }
+
+/// As many answers come as the first step takes, and some more.
+#[test]
+fn a_server_that_goes_does_not_take_the_steps_of_a_ramp_with_it() {
+    let flags = ["--start", "40", "--slo", "p50<100s", "--precision", "50"];
+    let (report, json) = ramp(&server(Fault::Die(80)), "1", &flags);
+    assert_valid(&json);
+    assert_eq!(report.code, Some(3), "{report}");
+    assert!(report.stderr.contains("nothing is listening"), "{report}");
+    assert_eq!(json["exit_code"], 3);
+    assert_eq!(json["verdict"], "FAIL");
+    assert_eq!(json["highest_rate_per_s"], 40.0, "{report}");
+    assert!(
+        report.verdict().starts_with("FAIL: 40 requests/s holds"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_server_that_does_not_start_does_not_take_the_cells_of_a_sweep_with_it() {
+    let double = server(Fault::None);
+    let script = format!(
+        "echo start >> starts\n\
+         test $(wc -l < starts) -gt 2 && exit 7\n\
+         echo addr={} >&2\n\
+         trap 'exit 0' TERM\n\
+         while :; do sleep 0.02; done\n",
+        double.address()
+    );
+    let folder = folder_with_server(Some(&script));
+    let flags = ["--workers", "1", "--mix", "echo", "--rounds", "3"];
+    let (report, json) = sweep(&folder, &flags);
+    assert_valid(&json);
+    assert_eq!(report.code, Some(3), "{report}");
+    assert!(report.stderr.contains("did not start"), "{report}");
+    assert_eq!(
+        (&json["exit_code"], &json["verdict"]),
+        (&3.into(), &"FAIL".into())
+    );
+    assert_eq!(json["cells"][0]["rounds"], 2, "{report}");
+    assert!(
+        report.verdict().starts_with("FAIL: 1 cells, 2 runs"),
+        "{report}"
+    );
+}

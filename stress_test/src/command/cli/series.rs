@@ -56,7 +56,8 @@ Each cell of the table is the median of its rounds, with the smallest and the la
 Where workers that only sleep are what limits, the ideal is workers x 1000 / milliseconds per second
 (balanced: as if ECHO took no time). The server's processor time and memory come from /proc.
 
-Ctrl-C keeps what has been measured. Exit codes are those of a run; a wrong answer in any cell is 1.
+What has been measured is kept and shown, whatever comes then. Exit codes are those of a run; a
+wrong answer in any cell is 1.
 
     stress_test sweep --workers 1,2,4,8 --mix sleep --sleep-ms 10 --json sweep.json
     stress_test report sweep.json -o sweep.html";
@@ -122,9 +123,10 @@ impl SweepArguments {
 const RAMP_HELP: &str = "\
 A rate holds when every condition of --slo does, nothing that was due remained unsent or without an
 answer, and the backlog of what was due did not grow by more than chance explains. One that does not
-hold is tried a second time. Rates are doubled until one breaks, and then halved in between until both
-ends are within --precision. Each step lasts as long as its percentiles need, and as long as it takes
-for a backlog to show that a rate is too high by the precision: 6400 requests with 5 %, 1600 with 10 %.
+hold is tried a second time. Rates are doubled until one breaks, and then halved in between until
+both ends are within --precision. Each step lasts as long as its percentiles need, and as long as it
+takes for a backlog to show that a rate is too high by the precision: 6400 requests with 5 %, 1600
+with 10 %. What has been measured is shown, whatever comes then.
 
 Exit codes: 0 with the highest rate that holds, 4 if none does, 5 if the generator was the limit,
 otherwise those of a run.
