@@ -84,7 +84,7 @@ impl Watch {
     /// `delay`, for which the loop had not looked, held up so many events.
     pub(crate) fn held_up(&mut self, delay: Duration, events: u64) {
         if events > 0 && self.from.is_some() && self.until.is_none() {
-            self.delays.record_often(delay, events);
+            self.delays.record_many(delay, events);
             self.events += events;
         }
     }
@@ -102,7 +102,7 @@ impl Watch {
         if let Some(wait) = wait
             && events > 0
         {
-            self.run_queue_waits.record_often(wait, events);
+            self.run_queue_waits.record_many(wait, events);
         }
     }
 

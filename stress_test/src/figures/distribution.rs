@@ -24,7 +24,7 @@ pub(crate) struct Distribution {
     pub(crate) count: u64,
     /// How many of them are ages of requests that got no answer.
     pub(crate) unanswered: u64,
-    /// The shortest, exactly.
+    /// The shortest that was answered, exactly.
     pub(crate) min_us: Option<f64>,
     /// The mean, exactly.
     pub(crate) mean_us: Option<f64>,
@@ -60,14 +60,14 @@ impl Distribution {
             Percentile {
                 percent,
                 us: value.map(microseconds),
-                is_lower_bound: value.is_some_and(|value| latencies.is_lower_bound(value)),
+                is_lower_bound: value.is_some() && latencies.is_lower_bound(percent),
             }
         };
         let curve = latencies.curve().into_iter();
         Self {
             count: latencies.count(),
             unanswered: latencies.unanswered(),
-            min_us: some(latencies.shortest()),
+            min_us: latencies.shortest().map(microseconds),
             mean_us: some(latencies.mean()),
             max_us: some(latencies.longest()),
             percentiles: PERCENTILES.map(percentile).to_vec(),

@@ -253,9 +253,9 @@ mod tests {
     /// So many times of a millisecond each, and `count` of half a second.
     fn sample(others: u64, count: u64) -> Latencies {
         let mut sample = Latencies::default();
-        sample.record_often(Duration::from_millis(1), others);
+        sample.record_many(Duration::from_millis(1), others);
         if count > 0 {
-            sample.record_often(Duration::from_millis(500), count);
+            sample.record_many(Duration::from_millis(500), count);
         }
         sample
     }
@@ -275,12 +275,12 @@ mod tests {
         assert_eq!(away(&sample(5000, 0), &sample(4945, 55)), None);
         assert_eq!(away(&sample(1, 9), &Latencies::default()), None);
         let (mut own, mut latencies) = (sample(30_000, 50), sample(30_000, 50));
-        own.record_often(Duration::from_millis(5), 2000);
-        latencies.record_often(Duration::from_millis(10), 2000);
+        own.record_many(Duration::from_millis(5), 2000);
+        latencies.record_many(Duration::from_millis(10), 2000);
         let name = away(&own, &latencies);
         assert_eq!(name.as_deref(), Some("p99.9"), "the worst of several");
         let mut tail = sample(200_000, 0);
-        tail.record_often(Duration::from_millis(5), 100);
+        tail.record_many(Duration::from_millis(5), 100);
         assert_eq!(away(&tail, &tail), None, "milliseconds beyond p99");
         let all_late = sample(1, 4999);
         assert_eq!(away(&sample(4945, 55), &all_late).as_deref(), Some("p99"));

@@ -1,8 +1,9 @@
-//! How long answers took, how much work was accepted, and how evenly.
+//! How long many requests took: percentiles, extremes, the mean.
 //!
-//! Knows durations and counts only; does not know what was right.
+//! Knows durations and counts; not what was asked, nor what was right.
 //!
-//! Rule: the memory of a figure does not grow with the length of the run.
+//! Rule: memory does not grow with the length of the run. A request without an answer counts as at
+//! least its age, and what depends on how much longer it would have taken is a lower bound.
 
 use std::time::Duration;
 
@@ -22,24 +23,27 @@ pub(crate) struct Latencies {
     histogram: Histogram<u64>,
     longest: Duration,
     shortest: Duration,
-    sum: Duration,
-    unanswered: u64,
-    /// Of the unanswered ones; a percentile from here on is a lower bound.
-    youngest_unanswered: Duration,
+    /// In nanoseconds, which no run brings to an end.
+    sum: u128,
+    /// The ages of those that are unanswered, if some are. They are in `histogram`, too.
+    unanswered: Option<Box<Histogram<u64>>>,
 }
 
 impl Default for Latencies {
     fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3);
         Self {
-            histogram: histogram.expect("3 digits and an hour are within what a histogram can do"),
+            histogram: empty(),
             longest: Duration::ZERO,
             shortest: Duration::MAX,
-            sum: Duration::ZERO,
-            unanswered: 0,
-            youngest_unanswered: Duration::MAX,
+            sum: 0,
+            unanswered: None,
         }
     }
+}
+
+fn empty() -> Histogram<u64> {
+    let histogram = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3);
+    histogram.expect("3 digits and an hour are within what a histogram can do")
 }
 
 impl Latencies {
@@ -49,40 +53,38 @@ impl Latencies {
     }
 
     /// Adds `count` that are alike.
-    pub(crate) fn record_many(&mut self, latency: Duration, count: u32) {
-        let us = latency.as_micros() as u64;
-        self.histogram.saturating_record_n(us, u64::from(count));
-        self.longest = self.longest.max(latency);
+    pub(crate) fn record_many(&mut self, latency: Duration, count: u64) {
+        self.add(latency, count);
         self.shortest = self.shortest.min(latency);
-        self.sum = self.sum.saturating_add(latency.saturating_mul(count));
-    }
-
-    /// Adds `times` of the same, at least one.
-    pub(crate) fn record_often(&mut self, latency: Duration, times: u64) {
-        self.histogram
-            .saturating_record_n(latency.as_micros() as u64, times - 1);
-        let others = Duration::from_secs_f64(latency.as_secs_f64() * (times - 1) as f64);
-        self.sum = self.sum.saturating_add(others);
-        self.record(latency);
     }
 
     /// Adds a request that was given up at the age of `age`: its latency is at least that.
     pub(crate) fn record_unanswered(&mut self, age: Duration) {
-        self.record(age);
-        self.unanswered += 1;
-        self.youngest_unanswered = self.youngest_unanswered.min(age);
+        self.add(age, 1);
+        let unanswered = self.unanswered.get_or_insert_with(|| Box::new(empty()));
+        unanswered.saturating_record(age.as_micros() as u64);
+    }
+
+    fn add(&mut self, latency: Duration, count: u64) {
+        let us = latency.as_micros() as u64;
+        self.histogram.saturating_record_n(us, count);
+        self.longest = self.longest.max(latency);
+        self.sum += latency.as_nanos() * u128::from(count);
     }
 
     /// Adds those of `other`.
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.histogram
-            .add(&other.histogram)
-            .expect("both have the same bounds");
+        let add = |own: &mut Histogram<u64>, others| {
+            own.add(others).expect("both have the same bounds");
+        };
+        add(&mut self.histogram, &other.histogram);
+        if let Some(unanswered) = &other.unanswered {
+            let own = self.unanswered.get_or_insert_with(|| Box::new(empty()));
+            add(own, unanswered);
+        }
         self.longest = self.longest.max(other.longest);
         self.shortest = self.shortest.min(other.shortest);
-        self.sum = self.sum.saturating_add(other.sum);
-        self.unanswered += other.unanswered;
-        self.youngest_unanswered = self.youngest_unanswered.min(other.youngest_unanswered);
+        self.sum += other.sum;
     }
 
     /// How many there are, unanswered ones included.
@@ -92,18 +94,33 @@ impl Latencies {
 
     /// How many of them are ages of unanswered requests.
     pub(crate) fn unanswered(&self) -> u64 {
-        self.unanswered
+        self.unanswered.as_ref().map_or(0, |ages| ages.len())
     }
 
-    /// Whether `latency`, a percentile or the longest, is only known to be at least that.
-    pub(crate) fn is_lower_bound(&self, latency: Duration) -> bool {
-        // The histogram rounds, by less than two parts in a thousand.
-        self.unanswered > 0 && latency.mul_f64(1.002) >= self.youngest_unanswered
+    /// Whether the percentile `percent` is only known to be at least what it is: it would be
+    /// longer, as far as the histogram can tell, if the unanswered requests had taken for ever.
+    pub(crate) fn is_lower_bound(&self, percent: f64) -> bool {
+        let Some(unanswered) = &self.unanswered else {
+            return false;
+        };
+        let mut answered = self.histogram.clone();
+        answered
+            .subtract(unanswered.as_ref())
+            .expect("they are in both, which have the same bounds");
+        // As many of these as of all; no rounding error may make it one more.
+        let share = self.count() as f64 / answered.len() as f64;
+        let of_answered = percent * share * (1.0 - 1e-12);
+        let known = at_percentile(&self.histogram, percent);
+        let told_apart = known.mul_f64(1.002).max(known + Duration::from_micros(1));
+        answered.is_empty()
+            || of_answered > 100.0
+            || at_percentile(&answered, of_answered) > told_apart
     }
 
-    /// The mean, exactly; of none, it is zero.
+    /// The mean, to a nanosecond; of none, it is zero.
     pub(crate) fn mean(&self) -> Duration {
-        Duration::from_secs_f64(self.sum.as_secs_f64() / self.count().max(1) as f64)
+        let nanos = self.sum / u128::from(self.count().max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// Percentiles in rising order with their latencies, finer towards the end: what a plot of the
@@ -135,9 +152,9 @@ impl Latencies {
         self.longest
     }
 
-    /// The shortest one, exactly; of none, it is zero.
-    pub(crate) fn shortest(&self) -> Duration {
-        self.shortest.min(self.longest)
+    /// The shortest one that was answered, exactly.
+    pub(crate) fn shortest(&self) -> Option<Duration> {
+        (self.shortest < Duration::MAX).then_some(self.shortest)
     }
 
     /// All of them in microseconds, as the tools of HdrHistogram read it: version 2, compressed.
@@ -179,7 +196,7 @@ mod tests {
         close(99.0, 990.0);
         close(100.0, 1000.0);
         assert_eq!(latencies.histogram.len(), 1000);
-        assert_eq!(latencies.shortest(), Duration::from_millis(1));
+        assert_eq!(latencies.shortest(), Some(Duration::from_millis(1)));
         assert_eq!(latencies.longest(), Duration::from_millis(1000));
     }
 
@@ -193,7 +210,7 @@ mod tests {
 
     #[test]
     fn no_latencies_have_no_shortest() {
-        assert_eq!(Latencies::default().shortest(), Duration::ZERO);
+        assert_eq!(Latencies::default().shortest(), None);
         assert_eq!(Latencies::default().percentile(99.0), Duration::ZERO);
         assert_eq!(Latencies::default().mean(), Duration::ZERO);
         assert!(Latencies::default().curve().is_empty());
@@ -214,18 +231,54 @@ mod tests {
         assert!((98.0..=99.0).contains(&last), "{last}");
     }
 
-    #[test]
-    fn from_the_youngest_unanswered_request_on_percentiles_are_lower_bounds() {
+    /// 90 answers of 1 to 90 ms, and 10 unanswered requests of this age.
+    fn with_unanswered(age_ms: u64) -> Latencies {
         let mut latencies = Latencies::default();
         for ms in 1..=90 {
             latencies.record(Duration::from_millis(ms));
         }
         for _ in 0..10 {
-            latencies.record_unanswered(Duration::from_millis(95));
+            latencies.record_unanswered(Duration::from_millis(age_ms));
         }
-        assert_eq!((latencies.count(), latencies.unanswered()), (100, 10));
-        assert!(!latencies.is_lower_bound(latencies.percentile(90.0)));
-        assert!(latencies.is_lower_bound(latencies.percentile(91.0)));
-        assert!(latencies.is_lower_bound(latencies.longest()));
+        latencies
+    }
+
+    #[test]
+    fn what_unanswered_requests_would_move_is_a_lower_bound_and_nothing_else_is() {
+        let old = with_unanswered(95);
+        assert_eq!((old.count(), old.unanswered()), (100, 10));
+        assert!(!old.is_lower_bound(90.0));
+        assert!(old.is_lower_bound(91.0));
+        // Younger ones stand before answers, each of which may be the percentile instead.
+        let young = with_unanswered(1);
+        assert!(young.is_lower_bound(50.0));
+        let mut few = with_unanswered(1);
+        few.record_many(Duration::from_millis(50), 1_000_000);
+        assert!(!few.is_lower_bound(50.0), "all of its neighbours are alike");
+        assert!(few.is_lower_bound(99.9999));
+        let mut none = Latencies::default();
+        none.record_unanswered(Duration::ZERO);
+        assert!(none.is_lower_bound(50.0));
+    }
+
+    #[test]
+    fn an_age_is_no_shortest_latency() {
+        let mut latencies = Latencies::default();
+        latencies.record_unanswered(Duration::from_micros(1));
+        assert_eq!(latencies.shortest(), None);
+        latencies.record(Duration::from_millis(5));
+        assert_eq!(latencies.shortest(), Some(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn two_samples_are_one_with_what_is_unanswered_in_either() {
+        let (mut one, other) = (Latencies::default(), with_unanswered(95));
+        one.record(Duration::from_micros(500));
+        one.merge(&other);
+        assert_eq!((one.count(), one.unanswered()), (101, 10));
+        assert_eq!(one.shortest(), Some(Duration::from_micros(500)));
+        // (0.5 + 1 + ... + 90 + 10 x 95) / 101.
+        assert_eq!(one.mean(), Duration::from_nanos(5_045_500_000 / 101));
+        assert!(one.is_lower_bound(95.0) && !one.is_lower_bound(50.0));
     }
 }

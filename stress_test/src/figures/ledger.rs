@@ -165,7 +165,7 @@ impl Ledger {
         tally.occupancy.enter(count, now);
         if is_first_try && is_measured {
             let lag = now.saturating_duration_since(intended);
-            tally.send_lag.record_many(lag, count);
+            tally.send_lag.record_many(lag, count.into());
         }
     }
 
@@ -194,7 +194,7 @@ impl Ledger {
             }
             if let Some(stage) = self.stages.at(intended) {
                 stage.answers += u64::from(count);
-                stage.latencies.record_many(latency, count);
+                stage.latencies.record_many(latency, count.into());
             }
         }
         let is_in_window = self.window.contains(now);
@@ -206,11 +206,11 @@ impl Ledger {
         tally.last_answer = Some(now);
         tally.quickest = Some(tally.quickest.map_or(service, |least| least.min(service)));
         if is_measured {
-            tally.latencies.record_many(latency, count);
-            tally.service.record_many(service, count);
+            tally.latencies.record_many(latency, count.into());
+            tally.service.record_many(service, count.into());
             if let Some(operation) = operation {
                 let latencies = tally.operations.entry(operation).or_default();
-                latencies.record_many(latency, count);
+                latencies.record_many(latency, count.into());
             }
         }
     }

@@ -311,7 +311,7 @@ mod tests {
         // Those of the warmup are answers, but no measured tries.
         outcome.ledger.clients.busy_answers = 1000;
         let refusals = &mut outcome.ledger.clients.busy_latencies;
-        refusals.record_often(Duration::from_millis(1), 3);
+        refusals.record_many(Duration::from_millis(1), 3);
         let threshold = Threshold::parse(text).expect(text);
         threshold.judge(&result(&outcome)).is_met
     }
@@ -404,7 +404,7 @@ mod tests {
     fn a_stage_is_judged_by_its_own_latency() {
         let mut result = result(&outcome());
         let mut latencies = Latencies::default();
-        latencies.record_often(Duration::from_millis(70), 1000);
+        latencies.record_many(Duration::from_millis(70), 1000);
         result.stages = vec![stage(&Latencies::default()), stage(&latencies)];
         let judge = |text| Threshold::parse(text).expect(text).judge(&result).is_met;
         assert_eq!(judge("stage2.p50>60ms"), Some(true));

@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(figures(&run), "");
         assert!(marks(&run).is_empty());
         let mut latencies = Latencies::default();
-        latencies.record_often(Duration::from_millis(20), 1000);
+        latencies.record_many(Duration::from_millis(20), 1000);
         run.stages = vec![stage(&Latencies::default()), stage(&latencies)];
         run.stages[1].begin_s = 1.0;
         assert_eq!(marks(&run), [(1.0, "stage 2".to_owned())]);

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn each_stage_has_a_row_of_80_columns_at_most() {
         let mut latencies = Latencies::default();
-        latencies.record_often(Duration::from_millis(20), 9_000_000);
+        latencies.record_many(Duration::from_millis(20), 9_000_000);
         latencies.record_unanswered(Duration::from_secs(10));
         let long = StageFigures {
             begin_s: 12_345.0,
