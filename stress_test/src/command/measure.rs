@@ -63,7 +63,7 @@ pub(crate) fn measure(
             .context("an event loop failed")?;
         match outcome.ended {
             Ended::NothingListening(cause) => causes.push((address, cause)),
-            Ended::Finished | Ended::Interrupted => return Ok(outcome),
+            Ended::Finished | Ended::Interrupted(_) => return Ok(outcome),
         }
     }
     Err(Error::NothingListening {

@@ -123,7 +123,7 @@ impl Ramp<'_> {
         };
         let (verbose, quiet) = (self.arguments.series.output.verbose, Progress::Quiet);
         let outcome = measure(&plan, &self.target, signals, verbose, quiet)?;
-        if let Ended::Interrupted = outcome.ended {
+        if let Ended::Interrupted(_) = outcome.ended {
             return Err(Error::Interrupted);
         }
         let workers = self.arguments.target.workers;

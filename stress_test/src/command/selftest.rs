@@ -349,7 +349,7 @@ fn run_check(
         server: None,
     };
     let outcome = measure(&plan, &target, signals, false, Progress::Quiet)?;
-    let was_interrupted = matches!(outcome.ended, Ended::Interrupted);
+    let was_interrupted = matches!(outcome.ended, Ended::Interrupted(_));
     Ok((!was_interrupted).then(|| RunResult::of(&plan, &target.name, &outcome)))
 }
 

@@ -139,7 +139,7 @@ impl<'a> Sweep<'a> {
         let until = window.until.unwrap_or_else(Instant::now);
         let server_memory_bytes = id.and_then(process::peak_memory_bytes);
         target.stop(&mut outcome)?;
-        if let Ended::Interrupted = outcome.ended {
+        if let Ended::Interrupted(_) = outcome.ended {
             return Err(Error::Interrupted);
         }
         Ok(Round {

@@ -85,7 +85,7 @@ impl Target {
         let Some(server) = self.server else {
             return Ok(());
         };
-        let hurry = matches!(outcome.ended, Ended::Interrupted);
+        let hurry = matches!(outcome.ended, Ended::Interrupted(_));
         let wrong = server.stop(hurry);
         if let Some(text) = wrong.context("cannot stop the spawned server")? {
             let place = format_args!("the spawned server");

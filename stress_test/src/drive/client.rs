@@ -8,6 +8,7 @@
 
 mod anew;
 pub(crate) mod lengths;
+mod open;
 mod verified;
 
 use std::collections::VecDeque;

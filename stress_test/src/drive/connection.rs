@@ -285,8 +285,8 @@ impl Connection {
     }
 
     /// Ends it where it is, because the run is interrupted.
-    pub(crate) fn abort(&mut self, desk: &mut Desk) {
-        self.client.settle_doubts(Instant::now(), &mut desk.ledger);
+    pub(crate) fn abort(&mut self, now: Instant, desk: &mut Desk) {
+        self.client.leave_open(now, &mut desk.ledger);
         self.close();
     }
 

@@ -148,7 +148,7 @@ impl<'a> Crew<'a> {
             }
             let is_signal = |event: &mio::event::Event| event.token() == SIGNALS;
             if events.iter().any(is_signal) && signals.pending().next().is_some() {
-                self.ended = Ended::Interrupted;
+                self.ended = Ended::Interrupted(Instant::now());
                 self.order(Order::End)?;
             }
             while let Ok(news) = self.news.try_recv() {

@@ -160,7 +160,7 @@ impl Driver {
             match order {
                 Order::Start(start) => self.start(start),
                 Order::StopHogs => self.stop_hogs(),
-                Order::End => return Ok(Some(Ended::Interrupted)),
+                Order::End => return Ok(Some(self.interrupt(Instant::now()))),
             }
         }
         let now = Instant::now();
@@ -537,9 +537,23 @@ impl Driver {
         }
     }
 
+    /// The run is over before its time. What is due by `now` and was not sent is left open.
+    fn interrupt(&mut self, now: Instant) -> Ended {
+        if let Some(pace) = self.pace.as_mut().filter(|_| self.start.is_some()) {
+            let ledger = &mut self.desk.ledger;
+            while let Some(due) = pace.take_unsent(now) {
+                pace.note_client_wait(due, now);
+                ledger.clients.unsent += 1;
+                ledger.left_open(Sender::Client(0), None, due, now);
+            }
+        }
+        Ended::Interrupted(now)
+    }
+
     fn into_outcome(mut self, ended: Ended) -> Outcome {
+        let now = Instant::now();
         for connection in &mut self.connections {
-            connection.abort(&mut self.desk);
+            connection.abort(now, &mut self.desk);
         }
         let clients = (self.connections.len() - self.hogs.len()) as u32;
         let sent = self.desk.ledger.clients.sent + self.desk.ledger.clients.unsent;

@@ -279,21 +279,35 @@ impl Ledger {
         self.unanswered(sender, None, intended, now);
     }
 
+    /// A frame that was due at `intended`, sent or not, has no end when the run is interrupted.
+    pub(crate) fn left_open(
+        &mut self,
+        sender: Sender,
+        operation: Option<Operation>,
+        intended: Instant,
+        now: Instant,
+    ) {
+        self.due(sender, 1, intended);
+        self.unanswered(sender, operation, intended, now);
+    }
+
     /// `count` frames that were due at `intended` came to their end, whichever that was.
     fn ended(&mut self, sender: Sender, count: u32, intended: Instant, now: Instant) {
-        let (is_measured, is_in_window) =
-            (self.window.is_measured(intended), self.window.contains(now));
+        self.due(sender, count, intended);
+        if self.window.contains(now) {
+            self.tally(sender).ended_in_window += u64::from(count);
+        }
+    }
+
+    /// `count` frames were due at `intended`.
+    fn due(&mut self, sender: Sender, count: u32, intended: Instant) {
         if let Sender::Client(_) = sender
             && let Some(stage) = self.stages.at(intended)
         {
             stage.due += u64::from(count);
         }
-        let tally = self.tally(sender);
-        if is_measured {
-            tally.due += u64::from(count);
-        }
-        if is_in_window {
-            tally.ended_in_window += u64::from(count);
+        if self.window.is_measured(intended) {
+            self.tally(sender).due += u64::from(count);
         }
     }
 
@@ -345,7 +359,7 @@ pub(crate) struct Tally {
     /// Those of them whose client, or whichever client might have sent them, had lost its
     /// connection.
     pub(crate) cut_off: u64,
-    /// Frames that were due in the measured window and have come to an end.
+    /// Frames that were due in the measured window, and have come to an end or were left open.
     pub(crate) due: u64,
     /// Frames that came to an end within it, whenever they were due.
     pub(crate) ended_in_window: u64,

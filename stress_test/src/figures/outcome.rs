@@ -17,8 +17,8 @@ use crate::figures::timeline::Slice;
 pub(crate) enum Ended {
     /// Every client has everything, or will not get it.
     Finished,
-    /// By a signal.
-    Interrupted,
+    /// By a signal, at this moment.
+    Interrupted(Instant),
     /// Not one connection could be made, for this reason.
     NothingListening(io::Error),
 }

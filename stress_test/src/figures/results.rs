@@ -248,8 +248,8 @@ impl RunResult {
         let little = tally.occupancy.little();
         let is_right = failures.total == 0;
         let verdict = match outcome.ended {
-            Ended::Interrupted if is_right => Verdict::InterruptedClean,
-            Ended::Interrupted => Verdict::InterruptedFailing,
+            Ended::Interrupted(_) if is_right => Verdict::InterruptedClean,
+            Ended::Interrupted(_) => Verdict::InterruptedFailing,
             _ if !is_right || !ledger.balances || !little.holds => Verdict::Fail,
             // Nothing was wrong because nothing was said.
             _ if tally.verified + tally.busy_answers == 0 => Verdict::Fail,
@@ -342,7 +342,7 @@ impl LedgerFigures {
 
 fn ledger_figures(outcome: &Outcome) -> LedgerFigures {
     let tally = &outcome.ledger.clients;
-    let was_interrupted = matches!(outcome.ended, Ended::Interrupted);
+    let was_interrupted = matches!(outcome.ended, Ended::Interrupted(_));
     let open = tally.sent.saturating_sub(tally.ended());
     let under_way = if was_interrupted { open } else { 0 };
     let accounted = tally.sent == tally.ended() + under_way;
@@ -369,13 +369,13 @@ fn throughput(tally: &Tally, outcome: &Outcome) -> f64 {
 }
 
 /// How long the measured window is, in seconds. A load that has an end to its time is measured
-/// until then, even if the server went before. Otherwise the last answer ends the window, and so
-/// it does where a signal ended the run.
+/// until then, even if the server went before; any other until the last answer. A signal ends the
+/// window, however long before that the last answer came.
 fn window_s(tally: &Tally, outcome: &Outcome) -> f64 {
     let window = outcome.ledger.window();
     let last = tally.last_answer.unwrap_or(window.from);
     let end = match (&outcome.ended, window.until) {
-        (Ended::Interrupted, Some(until)) => until.min(last),
+        (Ended::Interrupted(at), until) => until.map_or(*at, |until| until.min(*at)),
         (_, until) => until.unwrap_or(last),
     };
     end.saturating_duration_since(window.from).as_secs_f64()

@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn an_interrupted_run_says_how_it_stood() {
         let mut outcome = outcome();
-        outcome.ended = Ended::Interrupted;
+        outcome.ended = Ended::Interrupted(outcome.start);
         assert_eq!(result(&outcome).verdict, Verdict::InterruptedClean);
         outcome
             .ledger

@@ -4,13 +4,14 @@
 //!
 //! Rule: no tight times; what is asserted holds on a machine that has other things to do.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use stress_test::{Fault, FaultyServer, STALL};
 
+use crate::command::interrupt;
 use crate::schema;
-use crate::support::{Report, against, run, run_stopped, server, stress_test};
+use crate::support::{Report, against, run, run_stopped, run_while, server, stress_test};
 
 /// Runs with `flags` and `--json`, and returns the report with what is in the file.
 pub(crate) fn run_json(server: &FaultyServer, flags: &[&str]) -> (Report, Value) {
@@ -161,6 +162,54 @@ fn what_could_not_be_sent_is_a_failure_and_stays_in_the_latencies() {
             .stdout
             .contains(" got no answer and count as at least their age")
     );
+}
+
+/// The double answers five requests and then says nothing, until somebody loses patience.
+#[test]
+fn a_server_that_hangs_until_ctrl_c_shows_in_every_figure() {
+    let server = server(Fault::FallSilent);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("run.json");
+    let flags = [
+        "--rate",
+        "500",
+        "--arrivals",
+        "uniform",
+        "--duration",
+        "600",
+    ];
+    let most = ["--clients", "1", "--max-clients", "1", "--timeout", "300"];
+    let mut command = against(&server, &[&flags[..], &most].concat());
+    command.arg("--json").arg(&file);
+    let (mut silent_since, mut is_interrupted) = (None::<Instant>, false);
+    let report = run_while(command, |id| match silent_since {
+        None if server.answered() > 5 => silent_since = Some(Instant::now()),
+        Some(since) if !is_interrupted && since.elapsed() > Duration::from_secs(1) => {
+            is_interrupted = true;
+            interrupt(id);
+        }
+        _ => {}
+    });
+    assert_eq!(report.code, Some(130), "{report}");
+    let text = std::fs::read_to_string(&file).expect("the file was written");
+    let json: Value = serde_json::from_str(&text).expect("it is JSON");
+    assert_valid(&json);
+    let ledger = |name| figure(&json, &format!("/ledger/{name}"));
+    let (planned, sent) = (ledger("planned"), ledger("sent"));
+    // A second at 500 requests a second.
+    assert!(planned > 490.0, "{report}");
+    assert_eq!((ledger("ok"), ledger("under_way")), (5.0, sent - 5.0));
+    assert_eq!(sent + ledger("unsent"), planned, "{report}");
+    assert_eq!(figure(&json, "/latency/count"), planned, "{report}");
+    assert_eq!(figure(&json, "/latency/unanswered"), planned - 5.0);
+    assert_eq!(json["latency"]["percentiles"][0]["is_lower_bound"], true);
+    assert!(
+        figure(&json, &format!("/latency{P50}")) > 400_000.0,
+        "{report}"
+    );
+    assert!(figure(&json, "/throughput_per_s") < 5.0, "{report}");
+    assert_eq!(json["backlog"]["grows"], true, "{report}");
+    assert_eq!(json["little"]["holds"], true, "{report}");
 }
 
 #[test]
