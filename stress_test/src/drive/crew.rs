@@ -242,3 +242,40 @@ fn join(threads: Vec<ScopedJoinHandle<'_, io::Result<Outcome>>>) -> io::Result<O
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::Mix;
+    use crate::load::plan::tests::plan;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_loop_says_once_that_nothing_listens_however_often_it_tries() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("127.0.0.1 has a free port");
+        let address = listener.local_addr().expect("it is bound");
+        drop(listener);
+        // A new connection each 20 ms, which is refused long before the next one.
+        let mut plan = plan(Mix::Echo);
+        plan.connect_rate = 50;
+        let poll = Poll::new().expect("there is a poll");
+        let mut crew = Crew::new(&plan, poll.registry()).expect("there is a waker");
+        let drivers = crew.drivers(address, false).expect("there are loops");
+        let said = thread::scope(|scope| {
+            for driver in drivers {
+                scope.spawn(|| driver.run());
+            }
+            let mut said = Vec::new();
+            while !matches!(said.last(), Some(News::Settled)) {
+                let news = crew.news.recv_timeout(Duration::from_secs(60));
+                said.push(news.expect("it tells how connecting went"));
+            }
+            crew.order(Order::End).expect("it can be woken");
+            said
+        });
+        let nothing = said
+            .iter()
+            .filter(|news| matches!(news, News::NothingMade(_)));
+        assert_eq!(nothing.count(), 1, "{said:?}");
+    }
+}

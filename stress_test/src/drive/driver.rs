@@ -62,6 +62,8 @@ pub(crate) struct Driver {
     made: usize,
     failed: usize,
     first_connect_error: Option<io::Error>,
+    /// The crew knows that all connections that had been begun by then had failed.
+    is_nothing_made: bool,
     /// The crew knows that all connections have been made or given up.
     is_settled: bool,
     /// When the clients were let loose, which is when the last connection of all was made.
@@ -121,6 +123,7 @@ impl Driver {
             made: 0,
             failed: 0,
             first_connect_error: None,
+            is_nothing_made: false,
             is_settled: false,
             start: None,
             pace,
@@ -335,10 +338,12 @@ impl Driver {
     /// Tells the crew when all connections have been made or given up, and when all that were
     /// begun have failed.
     fn tell_how_connecting_went(&mut self) -> io::Result<()> {
-        if self.made == 0
-            && self.failed == self.begun
+        let is_nothing_there = self.failed == self.begun && !self.crew.has_been_reached();
+        if is_nothing_there
+            && !self.is_nothing_made
             && let Some(error) = self.first_connect_error.take()
         {
+            self.is_nothing_made = true;
             self.crew.tell(News::NothingMade(error))?;
         }
         if !self.is_settled && self.made + self.failed == self.connections.len() {

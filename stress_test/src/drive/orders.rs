@@ -21,7 +21,8 @@ use crate::figures::timeline::Slice;
 pub(crate) enum News {
     /// Each of its connections has been made, or given up.
     Settled,
-    /// All connections that it has begun have failed, for this reason.
+    /// All connections that it has begun have failed, for this reason. It says so once, and only if
+    /// no other loop has made one.
     NothingMade(io::Error),
     /// Its ordinary clients are over.
     ClientsOver,
