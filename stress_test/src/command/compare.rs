@@ -10,9 +10,8 @@ use std::time::SystemTime;
 use crate::command::cli::CompareArguments;
 use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::measure::{create, is_stdout, publish};
+use crate::command::measure::{create, is_stdout, publish, write_to};
 use crate::command::provenance;
-use crate::command::report;
 use crate::command::saved;
 use crate::figures::comparison::{ComparisonResult, Difference, Side, load_differences};
 use crate::figures::interval::LEAST_ROUNDS;
@@ -49,7 +48,7 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<u8, Error> {
     if let Some(path) = page {
         let saved = Saved::Comparison(Box::new(result));
         let body = html::body(&[("base and new".to_owned(), saved)]);
-        report::write(path, &html::page(TITLE, &body))?;
+        write_to(path, html::page(TITLE, &body).as_bytes())?;
     }
     Ok(exit_code)
 }

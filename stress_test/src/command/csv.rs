@@ -4,14 +4,10 @@
 //!
 //! Rule: it is written when every file was read, or not at all.
 
-use std::fs;
-
-use anyhow::Context;
-
 use crate::command::cli::CsvArguments;
 use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::measure::to_stdout;
+use crate::command::measure::write_to;
 use crate::command::saved;
 use crate::figures::saved::Saved;
 use crate::output::csv;
@@ -27,10 +23,6 @@ pub(crate) fn csv(arguments: &CsvArguments) -> Result<u8, Error> {
         csv::of_runs(&files)
     };
     let table = table.map_err(|text| Error::System(anyhow::Error::msg(text)))?;
-    match &arguments.output {
-        Some(path) => fs::write(path, table)
-            .map_err(|error| Error::File(path.clone(), format!("cannot write it: {error}")))?,
-        None => to_stdout(&table).context("cannot write the table")?,
-    }
+    write_to(&arguments.output, &table)?;
     Ok(exit::PASS)
 }

@@ -4,7 +4,7 @@
 //!
 //! Rule: whatever was measured is published, also when it was interrupted or a check fired.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -133,6 +133,16 @@ pub(crate) fn publish(
     };
     json.context("cannot write the JSON")?;
     text.with_context(|| format!("cannot write the {form}"))
+}
+
+/// Writes `contents` into the file `path`, or to stdout if that is one of its names.
+pub(crate) fn write_to(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    let written = if is_stdout(path) {
+        to_stdout(contents)
+    } else {
+        fs::write(path, contents)
+    };
+    written.map_err(|error| Error::File(path.to_owned(), format!("cannot write it: {error}")))
 }
 
 /// Whether `path` is a name of stdout.

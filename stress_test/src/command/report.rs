@@ -4,7 +4,6 @@
 //!
 //! Rule: it is written when every file was read, or not at all.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -12,39 +11,24 @@ use anyhow::Context;
 use crate::command::cli::ReportArguments;
 use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::measure::{is_stdout, to_stdout};
-use crate::figures::saved::Saved;
+use crate::command::measure::{is_stdout, to_stdout, write_to};
+use crate::command::saved;
 use crate::output::html;
 
 /// Writes the report, and returns the exit code.
 pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Error> {
     let mut files = Vec::new();
     for path in &arguments.files {
-        let saved = read(path).map_err(|text| Error::File(path.clone(), text))?;
-        files.push((name(path, &arguments.files), saved));
+        files.push((name(path, &arguments.files), saved::read(path)?));
     }
     let html = html::page(&arguments.title, &html::body(&files));
     let path = &arguments.output;
-    if is_stdout(path) {
-        to_stdout(html.as_bytes()).context("cannot write the page")?;
-        return Ok(exit::PASS);
+    write_to(path, html.as_bytes())?;
+    if !is_stdout(path) {
+        let line = format!("{}: {} bytes\n", path.display(), html.len());
+        to_stdout(line.as_bytes()).context("cannot say that the page is written")?;
     }
-    write(path, &html)?;
-    let line = format!("{}: {} bytes\n", path.display(), html.len());
-    to_stdout(line.as_bytes()).context("cannot say that the page is written")?;
     Ok(exit::PASS)
-}
-
-/// Writes a page into the file `path`.
-pub(crate) fn write(path: &Path, html: &str) -> Result<(), Error> {
-    fs::write(path, html)
-        .map_err(|error| Error::File(path.to_owned(), format!("cannot write it: {error}")))
-}
-
-/// What --json wrote into the file `path`.
-fn read(path: &Path) -> Result<Saved, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
-    Saved::parse(&text)
 }
 
 /// What the page calls the file `path` of `all`: no more than tells it from the others.

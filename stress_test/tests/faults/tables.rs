@@ -128,6 +128,9 @@ fn a_table_may_come_from_stdin_and_go_to_a_file() {
     );
     let written = fs::read_to_string(folder.path().join("run.csv")).expect("it was written");
     assert_eq!(written.replace("\n-,", "\nrun.json,"), direct);
+    let report = csv(&folder, &["run.json", "-o", "-"]);
+    assert_eq!(report.stdout, direct, "{report}");
+    assert!(!folder.path().join("-").exists(), "it is no file");
 }
 
 #[test]

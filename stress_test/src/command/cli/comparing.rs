@@ -91,7 +91,7 @@ pub(crate) struct CsvArguments {
     #[arg(long)]
     pub(crate) intervals: bool,
 
-    /// The table [default: stdout]
-    #[arg(short, long, value_name = "FILE", value_parser = file)]
-    pub(crate) output: Option<PathBuf>,
+    /// The table; - is stdout
+    #[arg(short, long, default_value = "-", value_name = "FILE", value_parser = file)]
+    pub(crate) output: PathBuf,
 }

@@ -197,7 +197,7 @@ impl RampArguments {
 /// The flags of a report.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArguments {
-    /// What --json wrote, one or more
+    /// What --json wrote, one or more; - is stdin
     #[arg(required = true, value_name = "FILE", value_parser = file)]
     pub(crate) files: Vec<PathBuf>,
 
