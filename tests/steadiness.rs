@@ -144,3 +144,21 @@ fn lost_connections_hold_nobody_up_when_standard_error_takes_nothing() {
         server.descriptors() <= before
     });
 }
+
+#[test]
+fn a_server_ends_when_nobody_takes_its_last_lines() {
+    // A trace that cannot be written is said on standard error, after all else.
+    let flags = ["--trace-file", "/dev/full"];
+    let mut server = Launch::new(&flags).stderr(Stderr::FullPipe).start();
+    server.signal("TERM");
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(1));
+
+    // Five lines a request, and more than 128,000 of them, which the log keeps before it drops
+    // some. Standard output is the same pipe, as in `server 2>&1 | less`.
+    let launch = Launch::new(&["-vv"]).in_shell("exec 1>&2");
+    let mut server = launch.stderr(Stderr::FullPipe).start();
+    let answers = server.exchange("ECHO x\n".repeat(40_000));
+    assert!(answers == b"OK x\n".repeat(40_000));
+    server.signal("TERM");
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(0));
+}

@@ -9,10 +9,16 @@ use crate::cli::LogFormat;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 use tracing::{Dispatch, error};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How long the last lines may take: whoever reads stderr may have stopped.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Log lines go to stderr through a thread of their own, and are dropped when it cannot keep up: a
 /// reader that stalls must not stall the event loop.
@@ -86,6 +92,28 @@ fn wants_colours() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").as_deref() == Some(OsStr::new("dumb"));
     io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+}
+
+/// Ends the log, with one more line where an error ends the program.
+///
+/// A thread does so, which may wait for ever: to end a log that nobody reads, tracing-appender
+/// writes to stdout, and that can be the same pipe.
+pub(crate) fn end(guard: WorkerGuard, format: LogFormat, error: Option<String>) {
+    let (saying, said) = channel::<()>();
+    let line = error.clone();
+    let end = move || {
+        drop(guard);
+        if let Some(line) = line {
+            say(format, &line);
+        }
+        drop(saying);
+    };
+    let thread = thread::Builder::new().name("last-lines".to_owned());
+    match thread.spawn(end) {
+        // Whether they were taken or not, the program ends, and its exit code tells.
+        Ok(_) => drop(said.recv_timeout(LAST_LINES)),
+        Err(_) => error.iter().for_each(|line| say(format, line)),
+    }
 }
 
 /// Says on stderr what ends the program. When nobody can read it, the exit code still tells.

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     if let Err(line) = process::survive_file_size_limit() {
         return failed(format, &line);
     }
-    let (writer, _guard) = match log::writer() {
+    let (writer, guard) = match log::writer() {
         Ok(writer_and_guard) => writer_and_guard,
         Err(line) => return failed(format, &line),
     };
@@ -70,10 +70,10 @@ fn main() -> ExitCode {
             "unknown environment variable; `server --help` names those that are known"
         );
     }
-    match serve(args, passed, &log) {
-        Ok(code) => code,
-        Err(error) => failed(format, &error.to_string()),
-    }
+    let ended = serve(args, passed, &log);
+    let code = *ended.as_ref().unwrap_or(&FAILED);
+    log::end(guard, format, ended.err().map(|error| error.to_string()));
+    code
 }
 
 fn serve(args: Args, passed: Passed, log: &Log) -> io::Result<ExitCode> {
