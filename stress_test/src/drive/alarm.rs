@@ -55,6 +55,11 @@ impl Alarm {
         self.set_to = Some(time);
         Ok(())
     }
+
+    /// When it goes off, if that is after `now`.
+    pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
+        self.set_to.filter(|&time| time > now)
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +75,7 @@ mod tests {
         for wait in [300, 1500, 0].map(Duration::from_micros) {
             let now = Instant::now();
             alarm.set(now + wait, now).expect("it can be set");
+            assert_eq!(alarm.next(now), (!wait.is_zero()).then_some(now + wait));
             let patience = Some(Duration::from_secs(60));
             poll.poll(&mut events, patience)
                 .expect("it can be waited for");

@@ -213,11 +213,18 @@ impl Driver {
             polled = self.poll.poll(&mut events, Some(Duration::ZERO));
         }
         let now = Instant::now();
+        let alarm = self.pace.as_ref().and_then(|pace| pace.alarm(asked));
+        let wake = alarm.map_or(wake, |alarm| wake.min(alarm));
         let delay = self.watch.looked(asked, wake, now);
+        if let Some(pace) = &mut self.pace {
+            pace.was_away(delay, now);
+        }
         let (mut count, mut in_flight) = (0, 0);
         if delay >= ABSENCE {
-            // All that is in flight was held up, not only what has come.
+            // All that is in flight was held up, not only what has come. If nothing is, it counts
+            // as one, so that the figures show it.
             in_flight = self.connections.iter().map(Connection::unanswered).sum();
+            in_flight = in_flight.max(1);
         }
         for event in &events {
             match event.token() {
@@ -499,7 +506,7 @@ impl Driver {
         while let Some(due) = pace.take_unsent(now) {
             ledger.unsent_due(Sender::Client(0), due, now);
             if is_any_left {
-                pace.note_client_wait(due, now);
+                pace.gave_up(due, now);
             } else {
                 ledger.clients.cut_off += 1;
             }

@@ -3,10 +3,12 @@
 //! Knows the timetable, who has room, and the alarm for the next due time; sends nothing itself.
 //!
 //! Rule: what is due and finds no client with room waits in the timetable and keeps its due time.
-//! Its wait for room is the server's; only what comes on top is this program's own lag.
+//! Its wait for room is the server's. What comes on top is this program's own lag, and so is what
+//! of that wait passed while the loop was away, as nobody looked who had room.
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
@@ -32,6 +34,8 @@ pub(crate) struct Pace {
     ready: VecDeque<usize>,
     /// Since when there has been one.
     ready_since: Instant,
+    /// When the loop last was away, from the first moment to the last.
+    away: Range<Instant>,
     own_lag: Latencies,
     client_waits: Latencies,
     /// How many of these were waits, in each stage.
@@ -57,6 +61,7 @@ impl Pace {
             alarm: Alarm::new(registry, token)?,
             ready: VecDeque::new(),
             ready_since: now,
+            away: now..now,
             own_lag: Latencies::default(),
             client_waits: Latencies::default(),
             measured_from: now,
@@ -74,6 +79,11 @@ impl Pace {
     /// When the next request is due, if there is one more.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.schedule.peek().map(|due| self.start + due)
+    }
+
+    /// The loop was away for `delay`, until `now`.
+    pub(crate) fn was_away(&mut self, delay: Duration, now: Instant) {
+        self.away = now.checked_sub(delay).unwrap_or(now)..now;
     }
 
     /// `index` has room.
@@ -98,12 +108,12 @@ impl Pace {
     /// when it was due.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Instant> {
         let due = self.start + self.schedule.take()?;
+        let wait = self.wait_for_room(due, self.ready_since);
         if due >= self.measured_from {
-            let could_be_sent = due.max(self.ready_since);
-            self.own_lag
-                .record(now.saturating_duration_since(could_be_sent));
+            let lag = now.saturating_duration_since(due);
+            self.own_lag.record(lag.saturating_sub(wait));
         }
-        self.note_client_wait(due, due.max(self.ready_since));
+        self.note_client_wait(due, wait);
         Some(due)
     }
 
@@ -113,12 +123,25 @@ impl Pace {
         self.schedule.take().map(|due| self.start + due)
     }
 
-    /// What was due at `due` waited until `now` for a client with room.
-    pub(crate) fn note_client_wait(&mut self, due: Instant, now: Instant) {
+    /// What was due at `due` has found no client with room by `now`, and waits no more.
+    pub(crate) fn gave_up(&mut self, due: Instant, now: Instant) {
+        self.note_client_wait(due, self.wait_for_room(due, now));
+    }
+
+    /// How much of the time from `due` to `until` was a wait for a client with room.
+    fn wait_for_room(&self, due: Instant, until: Instant) -> Duration {
+        let away_from = due.max(self.away.start);
+        let away = until
+            .min(self.away.end)
+            .saturating_duration_since(away_from);
+        until.saturating_duration_since(due) - away
+    }
+
+    fn note_client_wait(&mut self, due: Instant, wait: Duration) {
         if due >= self.measured_from {
-            self.client_waits.record(now.saturating_duration_since(due));
+            self.client_waits.record(wait);
             let since_start = due.saturating_duration_since(self.start);
-            self.waited[self.schedule.stage_at(since_start)] += u64::from(now > due);
+            self.waited[self.schedule.stage_at(since_start)] += u64::from(wait > Duration::ZERO);
         }
     }
 
@@ -139,6 +162,11 @@ impl Pace {
             Some(due) if !self.ready.is_empty() => self.alarm.set(due, now),
             _ => Ok(()),
         }
+    }
+
+    /// When the alarm goes off, if that is after `now`.
+    pub(crate) fn alarm(&self, now: Instant) -> Option<Instant> {
+        self.alarm.next(now)
     }
 
     /// How many requests have been due and taken.
@@ -185,6 +213,25 @@ mod tests {
         pace.add_ready(4, at(600));
         assert_eq!(pace.take(at(640)), Some(at(100)));
         assert_eq!(pace.own_lag.longest(), Duration::from_millis(40));
+    }
+
+    #[test]
+    fn a_wait_for_room_while_the_loop_was_away_is_its_own_lag() {
+        let (_poll, mut pace, start) = pace(10.0);
+        let at = |ms| start + Duration::from_millis(ms);
+        pace.begin(start, start);
+        pace.was_away(Duration::from_millis(300), at(400));
+        pace.add_ready(3, at(450));
+        // Due at 0, 100 and 200, of which 300, 300 and 200 ms were the absence.
+        let due: Vec<_> = std::iter::from_fn(|| pace.take(at(460))).take(3).collect();
+        assert_eq!(due, [at(0), at(100), at(200)]);
+        assert_eq!(pace.own_lag.longest(), Duration::from_millis(310));
+        assert_eq!(pace.client_waits.longest(), Duration::from_millis(150));
+        pace.was_away(Duration::from_millis(100), at(900));
+        assert_eq!(
+            pace.wait_for_room(at(500), at(600)),
+            Duration::from_millis(100)
+        );
     }
 
     #[test]

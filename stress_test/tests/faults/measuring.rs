@@ -333,6 +333,22 @@ fn a_stop_that_shapes_no_percentile_is_told_and_the_run_passes() {
     assert!(told.is_some(), "{report}");
 }
 
+/// What comes due meanwhile finds too few clients with room, which is no fault of the server.
+#[test]
+fn an_open_loop_that_is_stopped_does_not_blame_the_server() {
+    let flags = ["--rate", "500", "--clients", "4", "--duration", "2"];
+    let report = stopped_for_half_a_second(&flags);
+    assert_eq!(report.code, Some(5), "{report}");
+    let lag = report.stdout.lines().find_map(|line| {
+        let (_, rest) = line.split_once("generator-limited: its own lag (p99 ")?;
+        rest.split_once(" ms)")?.0.parse().ok()
+    });
+    assert!(lag.is_some_and(|lag: f64| lag > 300.0), "{report}");
+    let away = report.stdout.split_once("away for at most ");
+    let away = away.and_then(|(_, rest)| rest.split_once(" ms")?.0.parse().ok());
+    assert!(away.is_some_and(|away: f64| away > 300.0), "{report}");
+}
+
 /// A run with these flags that is stopped after 50 answers.
 fn stopped_for_half_a_second(flags: &[&str]) -> Report {
     let double = server(Fault::Slow);
