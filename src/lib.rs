@@ -19,11 +19,11 @@
 //! | name | what it is |
 //! |---|---|
 //! | [`Handler`] | yours: one request in, one response out; a closure is one |
-//! | [`Service`] | the same with a state for each worker, and told of connections |
+//! | [`Service`] | the same with a state for each worker; it also hears of connections |
 //! | [`Config`] | every limit and timeout, with defaults and ranges |
 //! | [`Server`] | binds and runs; [`Server::builder`] takes several listeners and other protocols |
-//! | [`Stopper`] | ends a server from any thread, after it has answered what had come |
-//! | [`Monitor`] | tells how a server does while it runs |
+//! | [`Stopper`] | stops a server from any thread; what has arrived is answered first |
+//! | [`Monitor`] | tells how a server is doing while it runs |
 //!
 //! What a request looks like is a [`Codec`](codec::Codec)'s choice: [`codec::Lines`] by default,
 //! [`codec::LengthDelimited`], `codec::Http1` with the feature `http`, or one of your own.
@@ -40,9 +40,10 @@
 //! ```
 //!
 //! The engine **decides**, the reactor **does**, the pool **works**: docs/architecture.md follows
-//! one request all the way, and docs/protocol.md says what the wire promises. The modules
-//! `engine`, `net`, `pool`, `reactor` and `task` are no interface. The feature `internals` makes
-//! them public for the tests of this repository, and they may change in any version.
+//! one request all the way, and docs/protocol.md says what the server promises its clients. The
+//! modules `engine`, `net`, `pool`, `reactor` and `task` are no part of the interface: the feature
+//! `internals` makes them public for the tests of this repository, and any version may change
+//! them.
 
 #![cfg_attr(
     not(feature = "internals"),
