@@ -176,8 +176,8 @@ with_setters! {
         pub stats_interval: Duration,
         /// Time after which a running request is warned of, zero for never; see [`SLOW_REQUEST`].
         pub slow_request: Duration,
-        /// Of so many tasks, the last to end, the times are kept for [`Monitor::trace`], and as
-        /// many ticks of the loop; zero for none. See [`TRACE_TASKS`].
+        /// Tasks whose times are kept for [`Monitor::trace`], those that ended last, and as many
+        /// ticks of the loop; zero for none. See [`TRACE_TASKS`].
         ///
         /// [`Monitor::trace`]: crate::Monitor::trace
         pub trace_tasks: usize,

@@ -235,7 +235,7 @@ pub const TRACE_TASKS: Limit = Limit {
     min: 0,
     max: 1_000_000,
     unit: "tasks",
-    reason: "Of so many tasks, the last to end, the times are kept for the trace",
+    reason: "Tasks whose times are kept for the trace: those that ended last",
 };
 
 /// What the kernel may hold of one connection, in each direction.

@@ -122,7 +122,7 @@ pub(crate) struct RunArguments {
         value_parser = whole::<1, 1_000_000_000>)]
     frames: u32,
 
-    /// Open loop: so many requests a second are due (1k is 1000, 0.1 to 10M), of all clients
+    /// Open loop: requests that are due each second (1k is 1000, 0.1 to 10M), of all clients
     /// together, whether or not the server keeps up; each goes to the next client with room
     #[arg(long, env = "STRESS_TEST_RATE", value_name = "RATE", value_parser = rate)]
     rate: Option<f64>,
@@ -140,7 +140,7 @@ pub(crate) struct RunArguments {
     arrivals: Arrivals,
 
     /// Requests that are due at the same time with --rate or --stages, 1 to 10000. The rate stays
-    /// what it is, so bursts are as much rarer; how these are spread says --arrivals. An open loop
+    /// what it is, so bursts are as much rarer; --arrivals says how these are spread. An open loop
     /// begins with as many clients as a burst takes, if --max-clients allows
     #[arg(long, env = "STRESS_TEST_BURST", default_value = "1", value_name = "REQUESTS",
         conflicts_with = "frames", value_parser = whole::<1, 10_000>)]
@@ -158,8 +158,8 @@ pub(crate) struct RunArguments {
         value_parser = seconds(0.0, 86_400.0))]
     warmup: Duration,
 
-    /// Repeats the load so often, 1 to 1000: connections, seed and a spawned server are new each
-    /// time. The JSON file then holds each round as a run of its own, for `compare`
+    /// How many times the load is run, 1 to 1000: connections, seed and a spawned server are new
+    /// each time. The JSON file then holds each round as a run of its own, for `compare`
     #[arg(long, env = "STRESS_TEST_ROUNDS", default_value = "1", value_parser = whole::<1, 1000>)]
     pub(crate) rounds: u32,
 

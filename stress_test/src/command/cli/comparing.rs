@@ -51,7 +51,7 @@ pub(crate) struct CompareArguments {
     #[arg(long, num_args = 1.., value_name = "FILE", value_parser = file, requires = "base")]
     pub(crate) new: Vec<PathBuf>,
 
-    /// Changes up to so many percent are no difference, 0 to 100
+    /// Changes of at most this many percent are no difference, 0 to 100
     #[arg(long, default_value = "1", value_name = "PERCENT", value_parser = percent)]
     pub(crate) ignore: f64,
 

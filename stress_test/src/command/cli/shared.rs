@@ -160,7 +160,7 @@ const MOST_CLIENTS: u32 = 1000;
 #[derive(Debug, Args)]
 pub(crate) struct GrowthArguments {
     /// In an open loop --clients are those at its beginning. More are connected as they are
-    /// needed, up to so many, 1 to 50000 [default: 1000, or --clients if those are more]
+    /// needed, up to this many, 1 to 50000 [default: 1000, or --clients if those are more]
     #[arg(long, env = "STRESS_TEST_MAX_CLIENTS", value_name = "CLIENTS",
         value_parser = whole::<1, 50_000>, help_heading = "Load")]
     max_clients: Option<u32>,
