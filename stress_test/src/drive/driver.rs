@@ -554,7 +554,7 @@ impl Driver {
         if let Some(pace) = self.pace.as_mut().filter(|_| self.start.is_some()) {
             let ledger = &mut self.desk.ledger;
             while let Some(due) = pace.take_unsent(now) {
-                pace.note_client_wait(due, now);
+                pace.gave_up(due, now);
                 ledger.clients.unsent += 1;
                 ledger.left_open(Sender::Client(0), None, due, now);
             }
