@@ -51,6 +51,24 @@ pub(crate) struct Percentile {
     pub(crate) is_lower_bound: bool,
 }
 
+/// A time of a distribution, and how well it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Known {
+    /// In microseconds; `None` where the sample is too small for it.
+    pub(crate) us: Option<f64>,
+    /// Whether it is only known to be at least that, because requests got no answer.
+    pub(crate) is_lower_bound: bool,
+}
+
+impl From<&Percentile> for Known {
+    fn from(percentile: &Percentile) -> Self {
+        Self {
+            us: percentile.us,
+            is_lower_bound: percentile.is_lower_bound,
+        }
+    }
+}
+
 impl Distribution {
     /// The figures of `latencies`.
     pub(crate) fn of(latencies: &Latencies) -> Self {
@@ -84,9 +102,32 @@ impl Distribution {
         percentiles.find(|known| known.percent == percent)
     }
 
+    /// The percentile `percent`, with how well it is known.
+    pub(crate) fn at(&self, percent: f64) -> Known {
+        self.percentile(percent)
+            .map(Known::from)
+            .unwrap_or_default()
+    }
+
+    /// The longest.
+    pub(crate) fn longest(&self) -> Known {
+        self.of_all(self.max_us)
+    }
+
+    /// The mean.
+    pub(crate) fn mean(&self) -> Known {
+        self.of_all(self.mean_us)
+    }
+
+    /// A figure that each unanswered request would move.
+    fn of_all(&self, us: Option<f64>) -> Known {
+        let is_lower_bound = self.unanswered > 0;
+        Known { us, is_lower_bound }
+    }
+
     /// What the percentile `percent` is, where it is known.
     pub(crate) fn us(&self, percent: f64) -> Option<f64> {
-        self.percentile(percent)?.us
+        self.at(percent).us
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::figures::distribution::{Distribution, PERCENTILES};
+use crate::figures::distribution::{Distribution, Known, PERCENTILES};
 use crate::figures::latencies::SAMPLES_ABOVE;
 use crate::figures::results::RunResult;
 use crate::load::mix::Operation;
@@ -102,7 +102,7 @@ impl Threshold {
     /// What it comes to for `result`.
     pub(crate) fn judge(&self, result: &RunResult) -> Finding {
         match self.figure.of(result) {
-            Some(figure) => self.judge_known(figure, self.figure.is_bound(result)),
+            Some((figure, is_bound)) => self.judge_known(figure, is_bound),
             None => Finding {
                 is_met: None,
                 text: format!("{self}: n/a, the sample is too small"),
@@ -229,29 +229,23 @@ impl Figure {
         })
     }
 
-    /// Whether it is only known to be at least what it is.
-    fn is_bound(self, result: &RunResult) -> bool {
-        match self {
-            Self::Time(times, point) => {
-                let times = times.of(result);
-                times.is_some_and(|times| point.is_bound(times))
-            }
-            _ => false,
-        }
-    }
-
-    fn of(self, result: &RunResult) -> Option<f64> {
+    /// What it is in `result`, and whether it is only known to be at least that.
+    fn of(self, result: &RunResult) -> Option<(f64, bool)> {
         let ledger = &result.ledger;
-        match self {
-            Self::Time(times, point) => point.of(times.of(result)?),
-            Self::BusyPercent => result.busy_percent(),
-            Self::Throughput => Some(result.throughput_per_s),
-            Self::Failures => Some(result.failures.total as f64),
-            Self::Missing => Some(ledger.missing as f64),
-            Self::Lost => Some(ledger.lost as f64),
-            Self::ConnectsRefused => Some(result.connections.refused as f64),
-            Self::Unsent => Some(ledger.unsent as f64),
-        }
+        let figure = match self {
+            Self::Time(times, point) => {
+                let time = point.of(times.of(result)?);
+                return Some((time.us?, time.is_lower_bound));
+            }
+            Self::BusyPercent => result.busy_percent()?,
+            Self::Throughput => result.throughput_per_s,
+            Self::Failures => result.failures.total as f64,
+            Self::Missing => ledger.missing as f64,
+            Self::Lost => ledger.lost as f64,
+            Self::ConnectsRefused => result.connections.refused as f64,
+            Self::Unsent => ledger.unsent as f64,
+        };
+        Some((figure, false))
     }
 }
 
@@ -274,24 +268,15 @@ impl Times {
 }
 
 impl Point {
-    /// Whether it is only known to be at least what it is.
-    fn is_bound(self, distribution: &Distribution) -> bool {
+    fn of(self, distribution: &Distribution) -> Known {
         match self {
-            Self::Percentile(percent) => {
-                let known = distribution.percentile(percent);
-                known.is_some_and(|known| known.is_lower_bound)
-            }
-            Self::Min => false,
-            Self::Mean | Self::Max => distribution.unanswered > 0,
-        }
-    }
-
-    fn of(self, distribution: &Distribution) -> Option<f64> {
-        match self {
-            Self::Percentile(percent) => distribution.us(percent),
-            Self::Min => distribution.min_us,
-            Self::Mean => distribution.mean_us,
-            Self::Max => distribution.max_us,
+            Self::Percentile(percent) => distribution.at(percent),
+            Self::Min => Known {
+                us: distribution.min_us,
+                is_lower_bound: false,
+            },
+            Self::Mean => distribution.mean(),
+            Self::Max => distribution.longest(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::results::Verdict;
-use crate::output::run::Milliseconds;
+use crate::output::run::Shown;
 
 /// The names of the columns, as wide as the columns are.
 const HEAD: &str = "  offered/s   answers/s       p50       p99     p99.9       max    busy  holds";
@@ -39,12 +39,7 @@ pub(crate) fn write(out: &mut impl Write, result: &RampResult, brief: bool) -> i
 }
 
 fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {
-    let at = |percent| match step.latency.us(percent) {
-        Some(us) => Milliseconds(us).to_string(),
-        None => "n/a".to_owned(),
-    };
-    let longest = step.latency.max_us.map(|us| Milliseconds(us).to_string());
-    let longest = longest.unwrap_or_else(|| "n/a".to_owned());
+    let latency = &step.latency;
     let mut holds = if step.holds {
         "yes".to_owned()
     } else {
@@ -58,10 +53,10 @@ fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {
         "{:>11.0} {:>11.0} {:>9} {:>9} {:>9} {:>9} {:>7}  {holds}",
         step.rate_per_s,
         step.throughput_per_s,
-        at(50.0),
-        at(99.0),
-        at(99.9),
-        longest,
+        Shown(latency.at(50.0)),
+        Shown(latency.at(99.0)),
+        Shown(latency.at(99.9)),
+        Shown(latency.longest()),
         format!("{:.2} %", step.busy_percent),
     )
 }

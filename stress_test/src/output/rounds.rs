@@ -6,11 +6,10 @@
 
 use std::io::{self, Write};
 
-use crate::figures::distribution::Distribution;
 use crate::figures::results::RunResult;
 use crate::figures::rounds::RoundsResult;
 use crate::figures::sweep::Spread;
-use crate::output::run::Milliseconds;
+use crate::output::run::{Milliseconds, Shown};
 
 /// Writes `result`: the table and the verdict, or with `brief` failures and the verdict only.
 pub(crate) fn write(out: &mut impl Write, result: &RoundsResult, brief: bool) -> io::Result<()> {
@@ -65,20 +64,16 @@ fn write_table(out: &mut impl Write, result: &RoundsResult) -> io::Result<()> {
 
 fn write_round(out: &mut impl Write, place: usize, round: &RunResult) -> io::Result<()> {
     let latency = &round.latency;
-    let time = |us: Option<f64>| match us {
-        Some(us) => Milliseconds(us).to_string(),
-        None => "n/a".to_owned(),
-    };
     let mark = if is_limited(round) { "*" } else { "" };
     writeln!(
         out,
         "{place:>5} {:>11} {:>11.0} {:>9} {:>9} {:>9} {:>9}{mark}",
         round.load.seed,
         round.throughput_per_s,
-        time(latency.us(50.0)),
-        time(latency.us(99.0)),
-        time(latency.us(99.9)),
-        time(latency.max_us),
+        Shown(latency.at(50.0)),
+        Shown(latency.at(99.0)),
+        Shown(latency.at(99.9)),
+        Shown(latency.longest()),
     )
 }
 
@@ -91,7 +86,7 @@ fn verdict_line(result: &RoundsResult) -> String {
     let amount = result.rounds.first().map(|run| run.load.amount_in_words());
     let rate = result.spread(|run| Some(run.throughput_per_s));
     let percentile = |percent| {
-        let shown = result.spread(|run| Distribution::us(&run.latency, percent));
+        let shown = result.spread(|run| run.latency.us(percent));
         shown.map_or_else(|| "n/a".to_owned(), median)
     };
     let rate = rate.map_or_else(

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::figures::backlog::BacklogFigures;
-use crate::figures::distribution::{Distribution, Percentile, REPORTED_PERCENTILES};
+use crate::figures::distribution::{Distribution, Known, REPORTED_PERCENTILES};
 use crate::figures::queueing::QueueingFigures;
 use crate::figures::results::{RunResult, Verdict};
 
@@ -115,16 +115,11 @@ fn write_distributions(
     writeln!(out, "{:>9}", "max")?;
     let rows = rows.iter().filter(|(_, times)| times.count > 0);
     for (name, times) in rows.clone() {
-        let last = times.percentile(99.99);
-        let is_bound = times.unanswered > 0 || last.is_some_and(|last| last.is_lower_bound);
-        write!(out, "  {name:<10}{:>9}", digits(times.min_us, false))?;
+        write!(out, "  {name:<10}{:>9}", digits(exactly(times.min_us)))?;
         for percent in REPORTED_PERCENTILES {
-            let shown = times.percentile(percent);
-            let is_bound = shown.is_some_and(|shown| shown.is_lower_bound);
-            let shown = digits(shown.and_then(|shown| shown.us), is_bound);
-            write!(out, "{shown:>9}")?;
+            write!(out, "{:>9}", digits(times.at(percent)))?;
         }
-        writeln!(out, "{:>9}", digits(times.max_us, is_bound))?;
+        writeln!(out, "{:>9}", digits(times.longest()))?;
     }
     for (name, times) in rows.filter(|(_, times)| times.unanswered > 0) {
         writeln!(
@@ -136,14 +131,17 @@ fn write_distributions(
     Ok(())
 }
 
-/// Microseconds as the digits of milliseconds, for a column of them.
-fn digits(us: Option<f64>, is_lower_bound: bool) -> String {
-    let Some(us) = us else {
-        return "n/a".to_owned();
-    };
-    let shown = Milliseconds(us).to_string();
-    let at_least = if is_lower_bound { ">=" } else { "" };
-    format!("{at_least}{}", shown.trim_end_matches(" ms"))
+/// A time as the digits of milliseconds, for a column of them.
+fn digits(time: Known) -> String {
+    let shown = Shown(time).to_string();
+    shown.trim_end_matches(" ms").to_owned()
+}
+
+fn exactly(us: Option<f64>) -> Known {
+    Known {
+        us,
+        is_lower_bound: false,
+    }
 }
 
 fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
@@ -157,7 +155,7 @@ fn write_fairness(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     if let (Some(percent), Some(least), Some(most)) =
         (fairness.percent, times.first(), times.last())
     {
-        let (least, median) = (digits(Some(*least), false), times[times.len() / 2]);
+        let (least, median) = (digits(exactly(Some(*least))), times[times.len() / 2]);
         let (most, median) = (Milliseconds(*most), Milliseconds(median));
         text = format!("p{percent} of a client {least} to {most}, median {median}; ");
     }
@@ -240,18 +238,18 @@ fn write_generator(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
     };
     write!(out, "generator   {cpu}")?;
     if let Some(lag) = &generator.own_lag {
-        let p99 = ShownPercentile(lag.percentile(99.0));
-        let longest = Milliseconds::of(lag.max_us);
+        let p99 = Shown(lag.at(99.0));
+        let longest = Shown(lag.longest());
         write!(out, ", own lag p99 {p99}  max {longest}")?;
     }
     if let Some(delay) = &generator.delay {
-        let longest = Milliseconds::of(delay.max_us);
+        let longest = Shown(delay.longest());
         write!(out, ", away for at most {longest}")?;
     }
     writeln!(out)?;
     if let Some(clients) = &generator.clients {
         let (count, most, percent) = (clients.count, clients.most, clients.waited_percent);
-        let p99 = ShownPercentile(clients.wait.percentile(99.0));
+        let p99 = Shown(clients.wait.at(99.0));
         writeln!(
             out,
             "clients     {count} of at most {most}; {percent:.1} % of requests waited for one, p99 {p99}"
@@ -300,8 +298,8 @@ fn verdict_line(result: &RunResult) -> String {
         result.failures.total,
         kinds(result),
         result.throughput_per_s,
-        ShownPercentile(result.latency.percentile(50.0)),
-        ShownPercentile(result.latency.percentile(99.0)),
+        Shown(result.latency.at(50.0)),
+        Shown(result.latency.at(99.0)),
     )
 }
 
@@ -334,31 +332,21 @@ fn kinds(result: &RunResult) -> String {
     }
 }
 
-struct ShownPercentile<'a>(Option<&'a Percentile>);
+/// A time for people, with `>=` before what is a lower bound.
+pub(crate) struct Shown(pub(crate) Known);
 
-impl fmt::Display for ShownPercentile<'_> {
+impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(percentile) if percentile.us.is_some() => {
-                if percentile.is_lower_bound {
-                    f.write_str(">=")?;
-                }
-                Milliseconds::of(percentile.us).fmt(f)
-            }
-            _ => f.write_str("n/a"),
+        let at_least = if self.0.is_lower_bound { ">=" } else { "" };
+        match self.0.us {
+            Some(us) => f.pad(&format!("{at_least}{}", Milliseconds(us))),
+            None => f.pad("n/a"),
         }
     }
 }
 
 /// Microseconds as milliseconds with three digits that mean something.
 pub(crate) struct Milliseconds(pub(crate) f64);
-
-impl Milliseconds {
-    /// A figure that has to be there, or 0.
-    pub(crate) fn of(us: Option<f64>) -> Self {
-        Self(us.unwrap_or_default())
-    }
-}
 
 impl fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -514,6 +502,16 @@ mod tests {
             .left(Sender::Client(0), 1, end - outcome.start, end);
         assert_eq!(result(&outcome).verdict, Verdict::Fail);
         assert!(report(&outcome, true).contains("(Little's law does not hold)"));
+    }
+
+    #[test]
+    fn a_time_keeps_its_column_whatever_is_known_of_it() {
+        let known = |us, is_lower_bound| Shown(Known { us, is_lower_bound });
+        let times = [known(None, true), known(Some(900.0), false)];
+        let times = times.map(|time| format!("{time:>10}"));
+        assert_eq!(times, ["       n/a", "  0.900 ms"]);
+        let bound = known(Some(12_345.0), true);
+        assert_eq!(format!("{bound:>10}"), " >=12.3 ms");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::limit::{LIMITED, limited_from};
 use super::page::{heading, list, table, verdict};
 use super::plot::{Look, Plot, Point, Series};
 use super::runs::{load, ms};
-use super::scale::short;
+use super::scale::{known_ms, short};
 use crate::figures::ramp::{RampResult, RampStep};
 use crate::figures::sweep::Spread;
 use crate::figures::threshold::Threshold;
@@ -147,9 +147,9 @@ fn latency_table(steps: &[RampStep]) -> String {
             format!("{:.0}", step.rate_per_s),
             if step.holds { "yes" } else { "no" }.to_owned(),
         ];
-        row.extend(SHOWN.map(|(percent, _)| ms(step.latency.us(percent))));
-        row.push(ms(step.latency.max_us));
-        row.push(ms(step.service.us(99.0)));
+        row.extend(SHOWN.map(|(percent, _)| known_ms(step.latency.at(percent))));
+        row.push(known_ms(step.latency.longest()));
+        row.push(known_ms(step.service.at(99.0)));
         row
     });
     table("Figures in ms", head, rows)
@@ -240,6 +240,9 @@ pub(crate) mod tests {
         assert!(latency.contains("p99: 29.7 ms\noffered requests/s: 1000<"));
         let limited = "p99: &gt;= 29.7 ms\noffered requests/s: 2000\nhollow:";
         assert!(latency.contains(limited), "{latency}");
+        let table = latency_table(&ramp().steps);
+        let [exact, bound] = ["29.7", "&gt;=29.7"].map(|p99| format!("<td>{p99}</td><td>n/a</td>"));
+        assert!(table.contains(&exact) && table.contains(&bound), "{table}");
         let throughput = throughput(&ramp()).render();
         assert!(throughput.contains("<circle class=\"dot c0\""));
         assert!(throughput.contains("<circle class=\"dot hollow c0\""));

@@ -5,7 +5,8 @@
 //! Rule: every round has a row, whatever came of it.
 
 use super::page::{heading, list, paragraph, table, verdict};
-use super::runs::{load, ms};
+use super::runs::load;
+use super::scale::known_ms;
 use crate::figures::results::RunResult;
 use crate::figures::rounds::RoundsResult;
 
@@ -39,7 +40,7 @@ fn row((place, round): (usize, &RunResult)) -> Vec<String> {
         round.load.seed.to_string(),
         format!("{:.0}", round.throughput_per_s),
     ];
-    cells.extend([50.0, 90.0, 99.0, 99.9].map(|percent| ms(latency.us(percent))));
-    cells.push(ms(latency.max_us));
+    cells.extend([50.0, 90.0, 99.0, 99.9].map(|percent| known_ms(latency.at(percent))));
+    cells.push(known_ms(latency.longest()));
     cells
 }

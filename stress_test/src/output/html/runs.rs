@@ -9,7 +9,7 @@ use super::heat;
 use super::page::{heading, list, paragraph, table, verdict};
 use super::plot::{Look, Plot, Point, Series};
 pub(crate) use super::scale::ms;
-use super::scale::short;
+use super::scale::{known_ms, short};
 use super::stages;
 use crate::figures::distribution::Distribution;
 use crate::figures::load::LoadFigures;
@@ -159,11 +159,9 @@ fn row(name: &str, distribution: &Distribution) -> Vec<String> {
         ms(distribution.min_us),
         ms(distribution.mean_us),
     ];
-    for percentile in &distribution.percentiles {
-        let at_least = if percentile.is_lower_bound { ">=" } else { "" };
-        row.push(format!("{at_least}{}", ms(percentile.us)));
-    }
-    row.push(ms(distribution.max_us));
+    let percentiles = distribution.percentiles.iter();
+    row.extend(percentiles.map(|percentile| known_ms(percentile.into())));
+    row.push(known_ms(distribution.longest()));
     row
 }
 

@@ -1,8 +1,10 @@
-//! From numbers to places on an axis, and the round numbers that stand beside it.
+//! From numbers to places on an axis, and to the texts that stand beside it and in tables.
 //!
 //! Knows arithmetic only.
 //!
 //! Rule: whatever numbers come, the places are finite and on the axis.
+
+use crate::figures::distribution::Known;
 
 /// No scale goes beyond this, or, of what is not zero, below its inverse: an axis has so many
 /// powers.
@@ -183,6 +185,13 @@ pub(crate) fn short(value: f64) -> String {
 /// Microseconds as milliseconds for people and tables.
 pub(crate) fn ms(us: Option<f64>) -> String {
     us.map_or_else(|| "n/a".to_owned(), |us| short(us / 1000.0))
+}
+
+/// A time for people and tables, with `>=` before what is a lower bound.
+pub(crate) fn known_ms(time: Known) -> String {
+    let is_bound = time.is_lower_bound && time.us.is_some();
+    let at_least = if is_bound { ">=" } else { "" };
+    format!("{at_least}{}", ms(time.us))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use super::page::table;
 use super::plot::{Look, Point, Series};
-use super::scale::{ms, short};
+use super::scale::{known_ms, short};
 use crate::figures::results::RunResult;
 
 /// With more stages than this, their marks are numbers alone.
@@ -62,12 +62,6 @@ pub(crate) fn figures(run: &RunResult) -> String {
                 longest ms | busy | waited for a client";
     let rows = (1..).zip(&run.stages).map(|(number, stage)| {
         let latency = &stage.latency;
-        let percentile = |percent| {
-            let known = latency.percentile(percent);
-            let is_bound = known.is_some_and(|known| known.is_lower_bound);
-            let at_least = if is_bound { ">=" } else { "" };
-            format!("{at_least}{}", ms(known.and_then(|known| known.us)))
-        };
         let rate = stage.throughput_per_s;
         vec![
             i32::to_string(&number),
@@ -77,9 +71,9 @@ pub(crate) fn figures(run: &RunResult) -> String {
             stage.due.to_string(),
             stage.answers.to_string(),
             rate.map_or_else(|| "warmup".to_owned(), |rate| format!("{rate:.0}")),
-            percentile(50.0),
-            percentile(99.0),
-            ms(latency.max_us),
+            known_ms(latency.at(50.0)),
+            known_ms(latency.at(99.0)),
+            known_ms(latency.longest()),
             stage.busy.to_string(),
             format!("{:.1} %", stage.waited_percent()),
         ]

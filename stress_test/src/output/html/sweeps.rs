@@ -377,6 +377,7 @@ mod tests {
             [None, None]
         );
     }
+
     #[test]
     fn what_is_varied_is_the_axis() {
         let mut cells = [1, 16, 256].map(|queue| CellFigures {

@@ -26,13 +26,6 @@ pub(crate) fn write(out: &mut impl Write, stages: &[StageFigures]) -> io::Result
 
 fn row(number: u32, stage: &StageFigures) -> String {
     let latency = &stage.latency;
-    let percentile = |percent| {
-        let known = latency.percentile(percent);
-        digits(
-            known.and_then(|known| known.us),
-            known.is_some_and(|known| known.is_lower_bound),
-        )
-    };
     let throughput = stage.throughput_per_s;
     let throughput = throughput.map_or_else(|| "warmup".to_owned(), |rate| format!("{rate:.0}"));
     format!(
@@ -41,9 +34,9 @@ fn row(number: u32, stage: &StageFigures) -> String {
         stage.offered_per_s,
         stage.due,
         stage.answers,
-        percentile(50.0),
-        percentile(99.0),
-        digits(latency.max_us, latency.unanswered > 0),
+        digits(latency.at(50.0)),
+        digits(latency.at(99.0)),
+        digits(latency.longest()),
         stage.busy,
         percent(stage.waited_percent()),
     )
