@@ -94,7 +94,7 @@ pub(crate) enum Difference {
     Mixed,
     /// No difference, but the generator was the limit, so there may be one.
     GeneratorLimited,
-    /// A round had wrong answers, so that its times mean nothing.
+    /// A round had wrong answers or none, so that its times mean nothing.
     Fail,
 }
 
@@ -224,7 +224,8 @@ impl ComparisonResult {
         });
         let figures: Vec<FigureChange> = figures.collect();
         let limited = both().find_map(|run| run.generator.limited.clone());
-        let is_wrong = both().any(|run| run.failures.total > 0);
+        // Who answers nothing has no times, and a rate without a ratio: that is no equality.
+        let is_wrong = both().any(|run| run.failures.total > 0 || run.throughput_per_s <= 0.0);
         let verdict = verdict(&figures, is_wrong, limited.is_some());
         let (base, new) = (side(base), side(new));
         Self {

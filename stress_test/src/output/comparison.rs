@@ -127,7 +127,9 @@ fn verdict_line(result: &ComparisonResult) -> String {
         result.base.rounds, result.new.rounds
     );
     let changes: Vec<String> = match result.verdict {
-        Difference::Fail => vec!["a round had wrong answers, so its times mean nothing".to_owned()],
+        Difference::Fail => {
+            vec!["a round had wrong answers or none, so its times mean nothing".to_owned()]
+        }
         Difference::Same | Difference::GeneratorLimited => compared
             .map(|(figure, change)| format!("{} {}", figure.name, range(change)))
             .collect(),

@@ -339,6 +339,29 @@ fn rounds_that_mean_nothing_are_not_compared() {
     report.assert_complains(1, &["new0.json", "interrupted"]);
 }
 
+/// Such as of a server that refuses every request, which is no failure with `--retries 0`.
+#[test]
+fn a_side_without_an_answer_is_no_side_without_a_difference() {
+    let rounds = Rounds::new();
+    let base = rounds.write("base", &BASE, 0, 1);
+    let new = rounds.write("new", &BASE, 30, 1);
+    for file in &new {
+        rounds.change(file, |json| {
+            json["throughput_per_s"] = Value::from(0);
+            for percentile in json["latency"]["percentiles"]
+                .as_array_mut()
+                .expect("a list")
+            {
+                percentile["us"] = Value::Null;
+            }
+        });
+    }
+    let report = rounds.compare(&base, &new, &[]);
+    assert_eq!(report.code, Some(1), "{report}");
+    let verdict = "FAIL: 5 against 5 rounds, a round had wrong answers or none";
+    assert!(report.verdict().starts_with(verdict), "{report}");
+}
+
 #[test]
 fn what_cannot_be_compared_is_one_line() {
     let rounds = Rounds::new();

@@ -29,7 +29,7 @@ together hold with 95 % confidence. A figure differs if its whole interval lies 
 
 Exit codes:
     0  FASTER or NO-DIFFERENCE
-    1  FAIL: a round had wrong answers, or a file cannot be used
+    1  FAIL: a round had wrong answers or none, or a file cannot be used
     2  a flag is wrong, or there are too few rounds
     4  SLOWER, or MIXED: better in one figure and worse in another
     5  no difference, but the generator was the limit, so there may be one";
