@@ -103,9 +103,10 @@ impl Queue {
 
     /// The mean time from a request's arrival to its answer.
     ///
-    /// For exponential times and for fixed ones it is exact. Others lie between the two, by their
-    /// squared coefficient of variation. That is exact for one worker (Pollaczek and Khinchin), and
-    /// near for several: H. C. Tijms, "A First Course in Stochastic Models", 2003, section 9.6.
+    /// For exponential times and for fixed ones it is exact. Others lie on the line through the
+    /// two, by their squared coefficient of variation: 0 is fixed, 1 is exponential, and more lies
+    /// beyond. That is exact for one worker (Pollaczek and Khinchin), and near for several: H. C.
+    /// Tijms, "A First Course in Stochastic Models", 2003, section 9.6.
     fn stay_s(&self) -> f64 {
         let wait = match self.variation {
             1.0 => self.wait_of_exponential(),
