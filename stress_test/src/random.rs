@@ -12,6 +12,16 @@ pub(crate) fn of(seed: u64, client: u32, sequence: u32) -> Rng {
     Rng::with_seed(scrambled(seed) ^ scrambled(place.wrapping_add(1)))
 }
 
+/// Normal, with mean 0 and variance 1.
+///
+/// G. E. P. Box, M. E. Muller, "A Note on the Generation of Random Normal Deviates", Annals of
+/// Mathematical Statistics 29, 1958.
+pub(crate) fn normal(random: &mut Rng) -> f64 {
+    // In (0, 1], so that the logarithm is finite.
+    let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * random.f64()).cos()
+}
+
 /// A seed of a run that nobody chose.
 pub(crate) fn seed() -> u32 {
     fastrand::u32(..)
@@ -37,6 +47,18 @@ mod tests {
         ];
         assert_eq!(first, known);
         assert_eq!((random.usize(..1000), random.u8(0x21..=0x7e)), (769, 64));
+    }
+
+    #[test]
+    fn normal_numbers_have_the_mean_the_variance_and_the_tail_of_their_kind() {
+        let mut random = Rng::with_seed(5);
+        let drawn: Vec<f64> = (0..100_000).map(|_| normal(&mut random)).collect();
+        let mean = |of: fn(f64) -> f64| drawn.iter().map(|&x| of(x)).sum::<f64>() / 1e5;
+        assert!(mean(|x| x).abs() < 0.02, "{}", mean(|x| x));
+        assert!((mean(|x| x * x) - 1.0).abs() < 0.02);
+        // 4.55 % lie beyond two deviations.
+        let beyond = mean(|x| f64::from(u8::from(x.abs() > 2.0)));
+        assert!((beyond - 0.0455).abs() < 0.003, "{beyond}");
     }
 
     #[test]

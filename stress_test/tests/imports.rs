@@ -20,7 +20,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
         ],
     ),
     ("drive", &["check", "figures", "load", "random", "wire"]),
-    ("figures", &["check", "load", "wire"]),
+    ("figures", &["check", "load", "random", "wire"]),
     ("lib", &["check", "command", "wire"]),
     ("load", &["random", "wire"]),
     ("output", &["check", "figures", "stderr"]),

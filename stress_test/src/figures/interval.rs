@@ -149,15 +149,10 @@ fn effective_count(values: &[f64], mean: f64, squares: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::normal;
     use fastrand::Rng;
 
     const CONFIDENCE: f64 = 0.95;
-
-    /// Normal, with mean 0 and variance 1 (Box and Muller).
-    fn normal(random: &mut Rng) -> f64 {
-        let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * random.f64()).cos()
-    }
 
     /// Ten figures around 1000, each of which resembles the last by `correlation`.
     fn rounds(random: &mut Rng, correlation: f64) -> Vec<f64> {

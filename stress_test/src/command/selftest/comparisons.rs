@@ -17,6 +17,7 @@ use crate::figures::outcome::{Effort, Ended, Outcome};
 use crate::figures::provenance::Provenance;
 use crate::figures::results::RunResult;
 use crate::load::plan::Plan;
+use crate::random::normal;
 
 /// How often each case is tried, with other random numbers.
 const TRIES: u64 = 20;
@@ -186,12 +187,6 @@ fn round(plan: &Plan, random: &mut Rng, slower: f64, tail: f64, order: u32) -> R
     let mut result = RunResult::of(plan, "a made-up server", &outcome);
     result.provenance = Some(provenance(order));
     result
-}
-
-/// Normal, with mean 0 and variance 1 (Box and Muller).
-fn normal(random: &mut Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * random.f64()).cos()
 }
 
 fn provenance(order: u32) -> Provenance {
