@@ -60,23 +60,26 @@ impl fmt::Display for Options {
 #[derive(Debug)]
 pub(crate) struct SpawnedServer {
     child: Child,
-    address: SocketAddr,
     last_lines: LastLines,
 }
 
 type LastLines = Arc<Mutex<VecDeque<String>>>;
 
 impl SpawnedServer {
-    /// Starts the server that lies beside this program and waits until it listens.
-    pub(crate) fn start(options: &Options, signals: &mut Signals) -> Result<Self, Error> {
+    /// Starts the server that lies beside this program and waits until it listens. Returns where,
+    /// too.
+    pub(crate) fn start(
+        options: &Options,
+        signals: &mut Signals,
+    ) -> Result<(Self, SocketAddr), Error> {
         let own = own_path().map_err(Error::NotStarted)?;
         let path = own.with_file_name(format!("server{}", std::env::consts::EXE_SUFFIX));
         if !path.is_file() {
             return Err(Error::NoServer(path));
         }
         let (mut server, addresses) = Self::launch(&path, options).map_err(Error::NotStarted)?;
-        server.address = server.wait_for_address(&addresses, signals)?;
-        Ok(server)
+        let address = server.wait_for_address(&addresses, signals)?;
+        Ok((server, address))
     }
 
     /// A server that does not listen yet, and where its address will come from.
@@ -85,17 +88,11 @@ impl SpawnedServer {
         let stderr = child.stderr.take();
         let server = Self {
             child,
-            address: SocketAddr::from(([0, 0, 0, 0], 0)),
             last_lines: LastLines::default(),
         };
         let stderr = stderr.context("the server's stderr is not piped")?;
         let addresses = follow_log(stderr, &server.last_lines, options.show_log)?;
         Ok((server, addresses))
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// The process.

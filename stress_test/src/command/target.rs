@@ -49,10 +49,10 @@ impl Target {
 
     /// A new server with `options`.
     pub(crate) fn spawn(options: &Options, signals: &mut Signals) -> Result<Self, Error> {
-        let server = SpawnedServer::start(options, signals)?;
+        let (server, address) = SpawnedServer::start(options, signals)?;
         Ok(Self {
-            addresses: vec![server.address()],
-            name: format!("{} (spawned: server {options})", server.address()),
+            addresses: vec![address],
+            name: format!("{address} (spawned: server {options})"),
             server: Some(server),
         })
     }
