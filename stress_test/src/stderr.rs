@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 /// So many bytes may wait to be written. What is said beyond is left out, and counted.
-const MOST_WAITING: usize = 1 << 20;
+const MOST_WAITING_BYTES: usize = 1 << 20;
 /// A stderr that takes nothing for so long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -26,7 +26,7 @@ pub(crate) fn say(text: impl fmt::Display) {
     // In one piece, so that lines of several threads do not mix.
     let line = format!("{text}\n");
     match stream() {
-        Some(stream) => stream.push(line, MOST_WAITING),
+        Some(stream) => stream.push(line, MOST_WAITING_BYTES),
         None => write(&mut io::stderr(), &line),
     }
 }
