@@ -7,7 +7,7 @@
 use crate::command::cli::CsvArguments;
 use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::measure::write_to;
+use crate::command::publish::write_to;
 use crate::command::saved;
 use crate::figures::saved::Saved;
 use crate::output::csv;

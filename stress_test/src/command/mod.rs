@@ -14,6 +14,7 @@ mod measure;
 mod meter;
 mod process;
 mod provenance;
+mod publish;
 mod ramp;
 mod report;
 mod rounds;

@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::command::cli::ReportArguments;
 use crate::command::error::Error;
 use crate::command::exit;
-use crate::command::measure::{is_stdout, to_stdout, write_to};
+use crate::command::publish::{is_stdout, to_stdout, write_to};
 use crate::command::saved;
 use crate::output::html;
 
