@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use crate::drive::alarm::Alarm;
+use crate::drive::patience::ABSENCE;
 use crate::figures::latencies::Latencies;
 use crate::figures::outcome::OpenLoopEffort;
 use crate::load::part::Part;
@@ -34,7 +35,7 @@ pub(crate) struct Pace {
     ready: VecDeque<usize>,
     /// Since when there has been one.
     ready_since: Instant,
-    /// When the loop last was away, from the first moment to the last.
+    /// When the loop last was away for long, from the first moment to the last.
     away: Range<Instant>,
     own_lag: Latencies,
     client_waits: Latencies,
@@ -81,9 +82,13 @@ impl Pace {
         self.schedule.peek().map(|due| self.start + due)
     }
 
-    /// The loop was away for `delay`, until `now`.
+    /// The loop was away for `delay`, until `now`. A long absence is kept until the next long one,
+    /// as what came due in it is handed out over many ticks, each of them a little late.
     pub(crate) fn was_away(&mut self, delay: Duration, now: Instant) {
-        self.away = now.checked_sub(delay).unwrap_or(now)..now;
+        let is_long = |absence: Duration| absence >= ABSENCE;
+        if is_long(delay) || !is_long(self.away.end - self.away.start) {
+            self.away = now.checked_sub(delay).unwrap_or(now)..now;
+        }
     }
 
     /// `index` has room.
@@ -221,6 +226,8 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         pace.begin(start, start);
         pace.was_away(Duration::from_millis(300), at(400));
+        // It is handed out over many ticks, each a little late.
+        pace.was_away(Duration::from_millis(1), at(440));
         pace.add_ready(3, at(450));
         // Due at 0, 100 and 200, of which 300, 300 and 200 ms were the absence.
         let due: Vec<_> = std::iter::from_fn(|| pace.take(at(460))).take(3).collect();
