@@ -314,11 +314,12 @@ fn time_cells(name: &str, times: Option<&Distribution>) -> Vec<(String, String)>
 }
 
 fn slice_rows(run: &RunResult) -> Vec<Row> {
-    let length_ms = run.timeline.slice_ms;
-    let at = |place: u64| (place * length_ms) as f64 / 1000.0;
+    let length_ms = run.timeline.slice_ms as f64;
+    // Whole milliseconds are divided last: 0.3 has no 0.30000000000000004.
+    let at = |place: u32| f64::from(place) * length_ms / 1000.0;
     let slices = (0..).zip(&run.timeline.slices);
     let rows = slices.map(|(place, slice)| {
-        let rate = slice.answers as f64 * 1000.0 / length_ms as f64;
+        let rate = slice.answers as f64 * 1000.0 / length_ms;
         row([
             ("begin_s", at(place).to_string()),
             ("end_s", at(place + 1).to_string()),

@@ -112,23 +112,47 @@ mod tests {
         }
     }
 
-    #[test]
-    fn whatever_a_number_is_there_is_a_page_or_a_line() {
+    /// Hands `look` each form of a run in which one number is an odd one, with what that is.
+    fn with_any_number(mut look: impl FnMut(&str, &str)) {
         let json = serde_json::to_value(result(&outcome())).expect("figures are JSON");
         let mut paths = Vec::new();
         numbers(&json, "", &mut paths);
         assert!(paths.len() > 100, "{paths:?}");
         for path in paths {
-            for number in [1e308, -1e308, 1e-320, 1e19] {
+            for number in [
+                Value::from(1e308),
+                Value::from(-1e308),
+                Value::from(1e-320),
+                Value::from(u64::MAX),
+            ] {
                 let mut json = json.clone();
-                *json.pointer_mut(&path).expect("it was found") = number.into();
-                // That it returns is the promise.
-                if let Ok(html) = page_of("run", &json.to_string()) {
-                    let is_drawn = !html.contains("NaN") && !html.contains("\"inf");
-                    assert!(is_drawn, "{path} = {number}");
-                }
+                let what = format!("{path} = {number}");
+                *json.pointer_mut(&path).expect("it was found") = number;
+                look(&what, &json.to_string());
             }
         }
+    }
+
+    #[test]
+    fn whatever_a_number_is_there_is_a_page_or_a_line() {
+        with_any_number(|what, text| {
+            // That it returns is the promise.
+            if let Ok(html) = page_of("run", text) {
+                let is_drawn = !html.contains("NaN") && !html.contains("\"inf");
+                assert!(is_drawn, "{what}");
+            }
+        });
+    }
+
+    #[test]
+    fn whatever_a_number_is_there_is_a_table() {
+        with_any_number(|_, text| {
+            if let Ok(saved) = Saved::parse(text) {
+                let files = [("file".to_owned(), saved)];
+                crate::output::csv::of_runs(&files).expect("a run has a row");
+                crate::output::csv::of_slices(&files).expect("a run has slices");
+            }
+        });
     }
 
     #[test]
