@@ -124,9 +124,7 @@ pub(crate) struct SideFigures {
     pub(crate) load: LoadFigures,
     /// Where the first round comes from.
     pub(crate) provenance: Option<Provenance>,
-    /// The whole distribution of the latency, as far as each round knows it. Files of earlier
-    /// releases do not say it.
-    #[serde(default)]
+    /// The whole distribution of the latency, as far as each round knows it.
     pub(crate) curve: Vec<CurvePoint>,
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Distribution {
     /// Pairs of percentile and microseconds, up to the last one that the sample is enough for.
     pub(crate) curve: Vec<(f64, f64)>,
     /// All of it, in microseconds: a compressed HdrHistogram of version 2 in base64. An empty
-    /// sample has none, and neither have files of earlier releases.
+    /// sample has none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) histogram: Option<String>,
 }

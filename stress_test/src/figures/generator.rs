@@ -34,30 +34,22 @@ const UNHURRIED: f64 = 2.0;
 /// The load generator itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GeneratorFigures {
-    /// Its event loops, each with a thread of its own. Files of earlier releases do not say it;
-    /// there was one.
-    #[serde(default = "one")]
+    /// Its event loops, each with a thread of its own.
     pub(crate) threads: u32,
     /// How much of one core they used while measuring, all together.
     pub(crate) cpu_percent: Option<f64>,
     /// In an open loop: how late requests were handed out that could have been sent.
     pub(crate) own_lag: Option<Distribution>,
-    /// In an open loop: whether there were enough clients. Files of earlier releases do not say
-    /// it.
-    #[serde(default)]
+    /// In an open loop: whether there were enough clients.
     pub(crate) clients: Option<ClientFigures>,
-    /// At each answer, for how long the event loop had not looked for any. Files of earlier
-    /// releases do not say it.
-    #[serde(default)]
+    /// At each answer, for how long the event loop had not looked for any.
     pub(crate) delay: Option<Distribution>,
     /// At each answer, for how long its thread waits for a processor, where the system tells.
-    #[serde(default)]
     pub(crate) run_queue_wait: Option<Distribution>,
     /// Why the figures are the generator's own limit, if they are.
     pub(crate) limited: Option<String>,
     /// Whether it was stopped or without a processor for so long that no figure holds, whatever
     /// the run is for.
-    #[serde(default)]
     pub(crate) was_away: bool,
 }
 
@@ -127,10 +119,6 @@ impl GeneratorFigures {
             clients,
         }
     }
-}
-
-fn one() -> u32 {
-    1
 }
 
 /// How much of one core the processor time `cpu` is, if `effort` was long enough to tell.

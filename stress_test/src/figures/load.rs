@@ -21,8 +21,7 @@ pub(crate) struct LoadFigures {
     pub(crate) r#loop: String,
     /// Clients, each with a connection of its own.
     pub(crate) clients: u32,
-    /// So many there might be in an open loop. Files of earlier releases do not say it; there were
-    /// as many as at the beginning.
+    /// So many there might be in an open loop.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) most_clients: Option<u32>,
     /// Frames of each client, in a closed loop that counts them.
@@ -45,8 +44,7 @@ pub(crate) struct LoadFigures {
     pub(crate) max_inflight: usize,
     /// What was asked for.
     pub(crate) mix: String,
-    /// How requests and responses were told apart, where there was a mix. Files of earlier
-    /// releases do not say it.
+    /// How requests and responses were told apart, where there was a mix.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) framing: Option<Framing>,
     /// Characters of a payload.
@@ -64,7 +62,6 @@ pub(crate) struct LoadFigures {
     /// How long an answer was waited for.
     pub(crate) timeout_s: f64,
     /// Whether a connection that ended before its time was followed by another one.
-    #[serde(default)]
     pub(crate) reconnect: bool,
     /// Pipelining clients beside.
     pub(crate) hogs: u32,

@@ -25,7 +25,7 @@ pub(crate) struct RampResult {
     pub(crate) exit_code: u8,
     /// The server, for people.
     pub(crate) target: String,
-    /// Who measured, where and when. Files of earlier releases do not say it.
+    /// Who measured, where and when, which the command says.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) provenance: Option<Provenance>,
     /// What had to hold.
@@ -54,13 +54,12 @@ pub(crate) struct RampStep {
     /// From intended to answered.
     pub(crate) latency: Distribution,
     /// What the mean of that is in theory, where requests only sleep and the number of workers is
-    /// known. Files of earlier releases do not say it.
+    /// known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) predicted_mean_us: Option<f64>,
     /// From written to answered.
     pub(crate) service: Distribution,
-    /// Whether the answers kept up. Files of earlier releases do not say it.
-    #[serde(default)]
+    /// Whether the answers kept up.
     pub(crate) backlog: Option<BacklogFigures>,
     /// `ERR server busy` answers, of all tries.
     pub(crate) busy_percent: f64,

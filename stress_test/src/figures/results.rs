@@ -43,7 +43,7 @@ pub(crate) struct RunResult {
     pub(crate) exit_code: u8,
     /// The server, for people.
     pub(crate) target: String,
-    /// Who measured, where and when. Files of earlier releases do not say it.
+    /// Who measured, where and when, which the command says.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) provenance: Option<Provenance>,
     /// What was asked for.
@@ -68,16 +68,14 @@ pub(crate) struct RunResult {
     pub(crate) send_lag: Distribution,
     /// Refusals.
     pub(crate) busy: BusyFigures,
-    /// Whether the answers kept up, in an open loop. Files of earlier releases do not say it.
-    #[serde(default)]
+    /// Whether the answers kept up, in an open loop.
     pub(crate) backlog: Option<BacklogFigures>,
-    /// How the clients came to their connections. Files of earlier releases do not say it.
-    #[serde(default)]
+    /// How the clients came to their connections.
     pub(crate) connections: ConnectionFigures,
     /// Little's law.
     pub(crate) little: Little,
     /// What theory says of the mean latency, where it applies and it is known how many workers
-    /// there were. Files of earlier releases do not say it.
+    /// there were.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) queueing: Option<QueueingFigures>,
     /// The load generator itself.
@@ -92,7 +90,6 @@ pub(crate) struct RunResult {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) hogs: Option<HogFigures>,
     /// The conditions of `--fail-if` that were met.
-    #[serde(default)]
     pub(crate) thresholds_broken: Vec<String>,
 }
 
@@ -140,9 +137,7 @@ pub(crate) struct LedgerFigures {
     pub(crate) sent: u64,
     /// Planned and never sent.
     pub(crate) unsent: u64,
-    /// Those of them whose client, or every client, had lost its connection. Files of earlier
-    /// releases do not say it.
-    #[serde(default)]
+    /// Those of them whose client, or every client, had lost its connection.
     pub(crate) cut_off: u64,
     /// Answered rightly with OK.
     pub(crate) ok: u64,
@@ -155,7 +150,6 @@ pub(crate) struct LedgerFigures {
     /// Not answered, or too late.
     pub(crate) missing: u64,
     /// In flight when the connection was closed, where clients reconnect.
-    #[serde(default)]
     pub(crate) lost: u64,
     /// Under way when the run was interrupted.
     pub(crate) under_way: u64,
@@ -196,12 +190,11 @@ pub(crate) struct SliceFigures {
     pub(crate) p99_us: Option<f64>,
     /// The longest.
     pub(crate) max_us: Option<f64>,
-    /// The longest latency of what was due in this slice, whenever its answer came. Files of
-    /// earlier releases do not say it.
+    /// The longest latency of what was due in this slice, whenever its answer came.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) due_max_us: Option<f64>,
     /// Of these, pairs of microseconds and a count: so many took at least so long, and less than
-    /// the next quarter of an octave. Files of earlier releases do not say it.
+    /// the next quarter of an octave.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(crate) due_buckets: Vec<(u64, u64)>,
 }

@@ -24,7 +24,7 @@ pub(crate) struct SweepResult {
     pub(crate) verdict: Verdict,
     /// What the command exits with.
     pub(crate) exit_code: u8,
-    /// Who measured, where and when. Files of earlier releases do not say it.
+    /// Who measured, where and when, which the command says.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) provenance: Option<Provenance>,
     /// How often each cell was to be measured.
@@ -35,9 +35,7 @@ pub(crate) struct SweepResult {
     pub(crate) warmup_s: f64,
     /// Requests of one client under way at most.
     pub(crate) max_inflight: usize,
-    /// How requests and responses were told apart. Files of earlier releases do not say it; there
-    /// were only lines.
-    #[serde(default)]
+    /// How requests and responses were told apart.
     pub(crate) framing: Framing,
     /// Characters of a payload.
     pub(crate) payload: String,

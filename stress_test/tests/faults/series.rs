@@ -195,17 +195,6 @@ fn a_report_is_one_page_of_runs_and_sweeps_that_needs_nothing_else() {
     for text in ["<script", "http", "NaN", "inf ", "src="] {
         assert!(!page.contains(text), "{text}");
     }
-    // What an earlier release wrote names no framing.
-    for name in ["run.json", "sweep.json"] {
-        let path = folder.path().join(name);
-        let text = fs::read_to_string(&path).expect("it was written");
-        let lines = text.lines().filter(|line| !line.contains("\"framing\": "));
-        let earlier: Vec<&str> = lines.collect();
-        assert_eq!(earlier.len() + 1, text.lines().count(), "{text}");
-        fs::write(&path, earlier.join("\n")).expect("the folder is ours");
-    }
-    let report = in_folder(&["report", "run.json", "sweep.json", "-o", "page.html"]);
-    assert_eq!(report.code, Some(0), "{report}");
     let report = in_folder(&["report", "arguments"]);
     report.assert_complains(1, &["arguments", "not a result of stress_test"]);
     let report = in_folder(&["report", "nothing.json"]);

@@ -34,7 +34,7 @@ struct HeatMap {
 }
 
 /// The heat map of `timeline` with vertical lines where `marks` says; nothing if nothing was
-/// answered, and of a file of an earlier release.
+/// answered.
 pub(crate) fn heat_map(timeline: &TimelineFigures, marks: Vec<(f64, String)>) -> Option<String> {
     let (columns, slices) = columns(timeline);
     let most = columns.iter().flat_map(Column::values).max()?;
@@ -254,7 +254,7 @@ mod tests {
         timeline.slices[0].due_buckets.clear();
         assert!(
             heat_map(&timeline, Vec::new()).is_none(),
-            "an earlier release"
+            "nothing was answered"
         );
     }
 }

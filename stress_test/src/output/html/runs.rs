@@ -240,18 +240,14 @@ fn fairness(run: &RunResult) -> String {
         Plot::new(title, x, Axis::linear(y), [series])
     };
     let rates = &fairness.rates_per_s;
-    // Files of earlier releases know the p99 only.
-    let (percent, times_us) = match fairness.percent {
-        Some(percent) => (percent, &fairness.times_us),
-        None => (99.0, &fairness.p99s_us),
-    };
-    let in_ms: Vec<f64> = times_us.iter().map(|us| us / 1000.0).collect();
+    let in_ms: Vec<f64> = fairness.times_us.iter().map(|us| us / 1000.0).collect();
     let index = fairness.jains_index;
     let index = index.map_or_else(|| "n/a".to_owned(), |index| format!("{index:.4}"));
     let title = format!("Accepted work of each client (Jain's index {index})");
     let (order, name) = ("least served to the best", "answers per second");
     let mut html = plot(&title, order, "answers/s", name, rates).render();
-    let name = format!("p{percent}");
+    let percent = fairness.percent;
+    let name = percent.map_or_else(|| "time".to_owned(), |percent| format!("p{percent}"));
     let (title, order) = (
         format!("{name} of each client"),
         format!("lowest {name} to the highest"),
@@ -320,7 +316,10 @@ mod tests {
         for slice in &mut run.timeline.slices {
             slice.due_max_us = None;
         }
-        assert!(!timeline(&run).contains(name), "an earlier release");
+        assert!(
+            !timeline(&run).contains(name),
+            "nothing that was due got an answer"
+        );
     }
 
     #[test]
