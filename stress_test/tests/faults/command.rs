@@ -15,17 +15,13 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal as BlockedSignal};
 use rustix::process::{Pid, Signal, kill_process};
 use stress_test::Fault;
 
-use crate::support::{DEADLINE, Report, against, program, run, run_while, server, stress_test};
+use crate::support::{
+    DEADLINE, Report, against, program, refusing_port, run, run_while, server, stress_test,
+};
 
 #[test]
 fn nothing_listening_is_one_line_and_exit_3() {
-    let port = server(Fault::None).address().port().to_string();
-    // The double stops accepting when it is dropped; wait until its port refuses.
-    let deadline = Instant::now() + DEADLINE;
-    let refuses = || std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err();
-    while !refuses() && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(5));
-    }
+    let port = refusing_port();
     let address = format!("127.0.0.1:{port}");
     let report = run(stress_test(&["--port", &port]));
     report.assert_complains(3, &["nothing is listening on", &address, "refused"]);

@@ -4,16 +4,10 @@
 //!
 //! Rule: how fast the double is, is nobody's promise; how often it is asked for what, is.
 
-use serde_json::Value;
 use stress_test::Fault;
 
-use crate::measuring::{assert_valid, run_json};
+use crate::measuring::{assert_valid, figure, run_json};
 use crate::support::{run, server, stress_test};
-
-fn number(json: &Value, pointer: &str) -> f64 {
-    let number = json.pointer(pointer).and_then(Value::as_f64);
-    number.unwrap_or_else(|| panic!("no {pointer} in {json:#}"))
-}
 
 #[test]
 fn each_operation_of_a_mix_has_its_own_latency() {
@@ -24,7 +18,7 @@ fn each_operation_of_a_mix_has_its_own_latency() {
     report.assert_passes("1000 verified");
     assert_valid(&json);
     assert_eq!(json["load"]["mix"], "echo=70,sleep=10,hash=20");
-    let count = |operation: &str| number(&json, &format!("/operations/{operation}/count"));
+    let count = |operation: &str| figure(&json, &format!("/operations/{operation}/count"));
     assert_eq!(
         count("echo") + count("hash") + count("sleep"),
         1000.0,
@@ -83,7 +77,7 @@ fn what_gets_no_answer_stays_in_the_latency_of_its_operation() {
     );
     assert_eq!(report.code, Some(1), "{report}");
     assert_valid(&json);
-    let unanswered = |pointer: &str| number(&json, &format!("{pointer}/unanswered"));
+    let unanswered = |pointer: &str| figure(&json, &format!("{pointer}/unanswered"));
     let both = unanswered("/operations/echo") + unanswered("/operations/hash");
     assert_eq!(both, unanswered("/latency"), "{report}");
     assert!(both > 0.0, "{report}");

@@ -7,14 +7,14 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use stress_test::Fault;
 
+use crate::command::{interrupt, signal};
 use crate::measuring::{assert_valid, figure, run_json};
-use crate::support::{DEADLINE, against, run, run_while, server, stress_test};
+use crate::support::{against, refusing_port, run, run_while, server, stress_test};
 
 /// Clients of the tests with the real server.
 const CLIENTS: usize = 10;
@@ -54,16 +54,9 @@ impl Server {
         links.filter(is_socket).count()
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.process.id())
-            .ok()
-            .and_then(Pid::from_raw);
-        kill_process(pid.expect("a process id"), signal).expect("it runs");
-    }
-
     /// Stops it in an orderly way, and starts another one in its place.
     fn restart(&mut self) {
-        self.signal(Signal::TERM);
+        signal(self.process.id(), Signal::TERM);
         self.process.wait().expect("a child can be waited for");
         let port = self.port.clone();
         *self = Self::start(&port);
@@ -102,8 +95,7 @@ fn restarted_twice(flags: &[&str]) {
         }
         restarts += 1;
         if restarts > 2 {
-            let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-            return kill_process(pid.expect("a process id"), Signal::INT).expect("it runs");
+            return interrupt(id);
         }
         server.restart();
     });
@@ -185,12 +177,8 @@ fn a_connection_that_is_turned_away_is_tried_again() {
 
 #[test]
 fn without_a_server_nobody_waits_for_one() {
-    let port = server(Fault::None).address().port().to_string();
-    let deadline = Instant::now() + DEADLINE;
+    let port = refusing_port();
     let address = format!("127.0.0.1:{port}");
-    while std::net::TcpStream::connect(&address).is_ok() && Instant::now() < deadline {
-        std::thread::yield_now();
-    }
     let report = run(stress_test(&["--port", &port, "--reconnect"]));
     report.assert_complains(3, &["nothing is listening on", &address, "refused"]);
 }

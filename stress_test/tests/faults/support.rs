@@ -4,6 +4,7 @@
 //!
 //! Rule: no run lasts beyond a deadline, and a failed assertion shows all that was printed.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -146,6 +147,13 @@ pub(crate) fn run_stopped(
 
 pub(crate) fn run(command: Command) -> Report {
     run_while(command, |_| {})
+}
+
+/// A port on which nothing listens.
+pub(crate) fn refusing_port() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("127.0.0.1 has a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    port.to_string()
 }
 
 pub(crate) fn server(fault: Fault) -> FaultyServer {

@@ -8,14 +8,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stress_test::Fault;
 
+use crate::command::interrupt;
 use crate::measuring::{assert_valid, figure, run_json};
-use crate::support::{DEADLINE, against, run, run_while, server, stress_test};
+use crate::support::{against, refusing_port, run, run_while, server, stress_test};
 
 fn sum(json: &Value, list: &str, name: &str) -> f64 {
     let items = json.pointer(list).and_then(Value::as_array);
@@ -143,8 +142,7 @@ fn ctrl_c_ends_all_threads_and_prints_the_report_so_far() {
     let report = run_while(against(&server, &flags), |id| {
         if !is_interrupted && server.answered() > 500 {
             is_interrupted = true;
-            let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-            kill_process(pid.expect("a process id"), Signal::INT).expect("it runs");
+            interrupt(id);
         }
     });
     assert_eq!(report.code, Some(130), "{report}");
@@ -157,12 +155,8 @@ fn ctrl_c_ends_all_threads_and_prints_the_report_so_far() {
 
 #[test]
 fn without_a_server_all_threads_end_at_once() {
-    let port = server(Fault::None).address().port().to_string();
+    let port = refusing_port();
     let address = format!("127.0.0.1:{port}");
-    let deadline = Instant::now() + DEADLINE;
-    while TcpStream::connect(&address).is_ok() && Instant::now() < deadline {
-        thread::yield_now();
-    }
     let report = run(stress_test(&["--port", &port, "--threads", "4"]));
     report.assert_complains(3, &["nothing is listening on", &address, "refused"]);
 }
