@@ -5,7 +5,6 @@
 //! Rule: every failure is counted, the first ones are kept in full, and memory stays bounded.
 
 use std::fmt;
-use std::mem;
 use std::time::Instant;
 
 use crate::stderr::say;
@@ -95,9 +94,8 @@ pub(crate) struct Failures {
     counts: [u64; Kind::NAMED.len()],
     /// How often something was added, whatever it counted for.
     entries: usize,
-    first: Vec<String>,
-    /// When each of these was certain.
-    times: Vec<Instant>,
+    /// The first ones, each with when it was certain.
+    first: Vec<(Instant, String)>,
     /// Said on stderr as they come.
     announced: bool,
 }
@@ -121,8 +119,7 @@ impl Failures {
                 say(&line);
             }
             if self.first.len() < KEPT_FAILURES {
-                self.first.push(line);
-                self.times.push(Instant::now());
+                self.first.push((Instant::now(), line));
             }
         }
     }
@@ -133,14 +130,9 @@ impl Failures {
             *count += others;
         }
         self.entries += other.entries;
-        let own = mem::take(&mut self.times).into_iter();
-        let own = own.zip(mem::take(&mut self.first));
-        let mut all: Vec<_> = own
-            .chain(other.times.into_iter().zip(other.first))
-            .collect();
-        all.sort_by_key(|&(time, _)| time);
-        all.truncate(KEPT_FAILURES);
-        (self.times, self.first) = all.into_iter().unzip();
+        self.first.extend(other.first);
+        self.first.sort_by_key(|&(time, _)| time);
+        self.first.truncate(KEPT_FAILURES);
     }
 
     /// How many there are.
@@ -160,8 +152,9 @@ impl Failures {
     }
 
     /// The first ones, in the order in which they were certain.
-    pub(crate) fn first(&self) -> &[String] {
-        &self.first
+    pub(crate) fn first(&self) -> Vec<String> {
+        let texts = self.first.iter().map(|(_, text)| text.clone());
+        texts.collect()
     }
 }
 

@@ -398,7 +398,7 @@ fn failure_figures(outcome: &Outcome) -> FailureFigures {
         by_kind: by_kind
             .map(|(kind, count)| (kind.to_string(), count))
             .collect(),
-        first: failures.first().to_vec(),
+        first: failures.first(),
         is_cut: failures.is_cut(),
     }
 }

@@ -134,7 +134,7 @@ impl Bench {
         self.client
             .on_end("closed", b"", self.now, &mut self.desk.ledger);
         self.desk.ledger.clients.assert_balanced();
-        self.desk.ledger.failures.first().to_vec()
+        self.desk.ledger.failures.first()
     }
 }
 

@@ -59,7 +59,7 @@ impl Bench {
         self.connection.take(bytes, Instant::now(), &mut self.desk);
     }
 
-    fn failures(&self) -> &[String] {
+    fn failures(&self) -> Vec<String> {
         self.desk.ledger.failures.first()
     }
 }
