@@ -14,7 +14,7 @@ const OK: &[u8] = b"OK ";
 
 const TAKES_ALL: &str = "a response takes every write";
 
-/// At most so many bytes of an unknown operation's name are shown.
+/// The most bytes of an unknown operation's name that are shown.
 const SHOWN_NAME_BYTES: usize = 32;
 
 /// The operations of docs/protocol.md.

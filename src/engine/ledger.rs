@@ -124,7 +124,7 @@ impl Ledger {
         }
     }
 
-    /// The queue gave back these tasks of a connection that has gone: so many requests.
+    /// The queue gave back these tasks of a connection that has gone, which have `requests`.
     pub(super) fn withdrawn(&mut self, tasks: &[Task], requests: usize, now: Instant) {
         if let Some(recorder) = &mut self.recorder {
             let dropped = |task: &Task| recorder.dropped(task.connection, task.run.span.first, now);

@@ -30,7 +30,7 @@ const ANNOUNCED: u8 = 1;
 const PARKED: u8 = 2;
 
 impl<T> ResponseQueue<T> {
-    /// An empty queue whose consumer `wake` ends the sleep of.
+    /// An empty queue; `wake` ends the sleep of its consumer.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> ResponseQueue<T> {
         ResponseQueue {
             items: SegQueue::new(),

@@ -7,7 +7,7 @@
 use reactor_pool::{ServerState, Snapshot, WorkerView};
 use std::time::Duration;
 
-/// A queue that has been full for so long is no burst.
+/// A queue that has been full for longer than this is no burst.
 const STALLED_TOO_LONG: Duration = Duration::from_secs(1);
 
 /// Why the server should be started anew; none if it is alive.

@@ -212,7 +212,7 @@ impl World {
         }
     }
 
-    /// Who is kept waiting by others is not idle.
+    /// A connection that others keep waiting is not idle.
     fn time_passes(&mut self, time: Duration) {
         self.now += time;
         let views = self.engine.views(self.now);
@@ -342,7 +342,7 @@ fn an_address_is_limited_and_others_are_not() {
     let before = pause(&world);
     assert_eq!(before.map(|(in_flight, _)| in_flight), [3, 0, 3, 5]);
     assert_eq!(before[1].1, Some(PauseReason::Address));
-    // Who leaves makes room for others.
+    // A connection that goes makes room for others.
     world.close(0);
     assert!(world.connect(address(1)) && !world.connect(address(1)));
     world.come_to_rest();

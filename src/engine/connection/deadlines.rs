@@ -26,8 +26,8 @@ use super::read_rate::Arrears;
 use crate::config::Config;
 use std::time::{Duration, Instant};
 
-/// While a client has not taken all that was written, the engine checks so often within a timeout
-/// whether it goes on taking. So the clock of the timeout is wrong by at most that part of it.
+/// How often within a timeout the engine checks whether a client goes on taking what was written.
+/// So the clock of the timeout is wrong by at most one such part of it.
 const CHECKS_PER_TIMEOUT: u32 = 8;
 
 #[derive(Debug)]

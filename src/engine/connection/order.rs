@@ -41,7 +41,7 @@ pub(in crate::engine) struct Order {
     runs_submitted: usize,
     /// The one that was submitted runs alone.
     runs_alone: bool,
-    /// When requests were last held back no more.
+    /// When requests were last released that had been held back.
     released_at: Option<Instant>,
 }
 

@@ -7,12 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-/// How often the bytes are counted that a client takes, where it has to take so many.
+/// How often it is counted what a client takes, where there is a least rate.
 pub(super) const RATE_CHECK: Duration = Duration::from_secs(1);
-/// How far a client may be behind: what it should have taken in that time,
+/// A client may be behind by what it should have taken in this time, and by [`ALLOWED_BYTES`].
 const ALLOWED_SECONDS: u64 = 10;
-/// and so many bytes. A client's system makes room for more in pieces, of up to a sixteenth of
-/// its buffer; between two of them a client that goes on reading seems to stand still.
+/// A client's system makes room for more in pieces of up to a sixteenth of its buffer. Between two
+/// of them a client that goes on reading seems to stand still.
 const ALLOWED_BYTES: u64 = 256 << 10;
 
 /// What a client has not taken, and should have, since it last had taken all.

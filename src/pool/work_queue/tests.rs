@@ -300,7 +300,7 @@ fn a_woken_worker_is_counted_on_until_it_comes() {
         (1, 2),
         "more than one can do soon"
     );
-    // Both tasks may take long, and whoever takes one leaves the rest to others.
+    // Both tasks may take long: a worker that takes one leaves the rest to others.
     for left in [(1, 1), (0, 1)] {
         assert!(workers.pop().expect("three").try_pop().is_some());
         assert_eq!(parked_and_woken(&queue), left);

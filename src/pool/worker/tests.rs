@@ -92,8 +92,7 @@ impl Bench {
         self.queue.push(Instant::now(), tasks);
     }
 
-    /// The responses to so many requests, by sequence, as soon as the loop has been told of
-    /// them.
+    /// Waits for the responses to that many requests; returns them in the order of the requests.
     fn completions(&mut self, requests: usize) -> Vec<Completion> {
         let (mut got, mut count) = (Vec::new(), 0);
         while count < requests {
