@@ -14,6 +14,7 @@ use crate::net::{Bound, MioNet};
 use crate::pool::Board;
 use std::io::{ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream as StdStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -112,9 +113,27 @@ fn a_tick_reads_a_bounded_share_of_each_connection() {
     );
 }
 
+/// Counts the connections that are open.
+struct Open(Arc<AtomicUsize>);
+
+impl Sessions for Open {
+    fn opened(&self, _: ConnectionId, _: Peer) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn closed(&self, _: ConnectionId) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn ended(&self) {}
+}
+
 #[test]
 fn a_connection_that_cannot_be_registered_is_closed_and_forgotten() {
     let (mut reactor, address) = reactor(Config::default());
+    let open = Arc::new(AtomicUsize::new(0));
+    reactor.sessions = Box::new(Open(Arc::clone(&open)));
     let client = StdStream::connect(address).expect("it listens");
     let (mut stream, peer) = loop {
         let accepted = reactor.net.accept(0).expect("there are descriptors");
@@ -129,6 +148,7 @@ fn a_connection_that_cannot_be_registered_is_closed_and_forgotten() {
     reactor.open(stream, peer, Instant::now());
     assert!(reactor.engine.is_empty());
     assert_eq!(reactor.engine.stats().connections.now, 0);
+    assert_eq!(open.load(Ordering::Relaxed), 0, "its service hears of it");
     client.set_read_timeout(Some(DEADLINE)).expect("not zero");
     let mut end = [0];
     let read = std::io::Read::read(&mut &client, &mut end);
