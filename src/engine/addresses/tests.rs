@@ -318,6 +318,39 @@ fn a_connection_that_pipelines_does_not_keep_others_of_its_address_waiting() {
 }
 
 #[test]
+fn the_time_in_which_others_keep_a_connection_waiting_does_not_count_as_idle() {
+    let ms = Duration::from_millis;
+    let config = Config::default()
+        .max_inflight_per_address(1)
+        .idle_timeout(ms(1000));
+    let mut world = World::new(config, 100);
+    assert!(world.connect(address(1)) && world.connect(address(1)));
+    world.send(0, b"x\n");
+    world.send(1, b"the beginning of a request");
+    world.serve();
+    world.submit(1);
+    world.time_passes(ms(5000));
+    world.time_passes(ms(900));
+    world.complete(0);
+    let waits = |world: &World| {
+        let mut views = world.engine.views(world.now);
+        let view = views.find(|view| view.id == world.clients[1].id);
+        let view = view.expect("it is there");
+        (view.pause.is_some(), view.state)
+    };
+    assert_eq!(waits(&world), (false, ConnectionState::Serving));
+    let mut lives_for = |times, state| {
+        for _ in 0..times {
+            world.serve();
+            world.time_passes(ms(150));
+        }
+        assert_eq!(waits(&world), (false, state));
+    };
+    lives_for(6, ConnectionState::Serving);
+    lives_for(3, ConnectionState::Lingering);
+}
+
+#[test]
 fn an_address_is_limited_and_others_are_not() {
     let config = Config::default()
         .max_connections_per_address(2)
