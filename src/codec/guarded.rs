@@ -147,7 +147,10 @@ impl<C: Codec> Checked<'_, C> {
 
     pub(crate) fn skip(self, bytes: &[u8]) -> Result<Option<usize>, Broken> {
         match self.codec.skip(bytes) {
-            Some(end) if end > bytes.len() => Err(Broken),
+            Some(end) if end > bytes.len() => {
+                error!("the codec skips more bytes than there are");
+                Err(Broken)
+            }
             end => Ok(end),
         }
     }
