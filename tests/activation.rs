@@ -100,9 +100,16 @@ fn what_flags_ask_for_is_served_beside_passed_sockets() {
 
 #[test]
 fn a_passed_socket_called_admin_is_that_of_the_admin_interface() {
+    // What the other one is called need be no text.
+    for names in ["admin:main", "admin:'$(printf '\\377')'"] {
+        assert_serves_admin_at_the_first(names);
+    }
+}
+
+fn assert_serves_admin_at_the_first(names: &str) {
     let ((main, main_address), (admin, admin_address)) = (tcp(), tcp());
     let sockets = vec![copy(&admin), copy(&main)];
-    let _server = Launch::new(&[]).passing(sockets, "admin:main").start();
+    let _server = Launch::new(&[]).passing(sockets, names).start();
     assert_serves(main_address);
     let mut client = TcpStream::connect(admin_address).expect("it listens");
     client.set_read_timeout(Some(DEADLINE)).expect("not zero");
@@ -139,6 +146,22 @@ fn passed_sockets_that_cannot_be_used_are_an_error_in_one_line() {
         let is_one_line = stderr.lines().count() == 1;
         assert!(is_one_line && stderr.contains(expected), "{stderr}");
     }
+}
+
+#[test]
+fn a_passed_socket_that_does_not_listen_is_an_error_in_one_line() {
+    let (connected, _other) = UnixStream::pair().expect("two descriptors");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" 3<&0", env!("CARGO_BIN_EXE_server")]);
+    clean_environment(&mut command);
+    command
+        .env("LISTEN_FDS", "1")
+        .stdin(OwnedFd::from(connected));
+    let output = command.output().expect("the server binary starts");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let expected = "error: LISTEN_FDS passes a socket that does not listen, as number 1\n";
+    assert_eq!(stderr, expected);
 }
 
 // ---- between two processes

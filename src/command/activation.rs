@@ -7,6 +7,7 @@
 
 use listenfd::ListenFd;
 use reactor_pool::Listener;
+use rustix::net::sockopt::socket_acceptconn;
 use std::env;
 
 /// What a socket of the admin interface is called.
@@ -52,7 +53,8 @@ impl Passed {
 
 /// One for each socket; empty where they have none.
 fn names(sockets: usize) -> Result<Vec<String>, String> {
-    let text = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let text = env::var_os("LISTEN_FDNAMES").unwrap_or_default();
+    let text = text.to_string_lossy();
     if sockets == 0 || text.is_empty() {
         return Ok(vec![String::new(); sockets]);
     }
@@ -68,14 +70,20 @@ fn names(sockets: usize) -> Result<Vec<String>, String> {
 }
 
 fn take(sockets: &mut ListenFd, at: usize) -> Result<Listener, String> {
-    if let Ok(Some(listener)) = sockets.take_tcp_listener(at) {
-        return Ok(listener.into());
-    }
-    match sockets.take_unix_listener(at) {
-        Ok(Some(listener)) => Ok(listener.into()),
-        _ => Err(format!(
-            "LISTEN_FDS passes something else than a TCP or unix stream socket, as number {}",
-            at + 1
+    let number = at + 1;
+    let (listens, listener) = if let Ok(Some(listener)) = sockets.take_tcp_listener(at) {
+        (socket_acceptconn(&listener), Listener::from(listener))
+    } else if let Ok(Some(listener)) = sockets.take_unix_listener(at) {
+        (socket_acceptconn(&listener), Listener::from(listener))
+    } else {
+        return Err(format!(
+            "LISTEN_FDS passes something else than a TCP or unix stream socket, as number {number}"
+        ));
+    };
+    match listens {
+        Ok(false) => Err(format!(
+            "LISTEN_FDS passes a socket that does not listen, as number {number}"
         )),
+        _ => Ok(listener),
     }
 }
