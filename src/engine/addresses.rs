@@ -46,7 +46,7 @@ struct Share {
     key: IpAddr,
     connections: usize,
     in_flight: usize,
-    /// Connections that have been called and not been read since.
+    /// Connections that have been called and have framed nothing since.
     called: usize,
     /// Those that wait to be called.
     queue: BTreeMap<Place, ConnectionId>,
@@ -113,6 +113,11 @@ impl Addresses {
             0 => usize::MAX,
             most => most.saturating_sub(self.shares[slot].taken()),
         }
+    }
+
+    /// How many connections of it wait to be called.
+    pub(super) fn queued(&self, AddressSlot(slot): AddressSlot) -> usize {
+        self.shares[slot].queue.len()
     }
 
     /// A connection of it has another number of requests in flight than before.

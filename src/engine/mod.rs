@@ -19,6 +19,7 @@ mod recorder;
 mod table;
 mod timers;
 mod trace;
+mod turns;
 mod view;
 
 use crate::codec::{Codec, Guarded, Refusal};
@@ -27,7 +28,6 @@ use crate::log::debug;
 pub use crate::proxy::HeaderFault;
 use crate::stats::Stats;
 use crate::task::{Completion, ConnectionId, Task};
-use addresses::AddressSlot;
 use admission::Admission;
 pub use connection::UNSENT_LIMIT_BYTES;
 use connection::{Connection, Counts, Due, Phase, Rules};
@@ -175,11 +175,11 @@ impl<C: Codec> Engine<C> {
             return;
         };
         self.ledger.stats.bytes_in += chunk.len() as u64;
+        self.read_gate.allow(connection);
         if connection.pause.is_by_address() {
             self.read_gate.forget(connection);
             connection.end_wait(now);
         }
-        self.read_gate.allow(connection);
         let counts = connection.receive(chunk, &self.rules, now);
         self.settle(id, counts, now);
         if counts.foreign > 0 {
@@ -363,6 +363,10 @@ impl<C: Codec> Engine<C> {
         };
         if let Some(action) = connection.action(readable) {
             return action;
+        }
+        if connection.pause.is_by_address() && connection.lacks_place() {
+            // Nothing more is read before that has its place.
+            return Action::Wait;
         }
         let address = connection.address;
         if !readable && !connection.is_read_before_idle() {
@@ -548,11 +552,15 @@ impl<C: Codec> Engine<C> {
             self.admission.recount(waited, waiting, ticket, id);
             self.ledger.stats.waiting.now = self.admission.waiting() as u64;
         }
+        let goes_on = self.read_gate.ends_lack(connection);
         let address = self.read_gate.recount_address(connection);
         // Those of its address that wait come before it.
         self.call(address);
         let connection = &mut self.connections[id];
-        let needs_the_reactor = self.read_gate.resumes(connection)
+        let is_kept_waiting = self.read_gate.note_lack(connection);
+        self.ledger.stats.address_pauses += u64::from(is_kept_waiting);
+        let needs_the_reactor = goes_on
+            || self.read_gate.resumes(connection)
             || !connection.outbox.is_empty()
             || connection.is_finished()
             || matches!(connection.phase(), Phase::Over { .. });
@@ -566,15 +574,6 @@ impl<C: Codec> Engine<C> {
         let before = std::mem::replace(&mut connection.counted_bytes, after);
         self.recount(before, after);
         self.call(address);
-    }
-
-    /// Calls those whose turn has come at an address.
-    #[inline]
-    fn call(&mut self, address: Option<AddressSlot>) {
-        if let Some(address) = address {
-            let connections = &mut self.connections;
-            self.read_gate.call(address, connections, &mut self.ready);
-        }
     }
 
     /// A connection holds another number of bytes than before.

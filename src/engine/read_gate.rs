@@ -13,6 +13,9 @@
 //! | `Unsent` | it does not take its responses | the socket takes some |
 //! | `Budget` | too much is buffered for all, and some of it is pending here | either ends |
 //! | `Address` | the connections of its address have as many in flight as they may | it is called |
+//!
+//! One whose last read has found no place for the last reason waits for its turn at one, whatever
+//! else there is.
 
 use super::addresses::{AddressSlot, Addresses, Place, Standing};
 use super::connection::Connection;
@@ -21,7 +24,7 @@ use super::table::Table;
 use super::view::PauseReason;
 use crate::config::Config;
 use crate::task::ConnectionId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 /// The reason for which a connection that had bytes to read was not read.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ pub(super) struct Pause {
     reason: Option<PauseReason>,
     /// Its place among those of its address, where that is the reason.
     place: Place,
+    /// It waits there for what has been read.
+    is_for_kept: bool,
     /// Its address has kept it waiting, and has room for it now: it is on the ready list.
     is_called: bool,
 }
@@ -53,6 +58,8 @@ pub(super) struct ReadGate {
     /// Connections that the budget has paused.
     over_budget: BTreeSet<ConnectionId>,
     pub(super) addresses: Addresses,
+    /// Connections that were called for what has been read of them.
+    called: VecDeque<ConnectionId>,
 }
 
 impl ReadGate {
@@ -63,6 +70,7 @@ impl ReadGate {
             buffered: 0,
             over_budget: BTreeSet::new(),
             addresses: Addresses::new(config),
+            called: VecDeque::new(),
         }
     }
 
@@ -104,7 +112,9 @@ impl ReadGate {
     }
 
     fn reason(&self, connection: &Connection) -> Option<PauseReason> {
-        if connection.order.waiting() > 0 {
+        if connection.lacks_place() {
+            Some(PauseReason::Address)
+        } else if connection.order.waiting() > 0 {
             Some(PauseReason::QueueFull)
         } else if connection.is_input_blocked() {
             Some(PauseReason::Blocked)
@@ -135,6 +145,7 @@ impl ReadGate {
             reason,
             place,
             is_called,
+            ..
         } = std::mem::take(&mut connection.pause);
         match (reason, connection.address) {
             (Some(PauseReason::Budget), _) => {
@@ -144,6 +155,31 @@ impl ReadGate {
             (_, Some(address)) if is_called => self.addresses.end_call(address),
             _ => {}
         }
+    }
+
+    /// A connection has changed. If what was read of it lacks a place, it waits for its turn at
+    /// one. Says whether it has not waited before.
+    #[inline]
+    pub(super) fn note_lack(&mut self, connection: &mut Connection) -> bool {
+        if connection.pause.is_called && connection.is_input_blocked() && !connection.lacks_place()
+        {
+            // Another bound holds it up by now.
+            self.forget(connection);
+        }
+        let is_new = connection.lacks_place() && !connection.pause.is_by_address();
+        connection.pause.is_for_kept |= is_new && self.pass(connection).is_err();
+        is_new
+    }
+
+    /// A connection has changed. If what was read of it has waited for a place and does not any
+    /// more, it goes on.
+    #[inline]
+    pub(super) fn ends_lack(&mut self, connection: &mut Connection) -> bool {
+        let has_ended = connection.pause.is_for_kept && !connection.lacks_place();
+        if has_ended {
+            self.forget(connection);
+        }
+        has_ended
     }
 
     /// Marks those ready that others of their address have kept waiting, as far as there is room:
@@ -160,8 +196,22 @@ impl ReadGate {
                 is_called: true,
                 ..Pause::default()
             };
+            if connection.lacks_place() {
+                self.called.push_back(id);
+            }
             ready.mark(id, &mut connection.listed);
         }
+    }
+
+    /// The next connection that was called for what has been read of it, and still is.
+    pub(super) fn next_called(&mut self, connections: &Table) -> Option<ConnectionId> {
+        while let Some(id) = self.called.pop_front() {
+            let connection = connections.get(id);
+            if connection.is_some_and(|one| one.pause.is_called && one.lacks_place()) {
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// A connection is about to frame: says how many requests it may have in flight, on account of
@@ -169,21 +219,45 @@ impl ReadGate {
     #[inline]
     pub(super) fn allow(&self, connection: &mut Connection) {
         if let Some(address) = connection.address {
-            let own = connection.places_taken() + usize::from(connection.pause.is_called);
-            let room = self.addresses.room(address);
+            // What was called gets its place in its turn, and others that wait come first.
+            let pause = &connection.pause;
+            let is_queued = pause.reason == Some(PauseReason::Address);
+            let has_to_wait = match pause.is_called {
+                true => connection.is_input_blocked(),
+                false => self.addresses.queued(address) > usize::from(is_queued),
+            };
+            let most = match has_to_wait {
+                true => 0,
+                false => self.most_in_flight(connection, address),
+            };
             // What is refused because the stream ends inside it needs no room.
-            connection.most_in_flight = own.saturating_add(room).max(1);
+            let least = usize::from(!connection.is_input_blocked());
+            connection.most_in_flight = most.max(least);
         }
+    }
+
+    /// The same for what was read of a connection, and has been called. It is not called any more.
+    pub(super) fn allow_called(&mut self, connection: &mut Connection) {
+        if let Some(address) = connection.address {
+            connection.most_in_flight = self.most_in_flight(connection, address);
+        }
+        self.forget(connection);
+    }
+
+    fn most_in_flight(&self, connection: &Connection, address: AddressSlot) -> usize {
+        let own = connection.order.len() + usize::from(connection.pause.is_called);
+        own.saturating_add(self.addresses.room(address))
     }
 
     /// A connection has settled: counts what it has in flight. Says whose turn may have come.
     #[inline]
     pub(super) fn recount_address(&mut self, connection: &mut Connection) -> Option<AddressSlot> {
         let address = connection.address?;
-        if connection.pause.is_by_address() && !connection.may_send() {
+        let has_nothing_to_come = !connection.may_send() && !connection.lacks_place();
+        if connection.pause.is_by_address() && has_nothing_to_come {
             self.forget(connection);
         }
-        let after = connection.places_taken();
+        let after = connection.order.len();
         let before = std::mem::replace(&mut connection.counted_in_flight, after);
         self.addresses.recount(address, before, after);
         Some(address)
@@ -226,7 +300,8 @@ impl ReadGate {
         );
         let standings = connections.filter_map(|connection| {
             let address = connection.address?;
-            assert_eq!(connection.counted_in_flight, connection.places_taken());
+            assert_eq!(connection.counted_in_flight, connection.order.len());
+            assert!(!connection.lacks_place() || connection.pause.is_by_address());
             Some(Standing {
                 id: connection.id,
                 address,

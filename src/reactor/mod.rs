@@ -394,6 +394,7 @@ impl<N: Net, C: Codec> Reactor<N, C> {
 
     /// Gives the queue what it has room for. Of this only the push happens under the queue's lock.
     fn submit(&mut self, now: Instant) {
+        self.engine.frame_called(now);
         while self.engine.has_waiting() {
             if self.room < self.engine.waiting() {
                 // Workers may have made room since.

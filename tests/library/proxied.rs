@@ -344,3 +344,24 @@ fn what_an_address_has_in_flight_is_bounded_and_all_of_it_is_answered() {
     assert!(most <= 2, "{most} ran at a time");
     assert!(stats.address_pauses > 0);
 }
+
+#[test]
+fn whoever_pipelines_keeps_nobody_of_its_address_waiting() {
+    for most in [1, 3] {
+        let config = Config::default().max_inflight_per_address(most);
+        let server = Running::start(config, |request: &[u8], response: &mut Response<'_>| {
+            std::thread::sleep(Duration::from_millis(5));
+            response.push(request);
+        });
+        let (mut greedy, mut modest) = (server.connect(), server.connect());
+        // All of them come in one read.
+        const REQUESTS: usize = 6000;
+        greedy.send("a\n".repeat(REQUESTS));
+        greedy.expect(&["a"]);
+        modest.send("b\n");
+        modest.expect(&["b"]);
+        drop((greedy, modest));
+        let stats = server.stop().stats;
+        assert!(stats.answered_ok < REQUESTS as u64, "{most}");
+    }
+}

@@ -167,6 +167,7 @@ impl World {
     }
 
     fn submit(&mut self, room: usize) {
+        self.engine.frame_called(self.now);
         self.engine.submit(room, self.now, &mut self.tasks);
     }
 
@@ -296,25 +297,58 @@ proptest! {
 
 #[test]
 fn a_connection_that_pipelines_does_not_keep_others_of_its_address_waiting() {
-    let config = Config::default().max_inflight_per_address(1);
-    let mut world = World::new(config, 2);
-    for number in 0..3 {
-        assert!(world.connect(address(1)));
-        world.send(number, &b"x\n".repeat(if number == 0 { 1000 } else { 1 }));
-    }
-    while world.answered.len() < 6 {
-        world.serve();
-        world.submit(usize::MAX);
-        assert!(world.tasks.len() <= 1, "one in flight for all of them");
-        if !world.tasks.is_empty() {
-            world.complete(0);
+    // In reads of one request, and in one read of all: then it asks for its second place at once.
+    for (chunk, expected) in [(2, [0, 1, 2, 0, 0, 0]), (2000, [0, 0, 1, 2, 0, 0])] {
+        let config = Config::default().max_inflight_per_address(1);
+        let mut world = World::new(config, chunk);
+        for number in 0..3 {
+            assert!(world.connect(address(1)));
+            world.send(number, &b"x\n".repeat(if number == 0 { 1000 } else { 1 }));
         }
+        while world.answered.len() < 6 {
+            world.serve();
+            world.submit(usize::MAX);
+            assert!(world.tasks.len() <= 1, "one in flight for all of them");
+            if !world.tasks.is_empty() {
+                world.complete(0);
+            }
+        }
+        let turns = world.answered.iter();
+        let turns = turns.map(|id| world.clients.iter().position(|client| client.id == *id));
+        let turns: Vec<_> = turns.flatten().collect();
+        assert_eq!(turns, expected);
+        assert!(world.engine.stats().address_pauses > 0);
     }
-    let turns = world.answered.iter();
-    let turns = turns.map(|id| world.clients.iter().position(|client| client.id == *id));
-    let turns: Vec<_> = turns.flatten().collect();
-    assert_eq!(turns, [0, 1, 2, 0, 0, 0]);
-    assert!(world.engine.stats().address_pauses > 0);
+}
+
+#[test]
+fn connections_that_pipeline_take_turns_at_the_places_of_their_address() {
+    for most in 1..4 {
+        let config = Config::default().max_inflight_per_address(most).max_run(1);
+        let mut world = World::new(config, 2000);
+        for number in 0..4 {
+            assert!(world.connect(address(1)));
+            world.send(number, &b"x\n".repeat(50));
+        }
+        let mut answered = [0; 4];
+        for _ in 0..200 {
+            while world.tasks.is_empty() {
+                world.serve();
+                world.submit(usize::MAX);
+            }
+            assert!(world.tasks.len() <= most);
+            // The oldest one.
+            world.tasks.rotate_left(1);
+            world.complete(world.tasks.len() - 1);
+            let id = world.answered.last().expect("just now");
+            let client = world.clients.iter().position(|client| client.id == *id);
+            answered[client.expect("all are there")] += 1;
+            let (least, greatest) = (answered.iter().min(), answered.iter().max());
+            let ahead = greatest.expect("four") - least.expect("four");
+            assert!(ahead <= most + 1, "{answered:?} with {most}");
+        }
+        assert_eq!(answered, [50; 4]);
+    }
 }
 
 #[test]

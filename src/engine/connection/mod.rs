@@ -59,6 +59,8 @@ pub(super) struct Connection {
     pub(super) address: Option<AddressSlot>,
     /// How many requests it may have in flight on account of others of that address.
     pub(super) most_in_flight: usize,
+    /// What was read last has found no place, on account of others of that address.
+    lacks_place: bool,
 
     // What the engine's parts note on it; each can be read by its own part alone.
     pub(super) ticket: Ticket,
@@ -108,6 +110,7 @@ impl Connection {
             is_refused: false,
             address: None,
             most_in_flight: usize::MAX,
+            lacks_place: false,
             ticket,
             armed: Armed::default(),
             listed: Listed::default(),
@@ -132,12 +135,6 @@ impl Connection {
     /// Whether nothing is pending: it holds at most the beginning of its next request.
     pub(super) fn has_nothing_pending(&self) -> bool {
         self.order.is_empty() && self.outbox.is_empty()
-    }
-
-    /// Places in flight that its address cannot give to others: those of its requests, and one for
-    /// the first of what was read and found no room.
-    pub(super) fn places_taken(&self) -> usize {
-        self.order.len().max(usize::from(self.input.is_blocked()))
     }
 
     /// Whether more requests may come.
@@ -177,6 +174,11 @@ impl Connection {
     /// Whether what was read last has no place in the order yet.
     pub(super) fn is_input_blocked(&self) -> bool {
         self.input.is_blocked()
+    }
+
+    /// Whether what was read last waits for a place that others of its address have.
+    pub(super) fn lacks_place(&self) -> bool {
+        self.lacks_place && self.input.is_blocked()
     }
 
     /// Whether more is unsent than a connection may have that is read on.
@@ -292,7 +294,14 @@ impl Connection {
         Ok(counts)
     }
 
-    /// It was kept waiting by others, and is read now: no clock has run meanwhile.
+    /// Frames what has found no place before.
+    pub(super) fn go_on(&mut self, rules: &Rules<impl Codec>, now: Instant) -> Counts {
+        let mut counts = Counts::default();
+        self.advance(rules, now, &mut counts);
+        counts
+    }
+
+    /// It was kept waiting by others, and goes on now: no clock has run meanwhile.
     pub(super) fn end_wait(&mut self, now: Instant) {
         self.deadlines.wrote(now);
     }
@@ -412,9 +421,11 @@ impl Connection {
             return true;
         }
         // Responses only join the output after this.
-        let most = match self.is_output_full() {
+        let is_output_full = self.is_output_full();
+        let max_inflight = rules.config.max_inflight;
+        let most = match is_output_full {
             true => 0,
-            false => rules.config.max_inflight.min(self.most_in_flight),
+            false => max_inflight.min(self.most_in_flight),
         };
         let pass = Pass {
             input: &mut self.input,
@@ -425,6 +436,7 @@ impl Connection {
             now,
         };
         let passed = pass.run(bytes);
+        self.lacks_place = passed.lacks_place && !is_output_full && self.order.len() < max_inflight;
         self.input
             .keep(taken, passed.left, passed.is_blocked, codec);
         if passed.is_last {
@@ -560,8 +572,7 @@ impl Connection {
         let (all, first) = (self.order.payload_bytes(), self.order.first_payload_bytes());
         // What is behind one larger than that has no bytes.
         assert!(all <= 2 * config.max_line || all == first);
-        assert!(self.order.len() <= self.most_in_flight);
-        let is_waiting = self.is_output_full() || !self.order.is_empty();
+        let is_waiting = self.is_output_full() || !self.order.is_empty() || self.lacks_place;
         assert!(
             !self.input.is_blocked() || is_waiting,
             "blocked input waits for something"

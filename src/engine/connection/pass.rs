@@ -30,6 +30,8 @@ pub(super) struct Passed {
     pub(super) left: usize,
     /// They wait for a place, or for room.
     pub(super) is_blocked: bool,
+    /// They wait for a place.
+    pub(super) lacks_place: bool,
     /// No request can follow.
     pub(super) is_last: bool,
 }
@@ -50,8 +52,10 @@ struct Bytes<'a> {
 enum Stopped {
     /// Nothing whole is left.
     Starved,
-    /// There is no place or no room for what follows, or nothing may follow.
-    Bounded,
+    /// There is no place for what follows, or nothing may follow.
+    Full,
+    /// There is no room for what follows.
+    NoRoom,
 }
 
 impl<C: Codec> Pass<'_, C> {
@@ -69,6 +73,7 @@ impl<C: Codec> Pass<'_, C> {
         Passed {
             left: bytes.rest.len(),
             is_blocked: !matches!(cut, Ok(Stopped::Starved)),
+            lacks_place: matches!(cut, Ok(Stopped::Full)),
             // What stands before the codec's mistake is answered.
             is_last: bytes.is_last || cut.is_err(),
         }
@@ -141,9 +146,9 @@ impl<C: Codec> Pass<'_, C> {
                     }
                     return Ok(Stopped::Starved);
                 }
-                Cut::NoRoom => return Ok(Stopped::Bounded),
+                Cut::NoRoom => return Ok(Stopped::NoRoom),
             }
         }
-        Ok(Stopped::Bounded)
+        Ok(Stopped::Full)
     }
 }
