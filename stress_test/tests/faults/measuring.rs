@@ -343,14 +343,14 @@ fn an_open_loop_that_is_stopped_does_not_blame_the_server() {
     let flags = [&flags[..], &["--duration", "2"]].concat();
     let report = stopped_for_half_a_second(&flags);
     assert_eq!(report.code, Some(5), "{report}");
-    let lag = report.stdout.lines().find_map(|line| {
-        let (_, rest) = line.split_once("generator-limited: its own lag (p99 ")?;
-        rest.split_once(" ms)")?.0.parse().ok()
-    });
-    assert!(lag.is_some_and(|lag: f64| lag > 300.0), "{report}");
-    let away = report.stdout.split_once("away for at most ");
-    let away = away.and_then(|(_, rest)| rest.split_once(" ms")?.0.parse().ok());
-    assert!(away.is_some_and(|away: f64| away > 300.0), "{report}");
+    for figure in ["own lag p99 ", "away for at most "] {
+        let told = report.stdout.split_once(figure);
+        let told = told.and_then(|(_, rest)| rest.split_once(" ms")?.0.parse().ok());
+        assert!(told.is_some_and(|ms: f64| ms > 300.0), "{figure}: {report}");
+    }
+    // On a busy machine its reason may be another time at which it was away.
+    let blames_clients = report.stdout.contains("waited for a free client");
+    assert!(!blames_clients, "{report}");
 }
 
 /// A run with these flags that is stopped after 50 answers.
