@@ -8,9 +8,7 @@
 mod settings;
 mod usage;
 
-use clap::builder::{
-    BoolishValueParser, EnumValueParser, OsStringValueParser, PathBufValueParser, TypedValueParser,
-};
+use clap::builder::{EnumValueParser, OsStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
 use reactor_pool::config::{self, Config, Limit, QueueOrder, StopSignals};
@@ -18,7 +16,7 @@ pub(crate) use settings::Setting;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
-pub(crate) use usage::Usage;
+pub(crate) use usage::{Usage, in_one_line};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -296,7 +294,7 @@ fn command() -> Command {
         .long("reject-when-full")
         .env("REACTOR_POOL_REJECT_WHEN_FULL")
         .action(ArgAction::SetTrue)
-        .value_parser(BoolishValueParser::new())
+        .value_parser(parsed_by(switch))
         .help("The same as --busy-timeout 0: a full queue refuses at once");
     let framing = Arg::new("framing")
         .long("framing")
@@ -362,6 +360,7 @@ fn address_args() -> [Arg; 5] {
         .env("REACTOR_POOL_HOST")
         .value_name("HOST")
         .default_value("127.0.0.1")
+        .value_parser(parsed_by(host))
         .help("Address or name to listen on; only this host reaches the default");
     let unix = Arg::new("unix")
         .long("unix")
@@ -386,13 +385,13 @@ fn address_args() -> [Arg; 5] {
         .long("reuse-port")
         .env("REACTOR_POOL_REUSE_PORT")
         .action(ArgAction::SetTrue)
-        .value_parser(BoolishValueParser::new())
+        .value_parser(parsed_by(switch))
         .help("Share --port with other processes that have this flag, too");
     let proxy_protocol = Arg::new("proxy-protocol")
         .long("proxy-protocol")
         .env("REACTOR_POOL_PROXY_PROTOCOL")
         .action(ArgAction::SetTrue)
-        .value_parser(BoolishValueParser::new())
+        .value_parser(parsed_by(switch))
         .help(
             "Each connection has to begin with a header of the PROXY protocol, v1 or v2, that names \
              its client: only behind proxies, which alone can be reached",
@@ -419,12 +418,30 @@ fn limit_arg(limit: Limit) -> Arg {
         .help(format!("{reason} [{min} to {max}]"))
 }
 
+/// What stands for a value that is no text.
+const NO_TEXT: &str = "\u{fffd}";
+
+/// What a variable says of a flag without a value.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
+        "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
+        _ => Err("allowed are true and false".to_owned()),
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    match text {
+        "" | NO_TEXT => Err("allowed is an address or a name".to_owned()),
+        host => Ok(host.to_owned()),
+    }
+}
+
 /// Of a value that is no text, clap would not say to which flag it belongs. So `parse` gets what
 /// is wrong for every flag.
 fn parsed_by<T: Clone + Send + Sync + 'static>(
     parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
 ) -> impl TypedValueParser<Value = T> {
-    const NO_TEXT: &str = "\u{fffd}";
     OsStringValueParser::new().try_map(move |value| parse(value.to_str().unwrap_or(NO_TEXT)))
 }
 

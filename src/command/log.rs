@@ -5,7 +5,7 @@
 //! Rule: nobody waits for whoever reads stderr, and each thing said is one line in the format
 //! asked for.
 
-use crate::cli::LogFormat;
+use crate::cli::{LogFormat, in_one_line};
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
@@ -120,7 +120,7 @@ pub(crate) fn end(guard: WorkerGuard, format: LogFormat, error: Option<String>) 
 pub(crate) fn say(format: LogFormat, line: &str) {
     let line = line.strip_prefix("error: ").unwrap_or(line);
     match format {
-        LogFormat::Text => drop(writeln!(io::stderr(), "error: {line}")),
+        LogFormat::Text => drop(writeln!(io::stderr(), "error: {}", in_one_line(line))),
         LogFormat::Json => {
             let log = tracing_subscriber::fmt()
                 .with_writer(io::stderr)

@@ -191,6 +191,42 @@ fn a_line_feed_in_what_is_wrong_leaves_one_line_that_says_all() {
 }
 
 #[test]
+fn what_the_system_refuses_is_one_line_whatever_is_in_it() {
+    for (flag, value, shown) in [
+        ("--host", "a\nb", "cannot listen on a\\nb:"),
+        (
+            "--trace-file",
+            "/no\x1b[2J/x",
+            "cannot write the trace to /no\\u{1b}[2J/x:",
+        ),
+    ] {
+        let outcome = run(&["--port", "0", flag, value], &[]);
+        let line = outcome.only_line(1, flag);
+        assert!(line.contains(shown), "{line:?}");
+    }
+}
+
+#[test]
+fn a_wrong_switch_or_host_gives_one_line_with_what_is_allowed_and_exit_code_2() {
+    for switch in ["--reuse-port", "--proxy-protocol", "--reject-when-full"] {
+        for value in ["", "maybe", "2"] {
+            let variable = variable_of(switch);
+            let outcome = run(&["--port", "0"], &[(&variable, value)]);
+            let line = outcome.only_line(2, switch);
+            for told in [switch, "true", "false", &variable] {
+                assert!(line.contains(told), "{line}");
+            }
+        }
+    }
+    for host in [OsStr::new(""), OsStr::from_bytes(b"\xff")] {
+        let outcome = run_with(&[OsStr::new("--host"), host], &[]);
+        let line = outcome.only_line(2, "--host");
+        let told = ["--host", "an address or a name"];
+        assert!(told.iter().all(|told| line.contains(told)), "{line}");
+    }
+}
+
+#[test]
 fn an_unknown_flag_or_a_stray_argument_gives_one_line_and_exit_code_2() {
     for args in [
         &["--frobnicate"][..],

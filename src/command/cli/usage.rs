@@ -59,8 +59,9 @@ impl Usage {
     }
 }
 
-/// A line feed in what a person wrote is shown, and ends no line.
-fn in_one_line(text: &str) -> String {
+/// A line feed in what a person wrote is shown, and ends no line. What is a command of a terminal
+/// is shown, too.
+pub(crate) fn in_one_line(text: &str) -> String {
     let shown = text.chars().map(|letter| match letter.is_control() {
         true => letter.escape_default().to_string(),
         false => letter.to_string(),
