@@ -134,9 +134,8 @@ pub struct Completion {
     pub started_at: Instant,
     /// When it was done with it.
     pub finished_at: Instant,
-    /// The name of the operation, if the handler calls it quick and it took longer than
-    /// [`QUICK_LIMIT`].
-    pub overrun: Option<Box<str>>,
+    /// The handler calls it quick, and it took longer than [`QUICK_LIMIT`].
+    pub is_overrun: bool,
 }
 
 /// A task that its handler calls quick and that takes longer is counted and warned of.

@@ -76,7 +76,7 @@ impl Ledger {
         stats.answered_ok += outcomes.ok as u64;
         stats.answered_error += outcomes.error as u64;
         stats.answered_internal += outcomes.internal as u64;
-        stats.quick_overruns += u64::from(completion.overrun.is_some());
+        stats.quick_overruns += u64::from(completion.is_overrun);
         let answered = outcomes.ok + outcomes.error + outcomes.internal;
         stats.discarded += (span.requests - answered) as u64;
         stats.submitted.down(span.requests);

@@ -9,7 +9,7 @@ use crate::codec::{Broken, Codec, Guarded, NotOneResponse, Outcome, Refusal};
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::handler::Response;
-use crate::log::{error, trace};
+use crate::log::{debug, error, trace};
 use crate::panics::catch;
 use crate::service::{Request, Service};
 use crate::task::{Completion, ConnectionId, Outcomes, QUICK_LIMIT, Task};
@@ -230,7 +230,10 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
         }
         let took = finished_at.duration_since(started_at);
         let is_overrun = run.is_quick && took > QUICK_LIMIT;
-        let overrun = is_overrun.then(|| operation_name(codec, &run.frames));
+        if is_overrun {
+            debug!(conn = %connection, seq = %run.span.first, operation = %operation_name(codec, &run.frames),
+                took_ms = took.as_millis() as u64, "not quick");
+        }
         Completion {
             connection,
             span: run.span,
@@ -240,7 +243,7 @@ impl<S: Service, C: Codec> Worker<'_, S, C> {
             worker: self.number,
             started_at,
             finished_at,
-            overrun,
+            is_overrun,
         }
     }
 
@@ -348,14 +351,14 @@ const BROKEN: &str = "the connection closes, for its codec is broken";
 
 /// What the first of some requests seems to ask for, fit for a line of the log: its first word,
 /// escaped and shortened.
-fn operation_name(codec: &Guarded<impl Codec>, frames: &[u8]) -> Box<str> {
+fn operation_name(codec: &Guarded<impl Codec>, frames: &[u8]) -> String {
     const SHOWN_BYTES: usize = 32;
     let first = codec.call(|codec| codec.first(frames));
     let payload = first.map_or(&b""[..], |whole| whole.payload);
     let word = payload.split(|byte| *byte == b' ').next();
     let word = word.unwrap_or_default();
     let shown = &word[..word.len().min(SHOWN_BYTES)];
-    shown.escape_ascii().to_string().into()
+    shown.escape_ascii().to_string()
 }
 
 /// What becomes of the requests of one task.

@@ -23,7 +23,7 @@ use crate::log::{debug, warn};
 use crate::net::{Event, Net, Signal, Wait};
 use crate::pool::{ResponseQueue, WorkQueue};
 use crate::stats::Reports;
-use crate::task::{Completion, ConnectionId, Task};
+use crate::task::{Completion, ConnectionId, Span, Task};
 use crate::trace::{TaskTimes, Ticks, Trace, Work};
 use backlog::Backlog;
 use introductions::Introductions;
@@ -294,11 +294,10 @@ impl<N: Net, C: Codec> Reactor<N, C> {
         let (engine, warnings) = (&mut self.engine, &mut self.overrun_warnings);
         let (slow, sessions) = (&mut self.slow, &self.sessions);
         self.completions.drain(|completion| {
-            if let Some(operation) = &completion.overrun
-                && warnings.allows(now)
-            {
+            if completion.is_overrun && warnings.allows(now) {
                 let took = completion.finished_at.duration_since(completion.started_at);
-                warn!(%operation, requests = completion.span.requests, took_ms = took.as_millis() as u64,
+                let Span { first, requests } = completion.span;
+                warn!(conn = %completion.connection, seq = %first, requests, took_ms = took.as_millis() as u64,
                     "slow, although the handler calls it quick: it blocks, or the workers lack processor time");
             }
             slow.note_end(&completion, |id| sessions.peer(id), now);

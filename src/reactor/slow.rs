@@ -235,7 +235,7 @@ mod tests {
             worker: 0,
             started_at: start,
             finished_at: start + took,
-            overrun: None,
+            is_overrun: false,
         };
         assert_eq!(slow.ended(&completion(99 * MS), start), None);
         let ended = slow.ended(&completion(150 * MS), start);

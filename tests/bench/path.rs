@@ -75,6 +75,6 @@ fn answer(task: Task, now: Instant) -> Completion {
         finished_at: now,
         is_last: false,
         worker: 0,
-        overrun: None,
+        is_overrun: false,
     }
 }

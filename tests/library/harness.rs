@@ -140,14 +140,14 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 pub(crate) struct Log(&'static Mutex<Vec<u8>>);
 
 impl Log {
-    /// The log from here on, at warn and above.
+    /// The log from here on, at debug and above.
     pub(crate) fn capture() -> Log {
         static BYTES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
         static INSTALL: Once = Once::new();
         INSTALL.call_once(|| {
             let subscriber = tracing_subscriber::fmt()
                 .with_ansi(false)
-                .with_max_level(tracing::Level::WARN)
+                .with_max_level(tracing::Level::DEBUG)
                 .with_writer(Log(&BYTES));
             subscriber.init();
         });

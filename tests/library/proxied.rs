@@ -163,7 +163,7 @@ fn a_connection_without_a_valid_header_is_told_so_and_nobody_is_told_of_it() {
 
     assert_eq!(peers.opened(), [""; 0]);
     // No other test here has one like that.
-    let warned = log.lines(&["no valid PROXY header", "is too long"]);
+    let warned = log.lines(&["WARN", "no valid PROXY header", "is too long"]);
     assert_eq!(warned.len(), 1, "at most one a second: {warned:?}");
     assert!(warned[0].contains("peer=127.0.0.1:"), "{warned:?}");
     let stats = server.stop().stats;

@@ -190,7 +190,7 @@ impl World {
             finished_at: self.now,
             is_last: false,
             worker: 0,
-            overrun: None,
+            is_overrun: false,
         };
         (completion, panicked)
     }

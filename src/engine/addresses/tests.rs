@@ -192,7 +192,7 @@ impl World {
             finished_at: self.now,
             is_last: false,
             worker: 0,
-            overrun: None,
+            is_overrun: false,
         };
         self.engine.completed(completion, self.now);
     }

@@ -332,7 +332,7 @@ impl Life {
             finished_at: self.now,
             is_last: false,
             worker: 0,
-            overrun: None,
+            is_overrun: false,
         };
         self.engine.completed(completion, self.now);
         assert_eq!(self.engine.stats().dropped, expected, "promise 6");

@@ -97,7 +97,7 @@ fn answer_all(
                 finished_at: now,
                 is_last: false,
                 worker: 0,
-                overrun: None,
+                is_overrun: false,
             };
             engine.completed(completion, now);
             engine.check_invariants();

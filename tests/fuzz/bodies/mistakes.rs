@@ -315,7 +315,7 @@ impl Life {
             worker: 0,
             started_at: self.now,
             finished_at: self.now,
-            overrun: None,
+            is_overrun: false,
         };
         self.engine.completed(completion, self.now);
     }

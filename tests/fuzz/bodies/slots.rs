@@ -244,7 +244,7 @@ impl Round {
             finished_at: self.now,
             is_last: false,
             worker: 0,
-            overrun: None,
+            is_overrun: false,
         };
         self.engine.completed(completion, self.now);
         let unsent = self.engine.unsent(id).len();
