@@ -4,6 +4,7 @@
 //!
 //! Rule: a client is pure state; only the driver, the connections and the alarm know descriptors.
 
+pub(crate) mod absences;
 pub(crate) mod alarm;
 pub(crate) mod attempts;
 pub(crate) mod backoff;

@@ -8,13 +8,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
+use crate::drive::absences::Absences;
 use crate::drive::alarm::Alarm;
-use crate::drive::patience::ABSENCE;
 use crate::figures::latencies::Latencies;
 use crate::figures::outcome::OpenLoopEffort;
 use crate::load::part::Part;
@@ -23,6 +22,8 @@ use crate::load::schedule::Schedule;
 
 /// What is due when the duration ends may still be sent for so long.
 const GRACE: Duration = Duration::from_secs(1);
+/// Loops are away for less than this all the time, while they handle what has come.
+const SHORTEST_ABSENCE: Duration = Duration::from_millis(1);
 
 /// The pace of a run.
 #[derive(Debug)]
@@ -35,8 +36,8 @@ pub(crate) struct Pace {
     ready: VecDeque<usize>,
     /// Since when there has been one.
     ready_since: Instant,
-    /// When the loop last was away for long, from the first moment to the last.
-    away: Range<Instant>,
+    /// When the loop was away while there was something due that waits.
+    absences: Absences,
     own_lag: Latencies,
     client_waits: Latencies,
     /// How many of these were waits, in each stage.
@@ -62,7 +63,7 @@ impl Pace {
             alarm: Alarm::new(registry, token)?,
             ready: VecDeque::new(),
             ready_since: now,
-            away: now..now,
+            absences: Absences::default(),
             own_lag: Latencies::default(),
             client_waits: Latencies::default(),
             measured_from: now,
@@ -82,12 +83,12 @@ impl Pace {
         self.schedule.peek().map(|due| self.start + due)
     }
 
-    /// The loop was away for `delay`, until `now`. A long absence is kept until the next long one,
-    /// as what came due in it is handed out over many ticks, each of them a little late.
+    /// The loop was away for `delay`, until `now`. Absences are kept until all that came due in
+    /// them is handed out, which may take many ticks.
     pub(crate) fn was_away(&mut self, delay: Duration, now: Instant) {
-        let is_long = |absence: Duration| absence >= ABSENCE;
-        if is_long(delay) || !is_long(self.away.end - self.away.start) {
-            self.away = now.checked_sub(delay).unwrap_or(now)..now;
+        if delay >= SHORTEST_ABSENCE {
+            self.absences.forget_before(self.next_due().unwrap_or(now));
+            self.absences.add(delay, now);
         }
     }
 
@@ -135,11 +136,7 @@ impl Pace {
 
     /// How much of the time from `due` to `until` was a wait for a client with room.
     fn wait_for_room(&self, due: Instant, until: Instant) -> Duration {
-        let away_from = due.max(self.away.start);
-        let away = until
-            .min(self.away.end)
-            .saturating_duration_since(away_from);
-        until.saturating_duration_since(due) - away
+        until.saturating_duration_since(due) - self.absences.between(due, until)
     }
 
     fn note_client_wait(&mut self, due: Instant, wait: Duration) {
@@ -227,10 +224,10 @@ mod tests {
         pace.begin(start, start);
         pace.was_away(Duration::from_millis(300), at(400));
         // It is handed out over many ticks, each a little late.
-        pace.was_away(Duration::from_millis(1), at(440));
+        pace.was_away(Duration::from_micros(900), at(440));
         pace.add_ready(3, at(450));
         // Due at 0, 100 and 200, of which 300, 300 and 200 ms were the absence.
-        let due: Vec<_> = std::iter::from_fn(|| pace.take(at(460))).take(3).collect();
+        let due = [(); 3].map(|()| pace.take(at(460)).expect("it is due"));
         assert_eq!(due, [at(0), at(100), at(200)]);
         assert_eq!(pace.own_lag.longest(), Duration::from_millis(310));
         assert_eq!(pace.client_waits.longest(), Duration::from_millis(150));

@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::drive::absences::Absences;
+
 /// A loop that did not run for so long when it should have was stopped, or had no processor.
 pub(crate) const ABSENCE: Duration = Duration::from_millis(200);
 
@@ -14,8 +16,7 @@ pub(crate) const ABSENCE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Patience {
     timeout: Duration,
-    /// The end of each absence, and how long all of them were up to then.
-    absences: Vec<(Instant, Duration)>,
+    absences: Absences,
 }
 
 impl Patience {
@@ -23,7 +24,7 @@ impl Patience {
     pub(crate) fn new(timeout: Duration) -> Self {
         Self {
             timeout,
-            absences: Vec::new(),
+            absences: Absences::default(),
         }
     }
 
@@ -37,22 +38,14 @@ impl Patience {
     pub(crate) fn late(&mut self, late: Duration, worked: Duration, now: Instant) {
         let absent = late.saturating_sub(worked);
         if absent >= ABSENCE {
-            self.absences.push((now, self.absent_by(now) + absent));
+            self.absences.add(absent, now);
         }
     }
 
     /// Whether what has been waited for since `since` takes too long.
     pub(crate) fn is_over(&self, since: Instant, now: Instant) -> bool {
         let waited = now.saturating_duration_since(since);
-        waited >= self.timeout
-            && waited >= self.timeout + (self.absent_by(now) - self.absent_by(since))
-    }
-
-    /// How long all absences were that had ended by `time`.
-    fn absent_by(&self, time: Instant) -> Duration {
-        let count = self.absences.partition_point(|(end, _)| *end <= time);
-        let last = count.checked_sub(1).map(|last| self.absences[last].1);
-        last.unwrap_or_default()
+        waited >= self.timeout && waited >= self.timeout + self.absences.between(since, now)
     }
 }
 

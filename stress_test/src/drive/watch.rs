@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::drive::patience::ABSENCE;
 use crate::figures::latencies::Latencies;
 use crate::figures::outcome::{Effort, OpenLoopEffort};
 
@@ -30,6 +31,8 @@ pub(crate) struct Watch {
     /// The processor time when the loop last looked at its timeouts.
     worked: Duration,
     delays: Latencies,
+    /// How long all absences were.
+    absent: Duration,
     run_queue: Option<RunQueue>,
     run_queue_waits: Latencies,
     /// Events since the scheduler's account was last read.
@@ -53,6 +56,7 @@ impl Watch {
             looked: now,
             worked: Duration::ZERO,
             delays: Latencies::default(),
+            absent: Duration::ZERO,
             run_queue: None,
             run_queue_waits: Latencies::default(),
             events: 0,
@@ -86,6 +90,9 @@ impl Watch {
         if events > 0 && self.from.is_some() && self.until.is_none() {
             self.delays.record_many(delay, events);
             self.events += events;
+            if delay >= ABSENCE {
+                self.absent += delay;
+            }
         }
     }
 
@@ -118,6 +125,7 @@ impl Watch {
             threads: 1,
             elapsed: until.saturating_duration_since(from),
             delays: self.delays,
+            absent: self.absent,
             run_queue_waits: self.run_queue_waits,
             open_loop,
         }
@@ -191,6 +199,7 @@ mod tests {
         // It was to be woken at 70, and was stopped meanwhile.
         looked(&mut watch, at(start, 20), at(start, 70), at(start, 500), 1);
         assert_eq!(watch.delays.longest(), Duration::from_millis(430));
+        assert_eq!(watch.absent, Duration::from_millis(430), "3 ms are none");
         // Nothing had happened, so nothing was delayed.
         looked(
             &mut watch,

@@ -79,23 +79,19 @@ impl ClientFigures {
 }
 
 impl GeneratorFigures {
-    /// The figures of `outcome`, a run of `plan` that measured `latency` and `service`.
-    pub(crate) fn of(
-        plan: &Plan,
-        outcome: &Outcome,
-        latency: &Distribution,
-        service: &Distribution,
-    ) -> Self {
+    /// The figures of `outcome`, a run of `plan` that measured `service`.
+    pub(crate) fn of(plan: &Plan, outcome: &Outcome, service: &Distribution) -> Self {
         let (effort, quickest) = (&outcome.effort, outcome.ledger.clients.quickest);
         let busiest = percent(effort.busiest, effort);
         let open_loop = effort.open_loop.as_ref();
         let own_lag = open_loop.map(|open| Distribution::of(&open.own_lag));
         let clients = open_loop.map(|open| ClientFigures::of(plan, open));
-        let by_lag = own_lag
-            .as_ref()
-            .and_then(|lag| limited_by_lag(lag, latency));
-        let by_clients = || limited_by_clients(clients.as_ref()?, latency, service, quickest?);
         let latencies = &outcome.ledger.clients.latencies;
+        let by_lag = open_loop.and_then(|open| limited_by_lag(&open.own_lag, latencies));
+        let by_clients = || {
+            let wait = away(&open_loop?.client_waits, latencies)?;
+            limited_by_clients(clients.as_ref()?, wait, service, quickest?)
+        };
         let away = away(&effort.delays, latencies)
             .map(|away| (away, "it did not look for answers for"))
             .or_else(|| {
@@ -106,10 +102,11 @@ impl GeneratorFigures {
             |times: &Latencies| Some(Distribution::of(times)).filter(|d| d.count > 0);
         Self {
             was_away: away.as_ref().is_some_and(|(away, _)| away.own >= LONG_AWAY),
-            limited: away
-                .map(|(away, what)| format!("{what} {away}"))
-                .or(by_lag)
+            // The lag has all that is its own; the others are parts of it.
+            limited: by_lag
+                .or_else(|| away.map(|(away, what)| format!("{what} {away}")))
                 .or_else(by_clients)
+                .or_else(|| limited_by_absences(plan, effort))
                 .or_else(|| limited_by_core(plan, busiest)),
             delay: distribution(&effort.delays),
             run_queue_wait: distribution(&effort.run_queue_waits),
@@ -127,13 +124,6 @@ fn percent(cpu: Duration, effort: &Effort) -> Option<f64> {
     (effort.elapsed >= SHORTEST).then(|| (percent * 10.0).round() / 10.0)
 }
 
-/// Whether a time that is the generator's own shapes the p99 of the latency.
-fn shapes(own: &Distribution, latency: &Distribution) -> Option<(f64, f64)> {
-    let (own, latency) = (own.us(99.0)?, latency.us(99.0)?);
-    let is_harmless = own <= microseconds(HARMLESS_LAG) || own <= HARMLESS_SHARE * latency;
-    (!is_harmless).then_some((own / 1000.0, latency / 1000.0))
-}
-
 /// A time of the generator's own, and the latency that it is a part of.
 #[derive(Debug, PartialEq)]
 struct Away {
@@ -145,13 +135,16 @@ struct Away {
 
 impl fmt::Display for Away {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let (own, latency, name) = (ms(self.own), ms(self.latency), &self.name);
         write!(
             f,
             "{own:.1} ms, and the latency's {name} is {latency:.1} ms"
         )
     }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 /// Whether `own` times shape a percentile of the report that is known: so many requests were
@@ -178,29 +171,39 @@ fn away(own: &Latencies, latencies: &Latencies) -> Option<Away> {
     shaped.max_by_key(|away| away.own)
 }
 
-fn limited_by_lag(lag: &Distribution, latency: &Distribution) -> Option<String> {
-    let (lag, latency) = shapes(lag, latency)?;
+fn limited_by_lag(lag: &Latencies, latencies: &Latencies) -> Option<String> {
+    let away = away(lag, latencies)?;
+    let (lag, latency, name) = (ms(away.own), ms(away.latency), away.name);
     let percent = 100.0 * lag / latency;
     Some(format!(
-        "its own lag (p99 {lag:.1} ms) is {percent:.0} % of the latency (p99 {latency:.1} ms)"
+        "its own lag ({name} {lag:.1} ms) is {percent:.0} % of the latency ({name} {latency:.1} ms)"
     ))
 }
 
-/// Requests wait for a client too where a server is overloaded. Then their service times grow.
+/// Requests `wait` for a client too where a server is overloaded. Then their service times grow.
 fn limited_by_clients(
     clients: &ClientFigures,
-    latency: &Distribution,
+    wait: Away,
     service: &Distribution,
     quickest: Duration,
 ) -> Option<String> {
-    let (wait, _) = shapes(&clients.wait, latency)?;
     let is_server_idle = service.us(50.0)? <= UNHURRIED * microseconds(quickest);
     let (count, percent) = (clients.count, clients.waited_percent);
+    let (wait, name) = (ms(wait.own), wait.name);
     is_server_idle.then(|| {
         format!(
-            "{percent:.1} % of the due requests waited for a free client (p99 {wait:.1} ms), with \
-             {count} clients; --max-clients allows more"
+            "{percent:.1} % of the due requests waited for a free client ({name} {wait:.1} ms), \
+             with {count} clients; --max-clients allows more"
         )
+    })
+}
+
+/// A closed loop sends nothing while it is away, so its rate is that much too low.
+fn limited_by_absences(plan: &Plan, effort: &Effort) -> Option<String> {
+    let is_closed = !matches!(plan.load, Load::Rate(_));
+    let (absent, elapsed) = (effort.absent.as_secs_f64(), effort.elapsed.as_secs_f64());
+    (is_closed && absent > HARMLESS_SHARE * elapsed).then(|| {
+        format!("it was away for {absent:.1} of {elapsed:.1} s, so the server may be faster")
     })
 }
 
@@ -222,12 +225,10 @@ mod tests {
     use crate::load::plan::Mix;
     use crate::load::plan::tests::plan;
 
-    fn all(ms: f64) -> Distribution {
+    fn all(ms: f64) -> Latencies {
         let mut latencies = Latencies::default();
-        for _ in 0..1000 {
-            latencies.record(Duration::from_secs_f64(ms / 1000.0));
-        }
-        Distribution::of(&latencies)
+        latencies.record_many(Duration::from_secs_f64(ms / 1000.0), 1000);
+        latencies
     }
 
     #[test]
@@ -236,6 +237,9 @@ mod tests {
         assert!(limited(5.0, 6.0).is_some_and(|why| why.contains("its own lag (p99 5.0 ms)")));
         assert_eq!(limited(0.9, 1.0), None, "a lag that any busy machine has");
         assert_eq!(limited(5.0, 60.0), None, "a small part of the latency");
+        let few = limited_by_lag(&sample(380, 120), &sample(380, 120));
+        let why = few.expect("500 have a p90");
+        assert!(why.contains("(p90 500.0 ms) is 100 %"), "{why}");
     }
 
     /// So many times of a millisecond each, and `count` of half a second.
@@ -281,10 +285,11 @@ mod tests {
                 count: 9,
                 most: 9,
                 waited_percent: 42.0,
-                wait: all(wait_ms),
+                wait: Distribution::of(&all(wait_ms)),
             };
-            let quickest = Duration::from_millis(quickest_ms);
-            limited_by_clients(&clients, &all(25.0), &all(10.0), quickest)
+            let (wait, quickest) = (all(wait_ms), Duration::from_millis(quickest_ms));
+            let service = Distribution::of(&all(10.0));
+            limited_by_clients(&clients, away(&wait, &all(25.0))?, &service, quickest)
         };
         let why = limited(15.0, 9);
         assert!(why.is_some_and(|why| why.starts_with("42.0 % of the due requests waited")));
@@ -307,6 +312,7 @@ mod tests {
             threads: 2,
             elapsed: Duration::from_millis(ms),
             delays: Latencies::default(),
+            absent: Duration::ZERO,
             run_queue_waits: Latencies::default(),
             open_loop: None,
         };

@@ -63,6 +63,9 @@ pub(crate) struct Effort {
     pub(crate) elapsed: Duration,
     /// At each event, for how long a loop had not looked for any.
     pub(crate) delays: Latencies,
+    /// For how long the one that was away most did not look in all, delays of less than a fifth of
+    /// a second left out.
+    pub(crate) absent: Duration,
     /// At each event, for how long the thread of the loop waits for a processor each time that it
     /// needs one, on average of some milliseconds.
     pub(crate) run_queue_waits: Latencies,
@@ -90,6 +93,7 @@ impl Effort {
         self.threads += other.threads;
         self.elapsed = self.elapsed.max(other.elapsed);
         self.delays.merge(&other.delays);
+        self.absent = self.absent.max(other.absent);
         self.run_queue_waits.merge(&other.run_queue_waits);
         if let (Some(open), Some(others)) = (&mut self.open_loop, &other.open_loop) {
             open.own_lag.merge(&others.own_lag);

@@ -235,7 +235,7 @@ impl RunResult {
         let ledger = ledger_figures(outcome);
         let latency = Distribution::of(&tally.latencies);
         let service = Distribution::of(&tally.service);
-        let generator = GeneratorFigures::of(plan, outcome, &latency, &service);
+        let generator = GeneratorFigures::of(plan, outcome, &service);
         let hogs = (plan.hogs > 0).then(|| hog_figures(outcome));
         let failures = failure_figures(outcome);
         let little = tally.occupancy.little();
@@ -489,6 +489,7 @@ pub(crate) mod tests {
                 threads: 1,
                 elapsed: Duration::from_secs(3),
                 delays: Latencies::default(),
+                absent: Duration::ZERO,
                 run_queue_waits: Latencies::default(),
                 open_loop: None,
             },

@@ -180,6 +180,7 @@ fn round(plan: &Plan, random: &mut Rng, slower: f64, tail: f64, order: u32) -> R
             threads: 1,
             elapsed: Duration::from_secs_f64(answered_s),
             delays: Latencies::default(),
+            absent: Duration::ZERO,
             run_queue_waits: Latencies::default(),
             open_loop: None,
         },
