@@ -30,6 +30,9 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<u8, Error> {
         return Err(Error::Usage(text.to_owned()));
     }
     let [base, new] = arguments.sides();
+    for (name, output) in [("--json", arguments.json.as_deref()), ("--html", page)] {
+        saved::spare(name, output, base.iter().chain(new))?;
+    }
     let base = side("base", base, &[])?;
     let new = side("new", new, &base.rounds)?;
     let json = create(arguments.json.as_deref())?;

@@ -14,6 +14,7 @@ use crate::output::csv;
 
 /// Writes what `arguments` ask for, and returns the exit code.
 pub(crate) fn csv(arguments: &CsvArguments) -> Result<u8, Error> {
+    saved::spare("--output", Some(&arguments.output), arguments.files.iter())?;
     let read = |path| saved::read(path).map(|saved| (path.display().to_string(), saved));
     let files = arguments.files.iter().map(|path| read(path.as_path()));
     let files: Vec<(String, Saved)> = files.collect::<Result<_, _>>()?;

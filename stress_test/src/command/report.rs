@@ -17,6 +17,7 @@ use crate::output::html;
 
 /// Writes the report, and returns the exit code.
 pub(crate) fn report(arguments: &ReportArguments) -> Result<u8, Error> {
+    saved::spare("--output", Some(&arguments.output), arguments.files.iter())?;
     let mut files = Vec::new();
     for path in &arguments.files {
         files.push((name(path, &arguments.files), saved::read(path)?));

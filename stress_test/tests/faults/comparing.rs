@@ -362,6 +362,32 @@ fn a_side_without_an_answer_is_no_side_without_a_difference() {
     assert!(report.verdict().starts_with(verdict), "{report}");
 }
 
+/// A page or a table in the place of a measurement would be all that is left of it.
+#[test]
+fn no_result_that_is_read_is_written_over() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let double = server(Fault::None);
+    let file = folder.path().join("rounds.json");
+    let path = file.to_str().expect("it is text");
+    let flags = ["--clients", "2", "--rounds", "3", "--json", path];
+    let report = run(against(&double, &flags));
+    assert_eq!(report.code, Some(0), "{report}");
+    let before = fs::read_to_string(&file).expect("it was written");
+    let again = folder.path().join(".").join("rounds.json");
+    let again = again.to_str().expect("it is text");
+    for arguments in [
+        &["report", path, "-o", again][..],
+        &["csv", path, "-o", again],
+        &["compare", path, path, "--json", again],
+        &["compare", path, path, "--html", again],
+    ] {
+        let text = "rounds.json is one of the results that are read";
+        run(stress_test(arguments)).assert_complains(2, &[text]);
+        let after = fs::read_to_string(&file).expect("it is still there");
+        assert!(after == before, "{arguments:?} wrote over it");
+    }
+}
+
 #[test]
 fn what_cannot_be_compared_is_one_line() {
     let rounds = Rounds::new();
