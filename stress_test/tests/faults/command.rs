@@ -90,6 +90,15 @@ fn ctrl_c_prints_the_report_so_far() {
         "{report}"
     );
     assert!(report.stdout.contains("\n  latency "), "{report}");
+    // What was in flight at the end was there until then.
+    let little = report
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("Little"));
+    assert!(
+        little.is_some_and(|line| line.ends_with("(holds)")),
+        "{report}"
+    );
 }
 
 #[test]
