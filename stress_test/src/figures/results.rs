@@ -50,6 +50,8 @@ pub(crate) struct RunResult {
     pub(crate) load: LoadFigures,
     /// From the first request to the last answer, in seconds.
     pub(crate) elapsed_s: f64,
+    /// How long the measured window was, in seconds; 0 if the load ended before it began.
+    pub(crate) measured_s: f64,
     /// Verified answers per second of the measured window.
     pub(crate) throughput_per_s: f64,
     /// What became of every frame.
@@ -257,6 +259,7 @@ impl RunResult {
             provenance: None,
             load: LoadFigures::of(plan),
             elapsed_s: elapsed.as_secs_f64(),
+            measured_s: window_s(tally, outcome),
             throughput_per_s: throughput(tally, outcome),
             ledger,
             latency,
@@ -288,6 +291,11 @@ impl RunResult {
         self.queueing =
             workers.and_then(|workers| QueueingFigures::of(plan, workers, &self.latency, refused));
         self
+    }
+
+    /// Verified answers per second of the measured window, if there was one.
+    pub(crate) fn rate_per_s(&self) -> Option<f64> {
+        (self.measured_s > 0.0).then_some(self.throughput_per_s)
     }
 
     /// How many of the tries that are measured were refused as busy, if there were any. Each

@@ -69,7 +69,7 @@ pub(crate) struct Finding {
 
 const NEEDED: &str = "needed is FIGURE, one of > < >= <=, and a value, such as 'p99>5ms': a time \
     (p50, p75, p90, p95, p99, p99.9, p99.99, min, mean, max; of latency, or with service., lag., \
-    connect., echo., sleep., hash. or stage2. before it) in ms, or with us or s; busy in %; rate per second; failures, missing, \
+    connect., echo., sleep., hash. or stage2. before it) in ms, or with us or s; busy in %; rate per second, or with k or M; failures, missing, \
     lost, unsent or connects-refused";
 
 impl Threshold {
@@ -164,6 +164,7 @@ impl Threshold {
         match self.figure {
             Figure::Time(..) => format!("{:.3} ms", figure / 1000.0),
             Figure::BusyPercent => format!("{figure:.3} %"),
+            Figure::Throughput if figure < 10.0 => format!("{figure:.2}/s"),
             Figure::Throughput => format!("{figure:.0}/s"),
             _ => format!("{figure}"),
         }
@@ -220,7 +221,14 @@ impl Figure {
         let units: &[(&str, f64)] = match self {
             Self::Time(..) => &[("us", 1.0), ("ms", 1e3), ("s", 1e6), ("", 1e3)],
             Self::BusyPercent => &[("%", 1.0), ("", 1.0)],
-            Self::Throughput => &[("k/s", 1e3), ("/s", 1.0), ("k", 1e3), ("", 1.0)],
+            Self::Throughput => &[
+                ("k/s", 1e3),
+                ("M/s", 1e6),
+                ("/s", 1.0),
+                ("k", 1e3),
+                ("M", 1e6),
+                ("", 1.0),
+            ],
             _ => &[("", 1.0)],
         };
         units.iter().find_map(|(unit, factor)| {
@@ -238,7 +246,7 @@ impl Figure {
                 return Some((time.us?, time.is_lower_bound));
             }
             Self::BusyPercent => result.busy_percent()?,
-            Self::Throughput => result.throughput_per_s,
+            Self::Throughput => result.rate_per_s()?,
             Self::Failures => result.failures.total as f64,
             Self::Missing => ledger.missing as f64,
             Self::Lost => ledger.lost as f64,
@@ -326,6 +334,8 @@ mod tests {
             ("lag.max<=2ms", 2000.0),
             ("busy<0.1%", 0.1),
             ("rate<20k", 20_000.0),
+            ("rate<0.5M/s", 500_000.0),
+            ("rate<1M", 1_000_000.0),
             ("failures>0", 0.0),
             ("lost>0", 0.0),
             ("connects-refused>5", 5.0),

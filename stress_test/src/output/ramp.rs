@@ -35,6 +35,9 @@ pub(crate) fn write(out: &mut impl Write, result: &RampResult, brief: bool) -> i
         (_, Some(broken)) => format!(" ({broken} does not)"),
         (_, None) => String::new(),
     };
+    if result.steps.is_empty() {
+        return writeln!(out, "{}: no rate was decided for {slo}", result.verdict);
+    }
     writeln!(out, "{}: {highest} holds {slo}{broken}", result.verdict)
 }
 

@@ -102,7 +102,7 @@ fn verdict_line(result: &RoundsResult) -> String {
     format!(
         "{}: {done} of {planned} rounds of {}, {} failures, median {rate}, p50 {}, p99 {}",
         result.verdict,
-        amount.unwrap_or_else(|| "nothing".to_owned()),
+        amount.unwrap_or_else(|| "the load".to_owned()),
         result.failures(),
         percentile(50.0),
         percentile(99.0),

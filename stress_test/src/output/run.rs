@@ -63,12 +63,7 @@ fn folded(line: &str) -> String {
 }
 
 fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
-    let verified = result.ledger.verified();
-    writeln!(
-        out,
-        "answers     {verified} verified in {:.3} s, {:.0} frames/s",
-        result.elapsed_s, result.throughput_per_s
-    )?;
+    writeln!(out, "answers     {}", answers_in_words(result))?;
     let mut rows = vec![("latency", &result.latency)];
     let operations = result.operations.iter();
     rows.extend(operations.map(|(operation, latency)| (operation.name(), latency)));
@@ -101,6 +96,24 @@ fn write_answers(out: &mut impl Write, result: &RunResult) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// How many answers there were, and what the rate is made of.
+fn answers_in_words(result: &RunResult) -> String {
+    let verified = result.ledger.verified();
+    let (Some(rate), seconds) = (result.rate_per_s(), result.measured_s) else {
+        let why = match result.load.warmup_s {
+            warmup if warmup > 0.0 => ": the load ended within the warmup",
+            _ => "",
+        };
+        return format!("{verified} verified, none of them measured{why}");
+    };
+    let within = (rate * seconds).round();
+    let rate = PerSecond(Some(rate));
+    if within == verified as f64 {
+        return format!("{verified} verified in {seconds:.3} s, {rate}");
+    }
+    format!("{verified} verified, {within} of them in the {seconds:.3} s measured: {rate}")
 }
 
 /// A table of times in milliseconds, a row each.
@@ -291,13 +304,13 @@ fn verdict_line(result: &RunResult) -> String {
         (Some(hogs), count) => format!(" (and {count} hogs: {} verified)", hogs.verified),
     };
     format!(
-        "{}: {} = {} verified{refused}{hogs}, {} failures{}, {:.0} frames/s, p50 {}, p99 {}",
+        "{}: {} = {} verified{refused}{hogs}, {} failures{}, {}, p50 {}, p99 {}",
         result.verdict,
         result.load.amount_in_words(),
         ledger.verified(),
         result.failures.total,
         kinds(result),
-        result.throughput_per_s,
+        PerSecond(result.rate_per_s()),
         Shown(result.latency.at(50.0)),
         Shown(result.latency.at(99.0)),
     )
@@ -316,7 +329,10 @@ fn kinds(result: &RunResult) -> String {
         kinds.push("Little's law does not hold".to_owned());
     }
     if was_finished && result.ledger.verified() + result.busy.answers == 0 {
-        kinds.push("no request was answered".to_owned());
+        kinds.push(match result.ledger.wrong {
+            0 => "no request was answered".to_owned(),
+            _ => "no answer was right".to_owned(),
+        });
     }
     let thresholds = result.thresholds_broken.len();
     if thresholds > 0 {
@@ -341,6 +357,19 @@ impl fmt::Display for Shown {
         match self.0.us {
             Some(us) => f.pad(&format!("{at_least}{}", Milliseconds(us))),
             None => f.pad("n/a"),
+        }
+    }
+}
+
+/// Answers a second, if anything was measured; of a few, with the digits that mean something.
+pub(crate) struct PerSecond(pub(crate) Option<f64>);
+
+impl fmt::Display for PerSecond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("n/a frames/s"),
+            Some(rate) if rate < 10.0 => write!(f, "{rate:.2} frames/s"),
+            Some(rate) => write!(f, "{rate:.0} frames/s"),
         }
     }
 }

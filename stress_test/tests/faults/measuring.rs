@@ -383,6 +383,78 @@ fn a_run_without_an_answer_does_not_pass() {
     assert!(report.verdict().contains(text), "{report}");
 }
 
+/// Who divides the first figure of a line by the second one gets the third.
+#[test]
+fn the_rate_is_that_of_the_answers_and_the_time_beside_it() {
+    let flags = ["--rate", "500", "--duration", "1", "--arrivals", "uniform"];
+    let report = run(against(&server(Fault::Die(20)), &flags));
+    let line = "\nanswers     20 verified in 1.000 s, 20 frames/s\n";
+    assert!(report.stdout.contains(line), "{report}");
+    // The answer that is due when the second ends comes later.
+    let flags = ["--clients", "1", "--duration", "1"];
+    let report = run(against(&server(Fault::Slow), &flags));
+    let line = report
+        .stdout
+        .split_once("\nanswers     ")
+        .expect("a line")
+        .1;
+    let (verified, rest) = line.split_once(" verified, ").expect("not all count");
+    let (within, rest) = rest
+        .split_once(" of them in the 1.000 s measured: ")
+        .expect("some do");
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    assert!(number(verified) > number(within), "{report}");
+    assert!(
+        rest.starts_with(&format!("{within} frames/s\n")),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_load_that_ends_within_the_warmup_has_no_rate() {
+    let flags = ["--clients", "2", "--frames", "5", "--warmup", "60"];
+    let double = server(Fault::None);
+    let report = run(against(&double, &flags));
+    assert_eq!(report.code, Some(0), "{report}");
+    let line = "\nanswers     10 verified, none of them measured: the load ended within the warmup";
+    assert!(report.stdout.contains(line), "{report}");
+    assert!(
+        report.verdict().contains(", n/a frames/s, p50 n/a"),
+        "{report}"
+    );
+    let flags = [&flags[..], &["--fail-if", "rate>1"]].concat();
+    let report = run(against(&double, &flags));
+    assert_eq!(report.code, Some(4), "{report}");
+}
+
+#[test]
+fn wrong_answers_are_answers() {
+    let flags = [
+        "--send",
+        "ECHO a\\n",
+        "--expect",
+        "OK b\\n",
+        "--frames",
+        "1",
+    ];
+    let report = run(against(&server(Fault::None), &flags));
+    let text = "50 failures (50 altered, no answer was right)";
+    assert!(report.verdict().contains(text), "{report}");
+}
+
+/// As in the report of one run.
+#[test]
+fn a_lower_bound_is_one_in_the_table_of_rounds_too() {
+    let load = ["--clients", "4", "--frames", "300", "--max-inflight", "300"];
+    let flags = [&load[..], &["--timeout", "0.5", "--rounds", "2"]].concat();
+    let report = run(against(&server(Fault::FallSilent), &flags));
+    let row = report
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("    1 "));
+    assert!(row.is_some_and(|row| row.contains(" >=")), "{report}");
+}
+
 #[test]
 fn a_rate_beyond_the_generator_is_the_generators_limit_not_the_servers() {
     let flags = ["--clients", "4", "--rate", "5M", "--duration", "0.2"];

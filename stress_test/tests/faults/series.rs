@@ -244,6 +244,23 @@ fn ramp_up_to(
 }
 
 #[test]
+fn a_ramp_that_is_interrupted_at_once_has_decided_nothing() {
+    let double = server(Fault::None);
+    let port = double.address().port().to_string();
+    let mut is_interrupted = false;
+    let flags = ["ramp", "--port", &port, "--max-line", "2000"];
+    let report = run_while(stress_test(&flags), |id| {
+        if !is_interrupted && double.answered() > 5 {
+            is_interrupted = true;
+            interrupt(id);
+        }
+    });
+    assert_eq!(report.code, Some(130), "{report}");
+    let text = "INTERRUPTED (no failure so far): no rate was decided for p99<10ms, busy<0.1%";
+    assert_eq!(report.verdict(), text, "{report}");
+}
+
+#[test]
 fn a_ramp_goes_up_as_far_as_it_may() {
     let flags = [
         "--start",
