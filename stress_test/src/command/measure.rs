@@ -50,7 +50,7 @@ pub(crate) fn measure(
     verbose: bool,
     mut progress: Progress,
 ) -> Result<Outcome, Error> {
-    raise_descriptor_limit(u64::from(plan.most_connections()) + OTHER_DESCRIPTORS);
+    raise_descriptor_limit(plan)?;
     let mut show = |standing| progress.show(&standing);
     let mut causes = Vec::new();
     for &address in &target.addresses {
@@ -78,10 +78,18 @@ fn in_one(mut causes: Vec<(SocketAddr, io::Error)>) -> io::Error {
     io::Error::other(causes.collect::<Vec<_>>().join("; "))
 }
 
-/// Raises the soft limit of open files where the hard limit allows it. If it does not, connecting
-/// fails for some clients, and the report says so.
-fn raise_descriptor_limit(needed: u64) {
+/// Raises the soft limit of open files as far as `plan` needs it and the hard limit allows it.
+/// Where that is too low for the first clients, the server could not be blamed for what follows.
+fn raise_descriptor_limit(plan: &Plan) -> Result<(), Error> {
     let limit = getrlimit(Resource::Nofile);
+    let first = u64::from(plan.clients + plan.hogs);
+    if let Some(most) = limit.maximum.filter(|most| *most <= first) {
+        let clients = plan.clients;
+        return Err(Error::Usage(format!(
+            "--clients {clients}: the system allows this program only {most} open files (ulimit -n)"
+        )));
+    }
+    let needed = u64::from(plan.most_connections()) + OTHER_DESCRIPTORS;
     if limit.current.is_some_and(|current| current < needed) {
         let raised = Rlimit {
             current: Some(limit.maximum.map_or(needed, |maximum| maximum.min(needed))),
@@ -93,4 +101,5 @@ fn raise_descriptor_limit(needed: u64) {
             ));
         }
     }
+    Ok(())
 }

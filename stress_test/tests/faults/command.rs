@@ -250,6 +250,22 @@ fn a_spawned_server_is_told_of_more_clients_than_it_takes_by_itself() {
     );
 }
 
+/// Connections that this program cannot open are no refusals of the server.
+#[test]
+fn more_clients_than_open_files_are_wrong_usage() {
+    let double = server(Fault::None);
+    let port = double.address().port().to_string();
+    let limited = "ulimit -n 100 && exec \"$0\" \"$@\"";
+    let run_with = |clients| {
+        let this = env!("CARGO_BIN_EXE_stress_test");
+        let flags = ["-c", limited, this, "--port", &port, "--max-line", "2000"];
+        let flags = [&flags[..], &["--frames", "1", "--clients", clients]].concat();
+        run(program(Path::new("/bin/sh"), &flags))
+    };
+    run_with("200").assert_complains(2, &["--clients 200", "only 100 open files"]);
+    run_with("50").assert_passes("50 clients x 1 frames = 50 verified");
+}
+
 #[test]
 fn no_spawned_server_outlives_a_run_that_is_killed() {
     let double = server(Fault::None);
