@@ -206,6 +206,7 @@ fn step(rate: f64, result: RunResult, slo: &[Threshold]) -> RampStep {
     broken.extend(result.backlog.as_ref().and_then(BacklogFigures::complaint));
     RampStep {
         rate_per_s: rate,
+        duration_s: result.load.duration_s,
         throughput_per_s: result.throughput_per_s,
         holds: broken.is_empty(),
         broken,

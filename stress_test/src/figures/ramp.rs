@@ -45,6 +45,8 @@ pub(crate) struct RampResult {
 pub(crate) struct RampStep {
     /// What was offered.
     pub(crate) rate_per_s: f64,
+    /// For how long, the warmup included.
+    pub(crate) duration_s: Option<f64>,
     /// Verified answers per second.
     pub(crate) throughput_per_s: f64,
     /// Whether the service level held.

@@ -220,6 +220,7 @@ fn step_row(ramp: &RampResult, step: &RampStep) -> Row {
         ("target", ramp.target.clone()),
         ("verdict", verdict.to_owned()),
         ("offered_per_s", step.rate_per_s.to_string()),
+        ("duration_s", cell(step.duration_s)),
         ("answers_per_s", step.throughput_per_s.to_string()),
         ("unsent", step.unsent.to_string()),
     ]));

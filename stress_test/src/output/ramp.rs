@@ -19,6 +19,9 @@ pub(crate) fn write(out: &mut impl Write, result: &RampResult, brief: bool) -> i
     if !brief {
         writeln!(out, "target      {}", result.target)?;
         writeln!(out, "load        {}, rising", result.load.amount_in_words())?;
+        if let Some(length) = length_in_words(&result.steps) {
+            writeln!(out, "            {length}")?;
+        }
         writeln!(out, "level       {slo}\n")?;
         writeln!(out, "{HEAD}")?;
         for step in &result.steps {
@@ -39,6 +42,18 @@ pub(crate) fn write(out: &mut impl Write, result: &RampResult, brief: bool) -> i
         return writeln!(out, "{}: no rate was decided for {slo}", result.verdict);
     }
     writeln!(out, "{}: {highest} holds {slo}{broken}", result.verdict)
+}
+
+/// How long the steps were: a low rate takes longer until it is decided.
+fn length_in_words(steps: &[RampStep]) -> Option<String> {
+    let lengths = steps.iter().filter_map(|step| step.duration_s);
+    let (least, most) = lengths
+        .clone()
+        .reduce(f64::min)
+        .zip(lengths.reduce(f64::max))?;
+    Some(format!(
+        "or longer, as a rate needs it: steps of {least:.1} to {most:.1} s"
+    ))
 }
 
 fn write_step(out: &mut impl Write, step: &RampStep) -> io::Result<()> {

@@ -113,6 +113,26 @@ fn a_row_stands_for_each_run_and_for_each_interval() {
     }
 }
 
+/// 400 requests are needed to see a rate that is a fifth too high.
+#[test]
+fn a_step_of_a_ramp_has_the_length_that_it_had() {
+    let double = server(Fault::None);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let port = double.address().port().to_string();
+    let rates = ["--start", "400", "--max-rate", "400", "--precision", "20"];
+    let flags = [&["ramp", "--port", &port, "--max-line", "2000"], &rates[..]].concat();
+    let more = ["--duration", "0.5", "--warmup", "0", "--slo", "busy<1%"];
+    let mut command = stress_test(&[&flags[..], &more, &["--json", "ramp.json"]].concat());
+    command.current_dir(folder.path());
+    let report = run(command);
+    assert!(
+        report.stdout.contains(": steps of 1.0 to 1.0 s\n"),
+        "{report}"
+    );
+    let table = Table::parse(&csv(&folder, &["ramp.json"]).stdout);
+    assert_eq!(table.column("duration_s"), ["1"]);
+}
+
 #[test]
 fn a_table_may_come_from_stdin_and_go_to_a_file() {
     let folder = folder();

@@ -188,6 +188,7 @@ pub(crate) mod tests {
             }
             RampStep {
                 rate_per_s,
+                duration_s: Some(3.0),
                 throughput_per_s: rate_per_s,
                 holds: limited.is_none(),
                 broken: Vec::new(),
