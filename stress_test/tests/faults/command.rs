@@ -63,6 +63,10 @@ fn a_wrong_flag_is_one_line_with_flag_and_range_and_exit_2() {
         run(stress_test(&[&given])).assert_complains(2, &[&named, range]);
     }
     run(stress_test(&["--queue", "5"])).assert_complains(2, &["--spawn"]);
+    for (flag, value) in [("--workers", "4"), ("--queue", "5"), ("--server-arg", "-q")] {
+        let report = run(stress_test(&[flag, value, "--port", "5"]));
+        report.assert_complains(2, &[flag, "--port"]);
+    }
     run(stress_test(&["--spawn", "--port", "5"])).assert_complains(2, &["--spawn", "--port"]);
 }
 

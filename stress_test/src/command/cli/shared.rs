@@ -26,6 +26,10 @@ const OP_BYTES: u32 = 5;
 /// The server's own default of `--max-connections`.
 const SERVER_CONNECTIONS: u32 = 10_000;
 
+/// Where a server is that this program does not start. clap asks for no flag that another one
+/// excludes, so what needs `--spawn` excludes these itself.
+const NOT_SPAWNED: [&str; 2] = ["host", "port"];
+
 /// Where the server is, or how to start one.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
@@ -51,11 +55,12 @@ pub(crate) struct TargetArguments {
 
     /// The spawned server's --workers
     #[arg(long, env = "STRESS_TEST_WORKERS", requires = "spawn",
-        value_parser = whole::<1, 100_000>)]
+        conflicts_with_all = NOT_SPAWNED, value_parser = whole::<1, 100_000>)]
     pub(crate) workers: Option<u32>,
 
     /// The spawned server's --queue
-    #[arg(long, env = "STRESS_TEST_QUEUE", requires = "spawn", value_parser = whole::<1, 1000>)]
+    #[arg(long, env = "STRESS_TEST_QUEUE", requires = "spawn",
+        conflicts_with_all = NOT_SPAWNED, value_parser = whole::<1, 1000>)]
     pub(crate) queue: Option<u32>,
 
     /// One more argument for the spawned server, such as --server-arg=--reject-when-full; may be
@@ -65,6 +70,7 @@ pub(crate) struct TargetArguments {
         env = "STRESS_TEST_SERVER_ARG",
         value_name = "ARG",
         requires = "spawn",
+        conflicts_with_all = NOT_SPAWNED,
         allow_hyphen_values = true
     )]
     pub(crate) server_arg: Vec<OsString>,
