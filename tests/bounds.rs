@@ -313,6 +313,35 @@ fn connections_that_are_idle_again_take_less_than_a_kibibyte_each() {
     assert_bounded(&server, before, CLIENTS * KIB, "idle clients");
 }
 
+/// A worker has just answered a long request when it answers a short one: the short response, which
+/// waits behind a slow one, must not keep the memory of the long one.
+#[test]
+fn short_responses_that_wait_take_no_more_memory_than_their_bytes() {
+    const WAITING: usize = 4;
+    const REQUESTS: usize = 120;
+    let workers = (WAITING + 1).to_string();
+    let server = Server::start(&["--workers", &workers]);
+    let text = "x".repeat(60_000);
+    let mut long = server.connect();
+    let mut exchange = || {
+        long.send(format!("ECHO {text}\n"));
+        long.expect(format!("OK {text}"));
+    };
+    exchange();
+    let before = server.resident_bytes();
+    let mut waiting: Vec<_> = (0..WAITING).map(|_| server.connect()).collect();
+    for client in &mut waiting {
+        client.send("SLEEP 10000\n");
+    }
+    for _ in 0..REQUESTS {
+        for client in &mut waiting {
+            client.send("HASH x\n");
+            exchange();
+        }
+    }
+    assert_bounded(&server, before, WAITING * MIB, "waiting clients");
+}
+
 /// Free memory stays with the process instead of coming back page by page.
 #[test]
 #[cfg(target_env = "gnu")]
