@@ -41,10 +41,10 @@ swapped, foreign (another client's), repeated, altered, missing, unexpected (not
 Clients and frames are counted from 0. Payloads carry both, as far as they are long enough (some 10
 characters); answers of SLEEP and errors carry neither, so a stray one can be noticed but not traced.
 
-Each request has three times: intended, written, answered. Latency counts from the intended time,
-service time from the written one, send lag is what lies between. In an open loop (--rate, --stages)
-the intended time is the timetable's, so waits that a slow server causes are in the latency; in a
-closed one it is when the client had room. Requests without an answer stay in the latencies as at
+Each request has three times: due, written, answered. Latency counts from when it was due, service
+time from when it was written; send lag is what lies between. In an open loop (--rate, --stages) the
+timetable says when it is due, so waits that a slow server causes are in the latency; in a closed
+loop it is due when the client has room. Requests without an answer stay in the latencies as at
 least their age. A percentile is n/a when fewer than 10 of the sample lie above it: p99 takes 1000
 requests.
 

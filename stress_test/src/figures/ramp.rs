@@ -53,7 +53,7 @@ pub(crate) struct RampStep {
     pub(crate) holds: bool,
     /// What did not.
     pub(crate) broken: Vec<String>,
-    /// From intended to answered.
+    /// From due to answered.
     pub(crate) latency: Distribution,
     /// What the mean of that is in theory, where requests only sleep and the number of workers is
     /// known.

@@ -56,7 +56,7 @@ pub(crate) struct RunResult {
     pub(crate) throughput_per_s: f64,
     /// What became of every frame.
     pub(crate) ledger: LedgerFigures,
-    /// From intended to answered, unanswered requests included as "at least their age".
+    /// From due to answered, unanswered requests included as "at least their age".
     pub(crate) latency: Distribution,
     /// The latency of each operation, where there was a choice.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
@@ -66,7 +66,7 @@ pub(crate) struct RunResult {
     pub(crate) stages: Vec<StageFigures>,
     /// From written to answered.
     pub(crate) service: Distribution,
-    /// From intended to written.
+    /// From due to written.
     pub(crate) send_lag: Distribution,
     /// Refusals.
     pub(crate) busy: BusyFigures,
@@ -223,7 +223,7 @@ pub(crate) struct HogFigures {
     pub(crate) throughput_per_s: f64,
     /// `ERR server busy` answers.
     pub(crate) busy: u64,
-    /// From intended to answered.
+    /// From due to answered.
     pub(crate) latency: Distribution,
 }
 

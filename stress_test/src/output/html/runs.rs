@@ -112,7 +112,7 @@ pub(crate) fn percentile_axis(curves: &[Series]) -> Axis {
 }
 
 fn percentiles(run: &RunResult) -> String {
-    let latency = curve("latency (from intended)", &run.latency);
+    let latency = curve("latency (from due)", &run.latency);
     let service = curve("service time (from written)", &run.service);
     let operations = run.operations.iter();
     let operations = operations.map(|(operation, latency)| curve(operation.name(), latency));
