@@ -1,6 +1,6 @@
 //! The turns of connections at the places in flight that their address has.
 //!
-//! Knows who is called next as [`ReadGate`](super::read_gate::ReadGate) says it.
+//! Knows which connection is next only from [`ReadGate`](super::read_gate::ReadGate).
 //!
 //! Rule: a connection that is called is on the ready list, to be read, or has been read, and gets
 //! its place before the next requests get their slots.

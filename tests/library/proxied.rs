@@ -346,7 +346,7 @@ fn what_an_address_has_in_flight_is_bounded_and_all_of_it_is_answered() {
 }
 
 #[test]
-fn whoever_pipelines_keeps_nobody_of_its_address_waiting() {
+fn a_client_that_pipelines_keeps_no_other_of_its_address_waiting() {
     for most in [1, 3] {
         let config = Config::default().max_inflight_per_address(most);
         let server = Running::start(config, |request: &[u8], response: &mut Response<'_>| {
